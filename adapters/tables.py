@@ -1,0 +1,69 @@
+"""The adapters package's tables."""
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+adapters = sa.Table(
+    "adapters",
+    metadata,
+    sa.Column("tenant_id", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("base_digest", sa.String(80), nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+)
+
+versions = sa.Table(
+    "versions",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("tenant_id", sa.String(64), nullable=False),
+    sa.Column("adapter", sa.String(64), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("artifact_digest", sa.String(80), nullable=False),
+    sa.Column("base_digest", sa.String(80), nullable=False),
+    sa.Column("recipe", sa.JSON, nullable=False),
+    sa.Column("dataset_digest", sa.String(80)),
+    sa.Column("parent_id", sa.String(64)),
+    sa.Column("run_id", sa.String(64)),
+    sa.Column("metrics", sa.JSON, nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.UniqueConstraint("tenant_id", "adapter", "number"),
+    sa.Index("versions_by_status", "status"),
+    sa.Index("versions_by_run", "run_id"),
+)
+
+aliases = sa.Table(
+    "aliases",
+    metadata,
+    sa.Column("tenant_id", sa.String(64), primary_key=True),
+    sa.Column("adapter", sa.String(64), primary_key=True),
+    sa.Column("alias", sa.String(16), primary_key=True),
+    sa.Column("version_id", sa.String(64)),
+    sa.Column("revision", sa.Integer, nullable=False),
+)
+
+alias_history = sa.Table(
+    "alias_history",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("tenant_id", sa.String(64), nullable=False),
+    sa.Column("adapter", sa.String(64), nullable=False),
+    sa.Column("alias", sa.String(16), nullable=False),
+    sa.Column("version_id", sa.String(64)),
+    sa.Column("previous_id", sa.String(64)),
+    sa.Column("actor", sa.String(128), nullable=False),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    sa.Index("alias_history_by_adapter", "tenant_id", "adapter", "alias", "id"),
+)
+
+changes = sa.Table(
+    "changes",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("tenant_id", sa.String(64), nullable=False),
+    sqlite_autoincrement=True,
+)
+"""The change log that gateway workers follow: every write that alters a route, a key or a policy appends one row in
+its own transaction, and a worker reloads the tenants named after the last position it has seen."""

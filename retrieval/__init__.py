@@ -1,0 +1,1 @@
+"""Retrieval: passages and memory for one tenant, found by meaning."""

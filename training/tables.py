@@ -1,0 +1,126 @@
+"""The training package's tables: the record that adapters are made from."""
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+interactions = sa.Table(
+    "interactions",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("tenant_id", sa.String(64), nullable=False),
+    sa.Column("adapter", sa.String(64), nullable=False),
+    sa.Column("version_id", sa.String(64)),
+    sa.Column("arm", sa.String(16), nullable=False),
+    sa.Column("messages", sa.JSON, nullable=False),
+    sa.Column("response", sa.Text, nullable=False),
+    sa.Column("memory_ids", sa.JSON, nullable=False),
+    sa.Column("passage_ids", sa.JSON, nullable=False),
+    sa.Column("session_id", sa.String(128)),
+    sa.Column("usage", sa.JSON, nullable=False),
+    sa.Column("latency_ms", sa.Float, nullable=False),
+    sa.Column("status", sa.Integer, nullable=False),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    sa.Index("interactions_by_tenant", "tenant_id", "at"),
+)
+
+feedback = sa.Table(
+    "feedback",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("tenant_id", sa.String(64), nullable=False),
+    sa.Column("adapter", sa.String(64), nullable=False),
+    sa.Column("response_id", sa.String(64)),
+    sa.Column("messages", sa.JSON, nullable=False),
+    sa.Column("rejected", sa.Text),
+    sa.Column("correction", sa.Text),
+    sa.Column("rating", sa.Integer),
+    sa.Column("comment", sa.Text),
+    sa.Column("user", sa.String(256)),
+    sa.Column("metadata", sa.JSON, nullable=False),
+    sa.Column("author", sa.String(64), nullable=False),
+    sa.Column("version_id", sa.String(64)),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("reasons", sa.JSON, nullable=False),
+    sa.Column("idempotency_key", sa.String(256)),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.UniqueConstraint("tenant_id", "idempotency_key"),
+    sa.Index("feedback_by_tenant", "tenant_id", "adapter", "created_at"),
+    sa.Index("feedback_by_response", "response_id"),
+)
+
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("subject", sa.String(64), nullable=False),
+    sa.Column("payload", sa.JSON, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+)
+"""Steps that span packages, written in the transaction that causes them and deleted once done. Kinds: `memory.put`
+and `memory.delete` (subject: the correction)."""
+
+datasets = sa.Table(
+    "datasets",
+    metadata,
+    sa.Column("digest", sa.String(80), primary_key=True),
+    sa.Column("tenant_id", sa.String(64), nullable=False),
+    sa.Column("adapter", sa.String(64), nullable=False),
+    sa.Column("content", sa.JSON, nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+)
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("tenant_id", sa.String(64), nullable=False),
+    sa.Column("adapter", sa.String(64), nullable=False),
+    sa.Column("status", sa.String(24), nullable=False),
+    sa.Column("phase", sa.String(16), nullable=False),
+    sa.Column("trigger", sa.String(16), nullable=False),
+    sa.Column("recipe", sa.JSON, nullable=False),
+    sa.Column("dataset_digest", sa.String(80)),
+    sa.Column("version_id", sa.String(64)),
+    sa.Column("progress", sa.JSON, nullable=False),
+    sa.Column("report", sa.JSON, nullable=False),
+    sa.Column("costs", sa.JSON, nullable=False),
+    sa.Column("error", sa.Text),
+    sa.Column("owner", sa.String(64)),
+    sa.Column("lease_until", sa.DateTime(timezone=True)),
+    sa.Column("cancel_requested", sa.Boolean, nullable=False, default=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Index("runs_by_tenant", "tenant_id", "adapter", "created_at"),
+    sa.Index("runs_by_status", "status"),
+)
+
+run_events = sa.Table(
+    "run_events",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("run_id", sa.String(64), nullable=False),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("data", sa.JSON, nullable=False),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    sa.Index("run_events_by_run", "run_id", "id"),
+)
+
+learned = sa.Table(
+    "learned",
+    metadata,
+    sa.Column("version_id", sa.String(64), primary_key=True),
+    sa.Column("correction_id", sa.String(64), primary_key=True),
+)
+"""Which corrections a version answers without memory, in every phrasing we hold. Written by the gate."""
+
+learning_policies = sa.Table(
+    "learning_policies",
+    metadata,
+    sa.Column("tenant_id", sa.String(64), primary_key=True),
+    sa.Column("document", sa.JSON, nullable=False),
+)
+"""The learning part of each tenant's policy document (`training.types.LearningPolicy`), written by control in the
+transaction that changes the policy, so that the learner needs no other process to know it."""

@@ -1,0 +1,183 @@
+"""The nouns of the training package. No torch here: the gateway imports this module."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+Message = Mapping[str, Any]
+
+
+class Logging(StrEnum):
+    """What the journal keeps of a tenant's interactions."""
+
+    FULL = "full"
+    METADATA = "metadata"
+    OFF = "off"
+
+
+class CorrectionStatus(StrEnum):
+    ACCEPTED = "accepted"
+    QUARANTINED = "quarantined"
+    SUPERSEDED = "superseded"
+    WITHDRAWN = "withdrawn"
+
+
+class RunStatus(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    AWAITING_APPROVAL = "awaiting_approval"
+    SUCCEEDED = "succeeded"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class RunPhase(StrEnum):
+    """The steps of a run, in order."""
+
+    DATASET = "dataset"
+    TRAINING = "training"
+    ARTIFACT = "artifact"
+    REGISTER = "register"
+    LOAD = "load"
+    GATE = "gate"
+    DONE = "done"
+
+
+class Verdict(StrEnum):
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """One answered request. `messages` and `response` are empty unless the tenant logs in full."""
+
+    id: str
+    tenant_id: str
+    adapter: str
+    version_id: str | None
+    """None when the base model answered alone."""
+    arm: str
+    messages: Sequence[Message]
+    response: str
+    memory_ids: Sequence[str]
+    passage_ids: Sequence[str]
+    session_id: str | None
+    usage: Mapping[str, int]
+    latency_ms: float
+    status: int
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """What was said about a response: a rating, a correction, or both."""
+
+    id: str
+    tenant_id: str
+    adapter: str
+    response_id: str | None
+    messages: Sequence[Message]
+    """The conversation up to the response, ending with the user's question."""
+    rejected: str | None
+    """The response that was corrected."""
+    correction: str | None
+    rating: int | None
+    comment: str | None
+    user: str | None
+    metadata: Mapping[str, str]
+    author: str
+    """Id of the key that posted it."""
+    version_id: str | None
+    status: CorrectionStatus
+    reasons: Sequence[str]
+    created_at: datetime
+
+    @property
+    def question(self) -> str:
+        """Text of the last user message: what memory is searched by."""
+        return question_of(self.messages)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One attempt to turn corrections into a version."""
+
+    id: str
+    tenant_id: str
+    adapter: str
+    status: RunStatus
+    phase: RunPhase
+    trigger: str
+    """Which trigger started it: `count`, `manual`, …"""
+    recipe: Mapping[str, Any]
+    dataset_digest: str | None
+    version_id: str | None
+    progress: Mapping[str, Any]
+    """Step, total steps, loss, eta_seconds; empty before training."""
+    report: Mapping[str, Any]
+    """The gate's report: verdicts, every prompt, both answers. Empty before the gate."""
+    costs: Mapping[str, float]
+    """Seconds per phase and token counts."""
+    error: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
+class TriggerPolicy:
+    """When a run starts. Part of the tenant's policy document."""
+
+    count: int = 36
+    """Accepted corrections since the last run."""
+    cooldown_seconds: float = 60.0
+    debounce_seconds: float = 1.0
+    """A run waits until no correction arrived for this long."""
+
+
+@dataclass(frozen=True)
+class GatePolicy:
+    """The bars a candidate must pass (docs: learning). Shares are between 0 and 1."""
+
+    min_improvement: float = 0.01
+    significance: float = 0.05
+    max_regression: float = 0.03
+    max_length_growth: float = 0.20
+
+
+@dataclass(frozen=True)
+class LearningPolicy:
+    """The part of a tenant's policy that the learner follows."""
+
+    triggers: TriggerPolicy = field(default_factory=TriggerPolicy)
+    gate: GatePolicy = field(default_factory=GatePolicy)
+    approval: str = "auto"
+    """`auto`: a version that passes goes live; `manual`: every version waits for a person. Inconclusive always waits."""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """Overrides of the recipe's defaults."""
+
+
+@dataclass(frozen=True)
+class RunEvent:
+    """One line of a run's story."""
+
+    id: int
+    run_id: str
+    kind: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+    at: datetime | None = None
+
+
+def question_of(messages: Sequence[Message]) -> str:
+    """Text of the last user message; content parts are joined by newlines, and no user message gives ''."""
+    for message in reversed(messages):
+        if message.get("role") == "user":
+            content = message.get("content")
+            if isinstance(content, list):
+                return "\n".join(str(part.get("text", "")) for part in content if part.get("type") == "text")
+            return str(content or "")
+    return ""
