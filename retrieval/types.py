@@ -41,3 +41,12 @@ class MemoryEntry:
     tenant_id: str
     question: str
     answer: str
+
+
+@dataclass(frozen=True)
+class Forwarded:
+    """The service's answer to a request passed on for a tenant, to be returned as it is."""
+
+    status: int
+    body: bytes
+    content_type: str
