@@ -1,0 +1,52 @@
+# Everything sets up what it needs first; a second time that takes no time.
+PYTHON ?= $(shell for p in python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$p && exit; done; echo python3)
+BIN := .venv/bin
+SEED ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test check fix bench study model-scores train-base lock clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
+
+setup:  ## make .venv from the lock
+	@$(PYTHON) requirements/install.py
+
+demo: setup  ## the whole loop on this machine: serve, correct, learn, swap (FACTS=file for your own)
+	$(BIN)/graft demo $(if $(FACTS),--facts $(FACTS))
+
+up: setup  ## start everything and stay up
+	$(BIN)/graft up
+
+test: setup  ## all tests (ARGS='-k swap' for some)
+	$(BIN)/pytest $(ARGS)
+
+check: setup  ## style, types, who may import whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: setup  ## repair style where a tool can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: setup  ## latency and throughput (ONLY=name for one)
+	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))
+
+study: setup  ## long studies behind the figures in docs/ (ONLY=name for one)
+	$(BIN)/python -m tests.bench.study $(if $(ONLY),--only $(ONLY))
+
+model-scores: setup  ## ask the shipped base model fresh questions (SEED=n)
+	$(BIN)/python -m deploy.demo.scores --seed $(SEED)
+
+train-base: setup  ## train the shipped base model from its seed (about two hours)
+	$(BIN)/python -m deploy.demo.train_base
+
+lock:  ## resolve the dependencies anew (UPGRADE=1 for newer versions)
+	$(PYTHON) requirements/refresh.py $(if $(UPGRADE),--upgrade)
+
+clean:  ## remove the environment and all caches; data in .graft stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build graft.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
