@@ -1,0 +1,102 @@
+"""Leases: which versions have requests in flight in this worker, and the heartbeat that tells the others.
+
+Counting happens in memory, so that no request pays a round trip; the heartbeat carries the counts to Redis
+every 0.3 s, and at once when the worker has applied a change or when a version's last request ended.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Mapping
+
+import orjson
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+log = logging.getLogger(__name__)
+
+WORKERS_KEY = "graft:workers"
+"""Sorted set of worker ids by the time of their last heartbeat (seconds since the epoch)."""
+WORKER_KEY = "graft:worker:{id}"
+TTL_MS = 3000
+INTERVAL_S = 0.3
+MIN_GAP_S = 0.02
+"""Heartbeats asked for out of turn are at least this far apart."""
+
+
+class Leases:
+    """Requests in flight by version id. Not thread-safe: it lives on the event loop."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self.ended = asyncio.Event()
+        """Set whenever a version's count falls to zero, or by whoever wants the counts reported now."""
+
+    def acquire(self, version_id: str) -> None:
+        self._counts[version_id] = self._counts.get(version_id, 0) + 1
+
+    def release(self, version_id: str) -> None:
+        left = self._counts[version_id] - 1
+        if left:
+            self._counts[version_id] = left
+        else:
+            del self._counts[version_id]
+            self.ended.set()
+
+    def report(self) -> None:
+        """Ask for a heartbeat out of turn."""
+        self.ended.set()
+
+    def counts(self) -> Mapping[str, int]:
+        return dict(self._counts)
+
+
+class Heartbeat:
+    """Writes this worker's state until closed. A Redis that is away costs the heartbeat, never a request."""
+
+    def __init__(self, redis: Redis, worker_id: str, leases: Leases) -> None:
+        self._redis = redis
+        self._id = worker_id
+        self._leases = leases
+        self._change = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def applied(self, change: int) -> None:
+        """The worker now serves the routes of this position in the change log."""
+        self._change = change
+        self._leases.report()
+
+    async def start(self) -> None:
+        await self._write()
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        if self._task:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        with contextlib.suppress(RedisError, OSError):
+            await self._redis.delete(WORKER_KEY.format(id=self._id))
+            await self._redis.zrem(WORKERS_KEY, self._id)
+
+    async def _run(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(INTERVAL_S):
+                    await self._leases.ended.wait()
+            self._leases.ended.clear()
+            await self._write()
+            await asyncio.sleep(MIN_GAP_S)
+
+    async def _write(self) -> None:
+        now = time.time()
+        state = {"change": self._change, "leases": self._leases.counts(), "at": now, "pid": os.getpid()}
+        try:
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.set(WORKER_KEY.format(id=self._id), orjson.dumps(state), px=TTL_MS)
+                pipe.zadd(WORKERS_KEY, {self._id: now})
+                await pipe.execute()
+        except (RedisError, OSError) as error:
+            log.warning("heartbeat not written: %s", error)

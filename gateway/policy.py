@@ -1,0 +1,109 @@
+"""A tenant's policy: one document that says what its requests may cost, use, leave behind and set in motion.
+
+Every field has a default, so that `{}` is a whole policy and a stored document survives new fields.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from training.types import GatePolicy, LearningPolicy, Logging, TriggerPolicy
+
+
+class Part(BaseModel):
+    """Unknown keys are refused: a typing mistake in a policy must not silently mean the default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Limits(Part):
+    """None: unlimited."""
+
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+    concurrency: int | None = Field(default=None, ge=1)
+
+    @property
+    def unlimited(self) -> bool:
+        return (
+            self.requests_per_minute is None and self.tokens_per_minute is None and self.concurrency is None
+        )
+
+
+class Retrieval(Part):
+    """How the tenant's own documents take part in answers."""
+
+    enabled: bool = True
+    k: int = Field(default=3, ge=0, le=50)
+    """Passages a request may use."""
+    mode: Literal["optional", "required"] = "optional"
+    """When retrieval fails: `optional` answers without it and says so, `required` answers 503."""
+    deadline_ms: int = Field(default=1500, ge=1, le=60_000)
+    """For passages and memory together; generous, because a late memory is a wrong answer."""
+
+
+class Memory(Part):
+    enabled: bool = True
+
+
+class Triggers(Part):
+    """See `training.types.TriggerPolicy`."""
+
+    count: int = Field(default=TriggerPolicy.count, ge=1)
+    cooldown_seconds: float = Field(default=TriggerPolicy.cooldown_seconds, ge=0)
+    debounce_seconds: float = Field(default=TriggerPolicy.debounce_seconds, ge=0)
+
+
+class Gate(Part):
+    """See `training.types.GatePolicy`. Shares are between 0 and 1."""
+
+    min_improvement: float = Field(default=GatePolicy.min_improvement, ge=0, le=1)
+    significance: float = Field(default=GatePolicy.significance, gt=0, lt=1)
+    max_regression: float = Field(default=GatePolicy.max_regression, ge=0, le=1)
+    max_length_growth: float = Field(default=GatePolicy.max_length_growth, ge=0)
+
+
+class Learning(Part):
+    """What the learner follows; stored a second time where the learner reads it (`learning_policies`)."""
+
+    triggers: Triggers = Triggers()
+    gate: Gate = Gate()
+    approval: Literal["auto", "manual"] = "auto"
+    recipe: dict[str, Any] = Field(default_factory=dict)
+
+    def record(self) -> LearningPolicy:
+        """The same as the training package's noun."""
+        return LearningPolicy(
+            triggers=TriggerPolicy(**self.triggers.model_dump()),
+            gate=GatePolicy(**self.gate.model_dump()),
+            approval=self.approval,
+            recipe=dict(self.recipe),
+        )
+
+
+class Rollout(Part):
+    """How an approved version takes over. The single step 100 puts it live at once."""
+
+    steps: tuple[int, ...] = (100,)
+    """Shares of the adapter's traffic in percent, rising to 100."""
+    min_requests: int = Field(default=50, ge=1)
+    """Requests that a step must have seen before the next."""
+    step_seconds: float = Field(default=60.0, ge=0)
+
+    @model_validator(mode="after")
+    def _rising_to_all(self) -> "Rollout":
+        rising = all(low < high for low, high in zip(self.steps, self.steps[1:], strict=False))
+        if not self.steps or self.steps[0] < 1 or self.steps[-1] != 100 or not rising:
+            raise ValueError("steps must rise from at least 1 to 100")
+        return self
+
+
+class Policy(Part):
+    """The whole document, as `tenants.policy` holds it and the admin API takes it."""
+
+    limits: Limits = Limits()
+    retrieval: Retrieval = Retrieval()
+    memory: Memory = Memory()
+    logging: Logging = Logging.FULL
+    learning: Learning = Learning()
+    rollout: Rollout = Rollout()

@@ -1,0 +1,52 @@
+"""What the gateway's processes are told by their environment (`GRAFT_*`)."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Empty URLs mean the embedded part under `data_dir`; the properties resolve them."""
+
+    model_config = SettingsConfigDict(env_prefix="GRAFT_", frozen=True, extra="ignore")
+
+    data_dir: Path = Path(".graft")
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    admin_host: str = "127.0.0.1"
+    admin_port: int = Field(default=8001, ge=0, le=65535)
+    database_url: str = ""
+    redis_url: str = ""
+    engine_urls: str = ""
+    """Comma-separated; empty: one supervised engine on `engine_port`."""
+    engine_port: int = Field(default=8100, ge=1, le=65535)
+    retrieval_url: str = ""
+    retrieval_port: int = Field(default=8200, ge=1, le=65535)
+    internal_token: SecretStr = SecretStr("")
+    """Bearer token between our own processes and to the engine."""
+    admin_key: SecretStr = SecretStr("")
+    workers: int = Field(default=1, ge=1)
+    max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
+    engine_timeout_seconds: float = Field(default=600.0, gt=0)
+    """Longest silence of an engine in the middle of an answer."""
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy URL of the record."""
+        path = self.data_dir.resolve() / "graft.db"
+        return self.database_url or f"sqlite+aiosqlite:///{path}?timeout=30"
+
+    @property
+    def redis(self) -> str:
+        return self.redis_url or f"unix://{self.data_dir.resolve() / 'redis.sock'}"
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """Engine base URLs without a trailing slash, at least one."""
+        urls = tuple(url.strip().rstrip("/") for url in self.engine_urls.split(",") if url.strip())
+        return urls or (f"http://127.0.0.1:{self.engine_port}",)
+
+    @property
+    def retrieval(self) -> str:
+        return self.retrieval_url.rstrip("/") or f"http://127.0.0.1:{self.retrieval_port}"
