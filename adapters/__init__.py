@@ -1,1 +1,1 @@
-"""Adapters: the registry of versions, their artifacts, the engines that hold them, and the swap between them."""
+"""Adapters: the registry of versions, their artifacts, the engines that hold them, and the swap."""

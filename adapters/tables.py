@@ -65,5 +65,5 @@ changes = sa.Table(
     sa.Column("tenant_id", sa.String(64), nullable=False),
     sqlite_autoincrement=True,
 )
-"""The change log that gateway workers follow: every write that alters a route, a key or a policy appends one row in
-its own transaction, and a worker reloads the tenants named after the last position it has seen."""
+"""The change log that gateway workers follow: every write that alters a route, a key or a policy appends one
+row in its own transaction, and a worker reloads the tenants named after the last position it has seen."""

@@ -1,0 +1,190 @@
+"""The artifact store: a version's files under their digest, on a disk or in any store that fsspec reaches.
+
+An artifact's digest is the SHA-256 of its manifest, and the manifest names every file with size and SHA-256.
+The manifest is written last. So a half-written artifact has none, or one that does not match its own digest:
+both count as absent, and writing it again repairs it. No rename is needed, which only some stores can do.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from adapters.errors import ArtifactCorrupt, ArtifactMissing, InvalidAdapter
+from adapters.types import Artifact
+
+MANIFEST = "manifest.json"
+_PREFIX = "sha256:"
+
+
+@dataclass(frozen=True)
+class _Entry:
+    size: int
+    sha256: str
+
+
+_Manifest = Mapping[str, _Entry]
+
+
+class ArtifactStore:
+    """Content-addressed directories below `url` (`file:///…`, `s3://…`, …), shared between processes."""
+
+    def __init__(self, url: str) -> None:
+        self._fs, root = fsspec.core.url_to_fs(url)
+        self._root: str = root.rstrip("/")
+
+    async def put(self, directory: Path) -> Artifact:
+        """Store the files of a flat directory. Storing the same files again is cheap and changes nothing.
+
+        Raises InvalidAdapter when the directory is empty or holds links or folders.
+        """
+        return await asyncio.to_thread(self._put, directory)
+
+    async def fetch(self, digest: str, into: Path) -> Path:
+        """A verified local copy of an artifact at `into/<digest without prefix>`, made once and reused.
+
+        Raises ArtifactMissing, ArtifactCorrupt.
+        """
+        return await asyncio.to_thread(self._fetch, digest, into)
+
+    async def exists(self, digest: str) -> bool:
+        """Whether the whole artifact was written; its files are verified on fetch, not here."""
+        return await asyncio.to_thread(self._exists, digest)
+
+    async def delete(self, digest: str) -> None:
+        """Remove an artifact. Deleting what is not there is no error."""
+        await asyncio.to_thread(self._delete, digest)
+
+    def _put(self, directory: Path) -> Artifact:
+        manifest = _manifest_of(directory)
+        body = _encoded(manifest)
+        digest = _digest(body)
+        if not self._exists(digest):
+            self._fs.makedirs(self._place(digest), exist_ok=True)
+            for name in manifest:
+                self._fs.put_file(str(directory / name), self._place(digest, name))
+            self._fs.pipe_file(self._place(digest, MANIFEST), body)
+        sizes = {name: entry.size for name, entry in manifest.items()}
+        return Artifact(digest, sum(sizes.values()), sizes)
+
+    def _fetch(self, digest: str, into: Path) -> Path:
+        target = into / _hex(digest)
+        if _intact(target, digest):
+            return target
+        manifest = self._manifest(digest)
+        into.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=into, prefix=".fetch-") as scratch:
+            copy = Path(scratch) / "copy"
+            copy.mkdir()
+            for name in manifest:
+                self._copy_out(digest, name, copy / name)
+            (copy / MANIFEST).write_bytes(_encoded(manifest))
+            _verify(copy, digest, manifest)
+            _install(copy, target, digest)
+        return target
+
+    def _copy_out(self, digest: str, name: str, target: Path) -> None:
+        try:
+            self._fs.get_file(self._place(digest, name), str(target))
+        except FileNotFoundError:
+            raise ArtifactCorrupt(digest, f"{name} is missing") from None
+
+    def _manifest(self, digest: str) -> _Manifest:
+        try:
+            body: bytes = self._fs.cat_file(self._place(digest, MANIFEST))
+        except FileNotFoundError:
+            raise ArtifactMissing(digest) from None
+        return _decoded(body, digest)
+
+    def _exists(self, digest: str) -> bool:
+        try:
+            self._manifest(digest)
+        except (ArtifactMissing, ArtifactCorrupt):
+            return False
+        return True
+
+    def _delete(self, digest: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.rm_file(self._place(digest, MANIFEST))
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.rm(self._place(digest), recursive=True)
+
+    def _place(self, digest: str, *names: str) -> str:
+        return "/".join([self._root, _hex(digest), *names])
+
+
+def _manifest_of(directory: Path) -> _Manifest:
+    paths = sorted(path for path in directory.iterdir() if path.name != MANIFEST)
+    if not paths:
+        raise InvalidAdapter("the directory holds no files", directory.name)
+    for path in paths:
+        if path.is_symlink() or not path.is_file():
+            raise InvalidAdapter("only plain files can be part of an artifact", path.name)
+    return {path.name: _Entry(path.stat().st_size, _sha256(path)) for path in paths}
+
+
+def _encoded(manifest: _Manifest) -> bytes:
+    listed = {name: [entry.size, entry.sha256] for name, entry in sorted(manifest.items())}
+    return json.dumps(listed, separators=(",", ":"), ensure_ascii=True).encode()
+
+
+def _decoded(body: bytes, digest: str) -> _Manifest:
+    """The manifest, once it matches the digest it was asked by; its contents can be trusted after that."""
+    if _digest(body) != digest:
+        raise ArtifactCorrupt(digest, "its manifest has another digest")
+    listed: dict[str, Any] = json.loads(body)
+    return {name: _Entry(size, sha256) for name, (size, sha256) in listed.items()}
+
+
+def _verify(directory: Path, digest: str, manifest: _Manifest) -> None:
+    for name, entry in manifest.items():
+        path = directory / name
+        if path.stat().st_size != entry.size or _sha256(path) != entry.sha256:
+            raise ArtifactCorrupt(digest, f"{name} differs from what was written")
+
+
+def _intact(target: Path, digest: str) -> bool:
+    """Whether a local copy is still what it was; a copy that was damaged is fetched anew."""
+    try:
+        _verify(target, digest, _decoded((target / MANIFEST).read_bytes(), digest))
+    except (FileNotFoundError, ArtifactCorrupt):
+        return False
+    return True
+
+
+def _install(copy: Path, target: Path, digest: str) -> None:
+    """Move a verified copy into place; two fetchers may race, and either one's copy is good."""
+    if _intact(target, digest):
+        return
+    if target.exists():
+        shutil.rmtree(target, ignore_errors=True)
+    try:
+        copy.rename(target)
+    except OSError:
+        if not _intact(target, digest):
+            raise
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(body: bytes) -> str:
+    return _PREFIX + hashlib.sha256(body).hexdigest()
+
+
+def _hex(digest: str) -> str:
+    """The digest as a directory name. Anything else than a digest could leave the store's root."""
+    plain = digest.removeprefix(_PREFIX)
+    if len(plain) != 64 or not set(plain) <= set("0123456789abcdef"):
+        raise ArtifactMissing(digest)
+    return plain

@@ -1,0 +1,57 @@
+"""The port to an engine replica: what Graft asks of the software that holds the base model."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The engine's answer to one chat request."""
+
+    texts: Sequence[str]
+    """One per asked-for choice, in order."""
+    prompt_tokens: int
+    completion_tokens: int
+    """Over all choices."""
+    first_token_logprobs: Mapping[str, float] | None = None
+    """Token to natural-log probability at the first choice's first token; None when not asked for."""
+
+
+class Engine(Protocol):
+    """One replica. A version's name inside the engine is its id."""
+
+    @property
+    def url(self) -> str:
+        """Names the replica in results, logs and errors."""
+
+    async def load(self, version_id: str, path: Path) -> None:
+        """Make a version servable from files that the replica can read. Loading it twice is no error.
+
+        Raises EngineRefused, EngineUnavailable.
+        """
+
+    async def unload(self, version_id: str) -> None:
+        """Forget a version; requests in flight finish. Unloading what is not there is no error.
+
+        Raises EngineRefused, EngineUnavailable.
+        """
+
+    async def resident(self) -> frozenset[str]:
+        """Ids of the versions that the replica serves. Raises EngineRefused, EngineUnavailable."""
+
+    async def healthy(self) -> bool:
+        """Whether the replica says that it can serve; never raises."""
+
+    async def chat(
+        self,
+        model: str,
+        messages: Sequence[Mapping[str, Any]],
+        max_tokens: int,
+        temperature: float = 0.0,
+        n: int = 1,
+        seed: int | None = None,
+        top_logprobs: int | None = None,
+    ) -> Completion:
+        """One whole answer by `base` or a version id. Raises EngineRefused, EngineUnavailable."""

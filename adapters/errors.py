@@ -1,0 +1,120 @@
+"""Everything that this package raises.
+
+AdaptersError
+├── NotFound
+│   ├── UnknownAdapter
+│   └── UnknownVersion
+├── ConflictError             the record is not in the state that the caller assumed
+│   ├── IllegalTransition
+│   ├── NothingToRollBack
+│   └── WrongBase
+├── InvalidAdapter            the files of an adapter are refused; `reason` and `param` say why
+├── ArtifactError
+│   ├── ArtifactMissing
+│   └── ArtifactCorrupt
+├── EngineError
+│   ├── EngineUnavailable     no answer: down, restarting, or too slow
+│   └── EngineRefused         an answer, and it was no
+├── ProbeFailed               loaded, but it does not behave like an adapter
+└── WorkersBehind             a live gateway worker has not applied a change in time
+"""
+
+
+class AdaptersError(Exception):
+    """Root of the package's errors."""
+
+
+class NotFound(AdaptersError):
+    """A named thing does not exist, or not in this tenant."""
+
+
+class UnknownAdapter(NotFound):
+    def __init__(self, tenant_id: str, name: str) -> None:
+        super().__init__(f"tenant {tenant_id} has no adapter {name!r}")
+
+
+class UnknownVersion(NotFound):
+    def __init__(self, version: str) -> None:
+        super().__init__(f"there is no version {version}")
+
+
+class ConflictError(AdaptersError):
+    """Somebody else was faster, or the record does not allow the step."""
+
+
+class IllegalTransition(ConflictError):
+    def __init__(self, version_id: str, current: str, wanted: str) -> None:
+        self.current = current
+        self.wanted = wanted
+        super().__init__(f"version {version_id} is {current} and cannot become {wanted}")
+
+
+class NothingToRollBack(ConflictError):
+    def __init__(self, tenant_id: str, name: str) -> None:
+        super().__init__(f"adapter {name!r} of tenant {tenant_id} already serves the base model alone")
+
+
+class WrongBase(ConflictError):
+    def __init__(self, adapter_base: str, given: str) -> None:
+        super().__init__(f"the adapter belongs to base model {adapter_base}, not {given}")
+
+
+class InvalidAdapter(AdaptersError):
+    """Files that must not reach an engine.
+
+    reason: a sentence for the person who made them. param: the file, setting or tensor at fault.
+    """
+
+    def __init__(self, reason: str, param: str) -> None:
+        self.reason = reason
+        self.param = param
+        super().__init__(f"{param}: {reason}")
+
+
+class ArtifactError(AdaptersError):
+    """The artifact store cannot give what was asked of it."""
+
+
+class ArtifactMissing(ArtifactError):
+    def __init__(self, digest: str) -> None:
+        super().__init__(f"the store holds no artifact {digest}")
+
+
+class ArtifactCorrupt(ArtifactError):
+    def __init__(self, digest: str, what: str) -> None:
+        super().__init__(f"artifact {digest} is corrupt: {what}")
+
+
+class EngineError(AdaptersError):
+    """An engine replica did not do what it was asked."""
+
+    def __init__(self, url: str, detail: str) -> None:
+        self.url = url
+        self.detail = detail
+        super().__init__(f"engine {url}: {detail}")
+
+
+class EngineUnavailable(EngineError):
+    """Nobody answered, or the answer came too late; asking again later may help."""
+
+
+class EngineRefused(EngineError):
+    """The engine answered with an error; `status` is its HTTP status."""
+
+    def __init__(self, url: str, status: int, detail: str) -> None:
+        self.status = status
+        super().__init__(url, f"HTTP {status}: {detail}")
+
+
+class ProbeFailed(AdaptersError):
+    """A loaded version answers with errors, with numbers that are none, or exactly like the base model."""
+
+    def __init__(self, version_id: str, url: str, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"version {version_id} on {url}: {reason}")
+
+
+class WorkersBehind(AdaptersError):
+    def __init__(self, change: int, behind: int) -> None:
+        self.behind = behind
+        super().__init__(f"{behind} live gateway worker(s) have not applied change {change}")

@@ -1,0 +1,192 @@
+"""Single reads and writes of the registry's tables, each inside a transaction that `adapters.registry`
+opened."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters import tables
+from adapters.errors import ConflictError, IllegalTransition, UnknownVersion
+from adapters.rules import TRANSITIONS
+from adapters.types import Adapter, AdapterRoutes, Alias, AliasMove, Lineage, Version, VersionStatus
+
+
+async def find_adapter(connection: AsyncConnection, tenant_id: str, name: str) -> Adapter | None:
+    table = tables.adapters
+    query = sa.select(table).where(table.c.tenant_id == tenant_id, table.c.name == name)
+    row = (await connection.execute(query)).one_or_none()
+    return None if row is None else to_adapter(row)
+
+
+async def require_version(connection: AsyncConnection, version_id: str) -> Version:
+    query = sa.select(tables.versions).where(tables.versions.c.id == version_id)
+    row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        raise UnknownVersion(version_id)
+    return to_version(row)
+
+
+async def require_member(
+    connection: AsyncConnection, tenant_id: str, adapter: str, version_id: str
+) -> Version:
+    """The version, if it is this tenant's and this adapter's: another tenant's does not exist here."""
+    version = await require_version(connection, version_id)
+    if (version.tenant_id, version.adapter) != (tenant_id, adapter):
+        raise UnknownVersion(version_id)
+    return version
+
+
+async def change_status(connection: AsyncConnection, version_id: str, status: VersionStatus) -> None:
+    """The legal sources are part of the statement, so that two writers cannot both leave one status."""
+    sources = [source.value for source, targets in TRANSITIONS.items() if status in targets]
+    table = tables.versions
+    update = sa.update(table).where(table.c.id == version_id, table.c.status.in_(sources))
+    if (await connection.execute(update.values(status=status.value))).rowcount:
+        return
+    current = (await require_version(connection, version_id)).status
+    if current is not status:
+        raise IllegalTransition(version_id, current, status)
+
+
+async def read_alias(
+    connection: AsyncConnection, tenant_id: str, adapter: str, alias: Alias
+) -> tuple[str | None, int]:
+    table = tables.aliases
+    query = sa.select(table.c.version_id, table.c.revision)
+    query = query.where(*of(table, tenant_id, adapter), table.c.alias == alias.value)
+    row = (await connection.execute(query)).one_or_none()
+    return (None, 0) if row is None else (row.version_id, row.revision)
+
+
+async def point_alias(
+    connection: AsyncConnection,
+    tenant_id: str,
+    adapter: str,
+    alias: Alias,
+    version_id: str | None,
+    revision: int,
+) -> None:
+    """Write the alias if it is still at `revision`; ConflictError otherwise."""
+    table = tables.aliases
+    moved = ConflictError(f"alias {alias} of adapter {adapter!r} was moved by somebody else")
+    if revision:
+        update = sa.update(table).where(
+            *of(table, tenant_id, adapter), table.c.alias == alias.value, table.c.revision == revision
+        )
+        result = await connection.execute(update.values(version_id=version_id, revision=revision + 1))
+        if not result.rowcount:
+            raise moved
+        return
+    values = {"tenant_id": tenant_id, "adapter": adapter, "alias": alias.value, "version_id": version_id}
+    try:
+        await connection.execute(sa.insert(table).values(values, revision=1))
+    except IntegrityError as error:
+        raise moved from error
+
+
+async def pass_on(
+    connection: AsyncConnection, previous_id: str | None, version_id: str | None, rolled_back: bool
+) -> None:
+    if previous_id is not None:
+        left = VersionStatus.ROLLED_BACK if rolled_back else VersionStatus.RETIRED
+        await change_status(connection, previous_id, left)
+    if version_id is not None:
+        await change_status(connection, version_id, VersionStatus.STABLE)
+
+
+async def add_history(connection: AsyncConnection, move: AliasMove) -> AliasMove:
+    await connection.execute(
+        sa.insert(tables.alias_history).values(
+            tenant_id=move.tenant_id,
+            adapter=move.adapter,
+            alias=move.alias.value,
+            version_id=move.version_id,
+            previous_id=move.previous_id,
+            actor=move.actor,
+            at=move.at,
+        )
+    )
+    return move
+
+
+async def read_routes(connection: AsyncConnection, tenant_id: str | None) -> list[AdapterRoutes]:
+    """One tenant's routes, or everybody's: three reads, joined here."""
+    adapters = await rows_of(connection, tables.adapters, tenant_id)
+    pointers: dict[tuple[str, str], dict[Alias, str | None]] = {}
+    for row in await rows_of(connection, tables.aliases, tenant_id):
+        pointers.setdefault((row.tenant_id, row.adapter), {})[Alias(row.alias)] = row.version_id
+    servable: dict[tuple[str, str], dict[int, str]] = {}
+    for row in await rows_of(connection, tables.versions, tenant_id):
+        if row.status != VersionStatus.REJECTED:
+            servable.setdefault((row.tenant_id, row.adapter), {})[row.number] = row.id
+    return [
+        _adapter_routes(row.tenant_id, row.name, pointers, servable)
+        for row in sorted(adapters, key=lambda row: (row.tenant_id, row.name))
+    ]
+
+
+def _adapter_routes(
+    tenant_id: str,
+    name: str,
+    pointers: Mapping[tuple[str, str], Mapping[Alias, str | None]],
+    servable: Mapping[tuple[str, str], Mapping[int, str]],
+) -> AdapterRoutes:
+    versions = servable.get((tenant_id, name), {})
+    numbers = {version_id: number for number, version_id in versions.items()}
+    return AdapterRoutes(tenant_id, name, pointers.get((tenant_id, name), {}), versions, numbers)
+
+
+async def rows_of(connection: AsyncConnection, table: sa.Table, tenant_id: str | None) ->
+Sequence[sa.Row[Any]]: query = sa.select(table) if tenant_id is not None: query =
+query.where(table.c.tenant_id == tenant_id) return (await connection.execute(query)).all()
+
+
+def of(table: sa.Table, tenant_id: str, adapter: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return table.c.tenant_id == tenant_id, table.c.adapter == adapter
+
+
+def next_number(tenant_id: str, adapter: str) -> sa.ScalarSelect[int]:
+    table = tables.versions
+    newest = sa.select(sa.func.coalesce(sa.func.max(table.c.number), 0) + 1)
+    return newest.where(*of(table, tenant_id, adapter)).scalar_subquery()
+
+
+def to_adapter(row: sa.Row[Any]) -> Adapter:
+    return Adapter(row.tenant_id, row.name, row.base_digest, _utc(row.created_at))
+
+
+def to_version(row: sa.Row[Any]) -> Version:
+    lineage = Lineage(row.base_digest, row.recipe, row.dataset_digest, row.parent_id, row.run_id)
+    return Version(
+        id=row.id,
+        tenant_id=row.tenant_id,
+        adapter=row.adapter,
+        number=row.number,
+        artifact_digest=row.artifact_digest,
+        lineage=lineage,
+        metrics=row.metrics,
+        status=VersionStatus(row.status),
+        created_at=_utc(row.created_at),
+    )
+
+
+def to_move(row: sa.Row[Any]) -> AliasMove:
+    return AliasMove(
+        row.tenant_id,
+        row.adapter,
+        Alias(row.alias),
+        row.version_id,
+        row.previous_id,
+        row.actor,
+        _utc(row.at),
+        change=0,
+    )
+
+
+def _utc(value: datetime) -> datetime:
+    """SQLite forgets the time zone of what was UTC."""
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

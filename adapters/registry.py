@@ -1,0 +1,276 @@
+"""The registry: which adapters and versions exist, where each version stands, and what every alias points to.
+
+Every write that changes what a gateway worker serves appends to the change log in the same transaction. A
+write comes first in each, because it takes the database's write lock: what is read after it stays true until
+the commit.
+"""
+
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters import changes, tables
+from adapters.errors import ConflictError, UnknownAdapter, UnknownVersion, WrongBase
+from adapters.records import (
+    add_history,
+    change_status,
+    find_adapter,
+    next_number,
+    of,
+    pass_on,
+    point_alias,
+    read_alias,
+    read_routes,
+    require_member,
+    require_version,
+    to_adapter,
+    to_move,
+    to_version,
+)
+from adapters.rules import WANTED_STATUSES, stable_line
+from adapters.types import Adapter, AdapterRoutes, Alias, AliasMove, Lineage, Version, VersionStatus
+
+_ATTEMPTS = 5
+"""How often a write that lost a race for a unique key is tried again."""
+
+
+class Registry:
+    """The record of adapters over one SQL database. Shared freely; every method is one transaction."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    # ------------------------------------------------------------------------------------ adapters
+
+    async def ensure_adapter(self, tenant_id: str, name: str, base_digest: str) -> Adapter:
+        """The adapter of this name, made if it is missing. Raises WrongBase when it belongs to another
+        base."""
+        for _ in range(_ATTEMPTS):
+            found = await self._adapter(tenant_id, name)
+            if found is not None:
+                if found.base_digest != base_digest:
+                    raise WrongBase(found.base_digest, base_digest)
+                return found
+            await self._add_adapter(Adapter(tenant_id, name, base_digest, datetime.now(UTC)))
+        raise ConflictError(f"adapter {name!r} of tenant {tenant_id} could not be made")
+
+    async def adapters_of(self, tenant_id: str) -> list[Adapter]:
+        """The tenant's adapters by name."""
+        table = tables.adapters
+        query = sa.select(table).where(table.c.tenant_id == tenant_id).order_by(table.c.name)
+        async with self._engine.connect() as connection:
+            return [to_adapter(row) for row in (await connection.execute(query)).all()]
+
+    async def to_adapter(self, tenant_id: str, name: str) -> Adapter | None:
+        async with self._engine.connect() as connection:
+            return await find_adapter(connection, tenant_id, name)
+
+    async def _add_adapter(self, adapter: Adapter) -> None:
+        """Insert, or do nothing when somebody else just did."""
+        values = {
+            "tenant_id": adapter.tenant_id,
+            "name": adapter.name,
+            "base_digest": adapter.base_digest,
+            "created_at": adapter.created_at,
+        }
+        try:
+            async with self._engine.begin() as connection:
+                await changes.append(connection, adapter.tenant_id)
+                await connection.execute(sa.insert(tables.adapters).values(values))
+        except IntegrityError:
+            return
+
+    # ------------------------------------------------------------------------------------ versions
+
+    async def register(
+        self,
+        tenant_id: str,
+        adapter: str,
+        artifact_digest: str,
+        lineage: Lineage,
+        metrics: Mapping[str, Any],
+        status: VersionStatus = VersionStatus.REGISTERED,
+    ) -> Version:
+        """Record a new version under the adapter's next number.
+
+        Raises UnknownAdapter, WrongBase, and ValueError for a status other than registered or gating.
+        """
+        if status not in (VersionStatus.REGISTERED, VersionStatus.GATING):
+            raise ValueError(f"a version cannot begin as {status}")
+        values = {
+            "id": f"ver_{secrets.token_hex(12)}",
+            "tenant_id": tenant_id,
+            "adapter": adapter,
+            "number": next_number(tenant_id, adapter),
+            "artifact_digest": artifact_digest,
+            "base_digest": lineage.base_digest,
+            "recipe": dict(lineage.recipe),
+            "dataset_digest": lineage.dataset_digest,
+            "parent_id": lineage.parent_id,
+            "run_id": lineage.run_id,
+            "metrics": dict(metrics),
+            "status": status.value,
+            "created_at": datetime.now(UTC),
+        }
+        for _ in range(_ATTEMPTS):
+            try:
+                return await self._insert_version(values)
+            except IntegrityError:
+                continue
+        raise ConflictError(f"adapter {adapter!r} of tenant {tenant_id} gets too many versions at once")
+
+    async def _insert_version(self, values: Mapping[str, Any]) -> Version:
+        async with self._engine.begin() as connection:
+            await changes.append(connection, values["tenant_id"])
+            adapter = await find_adapter(connection, values["tenant_id"], values["adapter"])
+            if adapter is None:
+                raise UnknownAdapter(values["tenant_id"], values["adapter"])
+            if adapter.base_digest != values["base_digest"]:
+                raise WrongBase(adapter.base_digest, values["base_digest"])
+            await connection.execute(sa.insert(tables.versions).values(values))
+            return await require_version(connection, values["id"])
+
+    async def version(self, version_id: str) -> Version:
+        """Raises UnknownVersion."""
+        async with self._engine.connect() as connection:
+            return await require_version(connection, version_id)
+
+    async def version_by_number(self, tenant_id: str, adapter: str, number: int) -> Version:
+        """Raises UnknownVersion."""
+        table = tables.versions
+        query = sa.select(table).where(*of(table, tenant_id, adapter), table.c.number == number)
+        async with self._engine.connect() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        if row is None:
+            raise UnknownVersion(f"{adapter}@v{number}")
+        return to_version(row)
+
+    async def versions(
+        self, tenant_id: str, adapter: str, after: str | None = None, limit: int = 20, order: str = "desc"
+    ) -> list[Version]:
+        """A page of an adapter's versions by number, following the version `after`. Raises UnknownVersion."""
+        table = tables.versions
+        query = sa.select(table).where(*of(table, tenant_id, adapter)).limit(limit)
+        query = query.order_by(table.c.number if order == "asc" else table.c.number.desc())
+        async with self._engine.connect() as connection:
+            if after is not None:
+                last = await require_member(connection, tenant_id, adapter, after)
+                number = table.c.number
+                query = query.where(number > last.number if order == "asc" else number < last.number)
+            return [to_version(row) for row in (await connection.execute(query)).all()]
+
+    async def with_status(self, status: VersionStatus) -> list[Version]:
+        """All tenants' versions in this status, oldest first."""
+        table = tables.versions
+        query = (
+            sa.select(table).where(table.c.status == status.value).order_by(table.c.created_at, table.c.id)
+        )
+        async with self._engine.connect() as connection:
+            return [to_version(row) for row in (await connection.execute(query)).all()]
+
+    async def set_status(self, version_id: str, status: VersionStatus) -> None:
+        """Move a version along a legal transition; setting the status that it has changes nothing.
+
+        Raises UnknownVersion, IllegalTransition.
+        """
+        async with self._engine.begin() as connection:
+            await change_status(connection, version_id, status)
+            await changes.append(connection, (await require_version(connection, version_id)).tenant_id)
+
+    # ------------------------------------------------------------------------------------ aliases
+
+    async def move_alias(
+        self,
+        tenant_id: str,
+        adapter: str,
+        alias: Alias,
+        version_id: str | None,
+        actor: str,
+        expected_revision: int | None = None,
+        *,
+        rolled_back: bool = False,
+    ) -> AliasMove:
+        """Point an alias at a version, or at the base model alone (None): alias, history and statuses in one.
+
+        Moving `stable` makes the version stable and the one it leaves retired, or rolled back when
+        `rolled_back`. Raises UnknownAdapter, UnknownVersion, IllegalTransition, and ConflictError when the
+        alias's revision is not `expected_revision` or somebody else moved it at the same time.
+        """
+        async with self._engine.begin() as connection:
+            change = await changes.append(connection, tenant_id)
+            if await find_adapter(connection, tenant_id, adapter) is None:
+                raise UnknownAdapter(tenant_id, adapter)
+            if version_id is not None:
+                await require_member(connection, tenant_id, adapter, version_id)
+            previous_id, revision = await read_alias(connection, tenant_id, adapter, alias)
+            if expected_revision is not None and expected_revision != revision:
+                raise ConflictError(f"alias {alias} is at revision {revision}, not {expected_revision}")
+            await point_alias(connection, tenant_id, adapter, alias, version_id, revision)
+            if alias is Alias.STABLE and previous_id != version_id:
+                await pass_on(connection, previous_id, version_id, rolled_back)
+            return await add_history(
+                connection,
+                AliasMove(
+                    tenant_id, adapter, alias, version_id, previous_id, actor, datetime.now(UTC), change
+                ),
+            )
+
+    async def alias(self, tenant_id: str, adapter: str, alias: Alias) -> tuple[str | None, int]:
+        """What the alias points to, and its revision; an alias never moved is (None, 0)."""
+        async with self._engine.connect() as connection:
+            return await read_alias(connection, tenant_id, adapter, alias)
+
+    async def alias_history(
+        self, tenant_id: str, adapter: str, alias: Alias, limit: int = 100
+    ) -> list[AliasMove]:
+        """The newest moves, newest first. Their `change` is 0: it matters only to whoever waits for a
+        move."""
+        table = tables.alias_history
+        query = sa.select(table).where(*of(table, tenant_id, adapter), table.c.alias == alias.value)
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(query.order_by(table.c.id.desc()).limit(limit))).all()
+        return [to_move(row) for row in rows]
+
+    async def previous_stable(self, tenant_id: str, adapter: str) -> str | None:
+        """What a rollback goes to: one step back along the line of stable versions; None is the base
+        model."""
+        table = tables.alias_history
+        query = sa.select(table.c.version_id).where(
+            *of(table, tenant_id, adapter), table.c.alias == Alias.STABLE.value
+        )
+        async with self._engine.connect() as connection:
+            moved_to = (await connection.execute(query.order_by(table.c.id))).scalars().all()
+        line = stable_line(moved_to)
+        return line[-2] if len(line) > 1 else None
+
+    # ------------------------------------------------------------------------------------ what to serve
+
+    async def routes(self, tenant_id: str) -> list[AdapterRoutes]:
+        """The routes of one tenant's adapters."""
+        async with self._engine.connect() as connection:
+            return await read_routes(connection, tenant_id)
+
+    async def all_routes(self) -> AsyncIterator[AdapterRoutes]:
+        """Every tenant's routes, for a worker that starts."""
+        async with self._engine.connect() as connection:
+            found = await read_routes(connection, None)
+        for routes in found:
+            yield routes
+
+    async def wanted(self) -> list[Version]:
+        """Versions that belong into the engines: an alias points to them, or they are on their way to one."""
+        table = tables.versions
+        aliased = sa.select(tables.aliases.c.version_id).where(tables.aliases.c.version_id.is_not(None))
+        statuses = [status.value for status in WANTED_STATUSES]
+        query = sa.select(table).where(sa.or_(table.c.id.in_(aliased), table.c.status.in_(statuses)))
+        async with self._engine.connect() as connection:
+            return [to_version(row) for row in (await connection.execute(query)).all()]
+
+    async def position(self) -> int:
+        """The newest position of the change log."""
+        return await changes.latest(self._engine)
