@@ -59,8 +59,8 @@ outbox = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
 )
-"""Steps that span packages, written in the transaction that causes them and deleted once done. Kinds: `memory.put`
-and `memory.delete` (subject: the correction)."""
+"""Steps that span packages, written in the transaction that causes them and deleted once done. Kinds:
+`memory.put` and `memory.delete` (subject: the correction)."""
 
 datasets = sa.Table(
     "datasets",
@@ -122,5 +122,5 @@ learning_policies = sa.Table(
     sa.Column("tenant_id", sa.String(64), primary_key=True),
     sa.Column("document", sa.JSON, nullable=False),
 )
-"""The learning part of each tenant's policy document (`training.types.LearningPolicy`), written by control in the
-transaction that changes the policy, so that the learner needs no other process to know it."""
+"""The learning part of each tenant's policy document (`training.types.LearningPolicy`), written by control in
+the transaction that changes the policy, so that the learner needs no other process to know it."""

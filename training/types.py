@@ -156,7 +156,8 @@ class LearningPolicy:
     triggers: TriggerPolicy = field(default_factory=TriggerPolicy)
     gate: GatePolicy = field(default_factory=GatePolicy)
     approval: str = "auto"
-    """`auto`: a version that passes goes live; `manual`: every version waits for a person. Inconclusive always waits."""
+    """`auto`: a version that passes goes live; `manual`: every version waits for a person. Inconclusive
+    always waits."""
     recipe: Mapping[str, Any] = field(default_factory=dict)
     """Overrides of the recipe's defaults."""
 

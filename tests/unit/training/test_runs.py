@@ -1,0 +1,133 @@
+import asyncio
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from training.errors import LeaseLost, RunConflict, RunNotFound
+from training.runs import RunStore
+from training.types import RunPhase, RunStatus
+
+
+async def test_an_adapter_has_one_run_at_a_time(database: AsyncEngine) -> None:
+    store = RunStore(database)
+    await store.create("ten_1", "default", "manual")
+    with pytest.raises(RunConflict):
+        await store.create("ten_1", "default", "count")
+    await store.create("ten_2", "default", "count")
+
+
+async def test_one_learner_gets_a_run(database: AsyncEngine) -> None:
+    store = RunStore(database)
+    await store.create("ten_1", "default", "manual")
+    claimed = await asyncio.gather(*(store.claim(f"learner-{n}") for n in range(4)))
+    assert sum(run is not None for run in claimed) == 1
+
+
+async def test_the_oldest_run_is_claimed_first(database: AsyncEngine) -> None:
+    store = RunStore(database)
+    first = await store.create("ten_1", "default", "manual")
+    await store.create("ten_2", "default", "manual")
+    claimed = await store.claim("learner")
+    assert claimed is not None and claimed.id == first.id and claimed.status is RunStatus.RUNNING
+
+
+async def test_a_run_whose_lease_ran_out_is_taken_over(database: AsyncEngine) -> None:
+    store = RunStore(database)
+    run = await store.create("ten_1", "default", "manual")
+    await store.claim("dead", lease_s=-1)
+    taken = await store.claim("alive")
+    assert taken is not None and taken.id == run.id
+    with pytest.raises(LeaseLost):
+        await store.update(run.id, "dead", phase=RunPhase.GATE)
+
+
+async def test_a_leased_run_is_left_alone(database: AsyncEngine) -> None:
+    store = RunStore(database)
+    await store.create("ten_1", "default", "manual")
+    await store.claim("one")
+    assert await store.claim("two") is None
+
+
+async def test_a_waiting_run_is_cancelled_at_once(database: AsyncEngine) -> None:
+    store = RunStore(database)
+    run = await store.create("ten_1", "default", "manual")
+    assert (await store.cancel(run.id, "key_1")).status is RunStatus.CANCELLED
+    assert await store.claim("learner") is None
+
+
+async def test_a_running_run_is_asked_to_stop(database: AsyncEngine) -> None:
+    store = RunStore(database)
+    run = await store.create("ten_1", "default", "manual")
+    await store.claim("learner")
+    assert not await store.renew(run.id, "learner")
+    await store.cancel(run.id, "key_1")
+    assert await store.renew(run.id, "learner")
+
+
+async def test_a_finished_run_cannot_be_cancelled(database: AsyncEngine) -> None:
+    store = RunStore(database)
+    run = await store.create("ten_1", "default", "manual")
+    await store.claim("learner")
+    await store.finish(run.id, "learner", RunStatus.SUCCEEDED)
+    with pytest.raises(RunConflict):
+        await store.cancel(run.id, "key_1")
+
+
+async def test_a_person_approves_what_waits_for_approval_once(database: AsyncEngine) -> None:
+    store = RunStore(database)
+    run = await store.create("ten_1", "default", "manual")
+    await store.claim("learner")
+    await store.finish(run.id, "learner", RunStatus.AWAITING_APPROVAL)
+    assert (await store.approve(run.id, "admin")).status is RunStatus.SUCCEEDED
+    with pytest.raises(RunConflict):
+        await store.reject(run.id, "admin")
+
+
+async def test_a_released_run_waits_again(database: AsyncEngine) -> None:
+    store = RunStore(database)
+    run = await store.create("ten_1", "default", "manual")
+    await store.claim("one")
+    await store.release(run.id, "one")
+    taken = await store.claim("two")
+    assert taken is not None and taken.id == run.id
+
+
+async def test_a_run_of_another_tenant_is_not_found(database: AsyncEngine) -> None:
+    store = RunStore(database)
+    run = await store.create("ten_1", "default", "manual")
+    with pytest.raises(RunNotFound):
+        await store.get(run.id, "ten_2")
+
+
+async def test_events_are_read_from_where_one_stopped(database: AsyncEngine) -> None:
+    store = RunStore(database)
+    run = await store.create("ten_1", "default", "manual")
+    await store.event(run.id, "progress", {"step": 1})
+    first, second = await store.events(run.id)
+    assert (first.kind, second.data) == ("queued", {"step": 1})
+    assert [event.id for event in await store.events(run.id, after=first.id)] == [second.id]
+
+
+async def test_pages_of_runs_go_from_new_to_old(database: AsyncEngine) -> None:
+    store = RunStore(database)
+    ids = [(await store.create(f"ten_{n}", "default", "manual")).id for n in range(3)]
+    (newest,) = await store.list(limit=1)
+    assert [newest.id, *(run.id for run in await store.list(after=newest.id))] == ids[::-1]
+
+
+async def test_what_a_version_learned_is_kept_once(database: AsyncEngine) -> None:
+    store = RunStore(database)
+    await store.add_learned("ver_1", ["fb_1", "fb_2"])
+    await store.add_learned("ver_1", ["fb_2"])
+    assert await store.learned(["ver_1", "ver_2"]) == {
+        "ver_1": frozenset({"fb_1", "fb_2"}),
+        "ver_2": frozenset(),
+    }
+
+
+async def test_only_known_fields_of_a_run_change(database: AsyncEngine) -> None:
+    store = RunStore(database)
+    run = await store.create("ten_1", "default", "manual")
+    await store.claim("learner")
+    with pytest.raises(ValueError, match="tenant_id"):
+        await store.update(run.id, "learner", tenant_id="ten_2")

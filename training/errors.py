@@ -1,0 +1,82 @@
+"""What can go wrong in the training package, drawn as one tree.
+
+TrainingError
+├── FeedbackError
+│   ├── InvalidFeedback        the caller's document is wrong; names the field
+│   ├── FeedbackNotFound       no such feedback for this tenant
+│   ├── InteractionNotFound    no such response for this tenant
+│   └── ResponseNotLogged      the response is known but its text was not kept
+├── RunError
+│   ├── RunNotFound
+│   ├── RunConflict            the run's status does not allow that, or the adapter already has a run
+│   ├── RunCancelled           a person asked this run to stop
+│   └── LeaseLost              another learner has taken this run over
+├── InvalidRecipe              a recipe names an unknown field or a value out of range
+├── NotEnoughData              nothing to train on
+├── LeakFound                  a held-out question reached the training rows
+└── TrainingFailed             the weights did not come out (diverged, no effect)
+"""
+
+
+class TrainingError(Exception):
+    """Root of everything this package raises on purpose."""
+
+
+class FeedbackError(TrainingError):
+    pass
+
+
+class InvalidFeedback(FeedbackError):
+    """`param` is the field at fault, as the caller wrote it."""
+
+    def __init__(self, message: str, param: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class FeedbackNotFound(FeedbackError):
+    pass
+
+
+class InteractionNotFound(FeedbackError):
+    pass
+
+
+class ResponseNotLogged(FeedbackError):
+    pass
+
+
+class RunError(TrainingError):
+    pass
+
+
+class RunNotFound(RunError):
+    pass
+
+
+class RunConflict(RunError):
+    pass
+
+
+class RunCancelled(RunError):
+    pass
+
+
+class LeaseLost(RunError):
+    pass
+
+
+class InvalidRecipe(TrainingError):
+    pass
+
+
+class NotEnoughData(TrainingError):
+    pass
+
+
+class LeakFound(TrainingError):
+    pass
+
+
+class TrainingFailed(TrainingError):
+    pass

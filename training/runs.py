@@ -1,0 +1,287 @@
+"""Runs as rows: created by a trigger or a person, claimed by one learner under a lease, told as events.
+
+Every change of status names the status it starts from, in the statement, so that two processes cannot both
+win.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from training.errors import LeaseLost, RunConflict, RunNotFound
+from training.rows import aware, insert_absent, new_id, now
+from training.tables import learned, run_events
+from training.tables import runs as table
+from training.types import Run, RunEvent, RunPhase, RunStatus
+
+ACTIVE = (RunStatus.QUEUED, RunStatus.RUNNING)
+OPEN = (*ACTIVE, RunStatus.AWAITING_APPROVAL)
+"""Statuses that a run can still leave."""
+_CHANGEABLE = frozenset({"phase", "progress", "report", "costs", "dataset_digest", "version_id", "recipe"})
+
+
+class RunStore:
+    """Runs, their events and what versions learned, in SQL."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def create(
+        self, tenant_id: str, adapter: str, trigger: str, recipe: Mapping[str, Any] | None = None
+    ) -> Run:
+        """Queue a run. Raises RunConflict when the adapter has one that is queued or running."""
+        run_id = new_id("run")
+        busy = sa.exists().where(
+            table.c.tenant_id == tenant_id, table.c.adapter == adapter, table.c.status.in_(ACTIVE)
+        )
+        values = _new_row(run_id, tenant_id, adapter, trigger, recipe or {})
+        literals = [sa.literal(value, table.c[name].type) for name, value in values.items()]
+        statement = sa.insert(table).from_select(list(values), sa.select(*literals).where(~busy))
+        async with self._engine.begin() as connection:
+            await connection.execute(statement)
+            if not await _exists(connection, run_id):
+                raise RunConflict(f"{adapter} already has a run that is queued or running")
+            await _add_event(connection, run_id, "queued", {"trigger": trigger})
+        return await self.get(run_id)
+
+    async def get(self, run_id: str, tenant_id: str | None = None) -> Run:
+        """Raises RunNotFound, also for a run of another tenant than the one given."""
+        query = sa.select(table).where(table.c.id == run_id)
+        if tenant_id is not None:
+            query = query.where(table.c.tenant_id == tenant_id)
+        async with self._engine.connect() as connection:
+            row = (await connection.execute(query)).mappings().first()
+        if row is None:
+            raise RunNotFound(run_id)
+        return _run(row)
+
+    async def list(
+        self,
+        *,
+        tenant_id: str | None = None,
+        adapter: str | None = None,
+        statuses: Iterable[RunStatus] | None = None,
+        after: str | None = None,
+        limit: int = 20,
+    ) -> Sequence[Run]:
+        """One page, newest first. `after` is the last id of the page before."""
+        query = sa.select(table).order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit)
+        if tenant_id is not None:
+            query = query.where(table.c.tenant_id == tenant_id)
+        if adapter is not None:
+            query = query.where(table.c.adapter == adapter)
+        if statuses is not None:
+            query = query.where(table.c.status.in_([status.value for status in statuses]))
+        if after is not None:
+            there = sa.select(table.c.created_at, table.c.id).where(table.c.id == after).scalar_subquery()
+            query = query.where(sa.tuple_(table.c.created_at, table.c.id) < there)
+        async with self._engine.connect() as connection:
+            return [_run(row) for row in (await connection.execute(query)).mappings()]
+
+    async def claim(self, owner: str, lease_s: float = 30.0) -> Run | None:
+        """Take the oldest run that waits, or one whose learner stopped renewing its lease; None when there is
+        nothing to do. A run of an adapter that another learner is busy with stays where it is."""
+        for run_id in await self._claimable():
+            async with self._engine.begin() as connection:
+                taken = await connection.execute(
+                    sa.update(table)
+                    .where(table.c.id == run_id, _free())
+                    .values(
+                        status=RunStatus.RUNNING.value,
+                        owner=owner,
+                        lease_until=now() + timedelta(seconds=lease_s),
+                        updated_at=now(),
+                    )
+                )
+                if taken.rowcount:
+                    await _add_event(connection, run_id, "claimed", {"owner": owner})
+                    row = await connection.execute(sa.select(table).where(table.c.id == run_id))
+                    return _run(row.mappings().one())
+        return None
+
+    async def _claimable(self) -> Sequence[str]:
+        other = table.alias()
+        busy = sa.exists().where(
+            other.c.id != table.c.id,
+            other.c.tenant_id == table.c.tenant_id,
+            other.c.adapter == table.c.adapter,
+            other.c.status == RunStatus.RUNNING.value,
+        )
+        query = sa.select(table.c.id).where(_free(), ~busy).order_by(table.c.created_at).limit(8)
+        async with self._engine.connect() as connection:
+            return (await connection.execute(query)).scalars().all()
+
+    async def renew(self, run_id: str, owner: str, lease_s: float = 30.0) -> bool:
+        """Keep the lease; returns whether somebody asked the run to stop. Raises LeaseLost."""
+        async with self._engine.begin() as connection:
+            kept = await connection.execute(
+                _owned(run_id, owner).values(lease_until=now() + timedelta(seconds=lease_s))
+            )
+            if not kept.rowcount:
+                raise LeaseLost(run_id)
+            asked = await connection.execute(sa.select(table.c.cancel_requested).where(table.c.id == run_id))
+            return bool(asked.scalar_one())
+
+    async def update(self, run_id: str, owner: str, **changes: Any) -> None:
+        """Change a running run's phase, progress, report, costs, recipe, dataset_digest or version_id.
+
+        Raises LeaseLost.
+        """
+        if unknown := set(changes) - _CHANGEABLE:
+            raise ValueError(f"not a field that a learner changes: {sorted(unknown)}")
+        async with self._engine.begin() as connection:
+            kept = await connection.execute(_owned(run_id, owner).values(**changes, updated_at=now()))
+            if not kept.rowcount:
+                raise LeaseLost(run_id)
+
+    async def finish(self, run_id: str, owner: str, status: RunStatus, error: str | None = None) -> None:
+        """End a running run, or hand it to a person. Raises LeaseLost."""
+        values: dict[str, Any] = {"status": status.value, "error": error, "owner": None, "lease_until": None}
+        if status is RunStatus.SUCCEEDED:
+            values["phase"] = RunPhase.DONE.value
+        async with self._engine.begin() as connection:
+            kept = await connection.execute(_owned(run_id, owner).values(**values, updated_at=now()))
+            if not kept.rowcount:
+                raise LeaseLost(run_id)
+            await _add_event(connection, run_id, status.value, {"error": error} if error else {})
+
+    async def release(self, run_id: str, owner: str) -> None:
+        """Give a running run back unfinished, so that any learner may take it up at once."""
+        values = {"status": RunStatus.QUEUED.value, "owner": None, "lease_until": None, "updated_at": now()}
+        async with self._engine.begin() as connection:
+            if (await connection.execute(_owned(run_id, owner).values(**values))).rowcount:
+                await _add_event(connection, run_id, "released", {})
+
+    async def cancel(self, run_id: str, actor: str) -> Run:
+        """Stop a run: at once while it waits, within seconds while it runs. Raises RunNotFound,
+        RunConflict."""
+        async with self._engine.begin() as connection:
+            waiting = await connection.execute(
+                _in_status(run_id, RunStatus.QUEUED).values(
+                    status=RunStatus.CANCELLED.value, updated_at=now()
+                )
+            )
+            asked = await connection.execute(
+                _in_status(run_id, RunStatus.RUNNING).values(cancel_requested=True, updated_at=now())
+            )
+            if waiting.rowcount or asked.rowcount:
+                kind = RunStatus.CANCELLED.value if waiting.rowcount else "cancel_requested"
+                await _add_event(connection, run_id, kind, {"actor": actor})
+        run = await self.get(run_id)
+        if not (waiting.rowcount or asked.rowcount):
+            raise RunConflict(f"a run that is {run.status} cannot be cancelled")
+        return run
+
+    async def approve(self, run_id: str, actor: str) -> Run:
+        """A person lets the version go live. The caller sets the version's status first: repeating that after
+        a crash is harmless. Raises RunNotFound, RunConflict."""
+        return await self._judge(run_id, RunStatus.SUCCEEDED, actor, None)
+
+    async def reject(self, run_id: str, actor: str, reason: str = "") -> Run:
+        """A person turns the version down. Raises RunNotFound, RunConflict."""
+        return await self._judge(run_id, RunStatus.REJECTED, actor, reason or None)
+
+    async def _judge(self, run_id: str, status: RunStatus, actor: str, error: str | None) -> Run:
+        values: dict[str, Any] = {"status": status.value, "error": error, "updated_at": now()}
+        if status is RunStatus.SUCCEEDED:
+            values["phase"] = RunPhase.DONE.value
+        async with self._engine.begin() as connection:
+            judged = await connection.execute(
+                _in_status(run_id, RunStatus.AWAITING_APPROVAL).values(**values)
+            )
+            if judged.rowcount:
+                await _add_event(connection, run_id, status.value, {"actor": actor, "reason": error})
+        run = await self.get(run_id)
+        if not judged.rowcount:
+            raise RunConflict(f"a run that is {run.status} waits for nobody's approval")
+        return run
+
+    async def event(self, run_id: str, kind: str, data: Mapping[str, Any] | None = None) -> None:
+        """Add a line to the run's story."""
+        async with self._engine.begin() as connection:
+            await _add_event(connection, run_id, kind, data or {})
+
+    async def events(self, run_id: str, *, after: int = 0, limit: int = 500) -> Sequence[RunEvent]:
+        """The run's story from behind event `after`, oldest first."""
+        query = (
+            sa.select(run_events)
+            .where(run_events.c.run_id == run_id, run_events.c.id > after)
+            .order_by(run_events.c.id)
+            .limit(limit)
+        )
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+        return [RunEvent(r["id"], r["run_id"], r["kind"], r["data"], aware(r["at"])) for r in rows]
+
+    async def learned(self, version_ids: Iterable[str]) -> Mapping[str, frozenset[str]]:
+        """The corrections each version answers without memory; a version that learned none has an empty
+        set."""
+        found: dict[str, set[str]] = {version_id: set() for version_id in version_ids}
+        query = sa.select(learned).where(learned.c.version_id.in_(list(found)))
+        async with self._engine.connect() as connection:
+            for row in (await connection.execute(query)).mappings():
+                found[row["version_id"]].add(row["correction_id"])
+        return {version_id: frozenset(corrections) for version_id, corrections in found.items()}
+
+    async def add_learned(self, version_id: str, correction_ids: Iterable[str]) -> None:
+        """Record what the gate saw a version answer; recording it twice is harmless."""
+        rows = [{"version_id": version_id, "correction_id": correction} for correction in correction_ids]
+        async with self._engine.begin() as connection:
+            await insert_absent(connection, learned, rows)
+
+
+def _new_row(
+    run_id: str, tenant_id: str, adapter: str, trigger: str, recipe: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
+        "id": run_id,
+        "tenant_id": tenant_id,
+        "adapter": adapter,
+        "status": RunStatus.QUEUED.value,
+        "phase": RunPhase.DATASET.value,
+        "trigger": trigger,
+        "recipe": dict(recipe),
+        "progress": {},
+        "report": {},
+        "costs": {},
+        "cancel_requested": False,
+        "created_at": now(),
+        "updated_at": now(),
+    }
+
+
+def _run(row: Mapping[Any, Any]) -> Run:
+    values = {name: row[name] for name in Run.__dataclass_fields__}
+    values["status"] = RunStatus(values["status"])
+    values["phase"] = RunPhase(values["phase"])
+    values["created_at"], values["updated_at"] = aware(values["created_at"]), aware(values["updated_at"])
+    return Run(**values)
+
+
+def _free() -> sa.ColumnElement[bool]:
+    """Waiting, or running under a lease that ran out."""
+    abandoned = sa.and_(table.c.status == RunStatus.RUNNING.value, table.c.lease_until < now())
+    return sa.or_(table.c.status == RunStatus.QUEUED.value, abandoned)
+
+
+def _owned(run_id: str, owner: str) -> sa.Update:
+    return sa.update(table).where(
+        table.c.id == run_id, table.c.owner == owner, table.c.status == RunStatus.RUNNING.value
+    )
+
+
+def _in_status(run_id: str, status: RunStatus) -> sa.Update:
+    return sa.update(table).where(table.c.id == run_id, table.c.status == status.value)
+
+
+async def _exists(connection: AsyncConnection, run_id: str) -> bool:
+    found = await connection.execute(sa.select(table.c.id).where(table.c.id == run_id))
+    return found.first() is not None
+
+
+async def _add_event(connection: AsyncConnection, run_id: str, kind: str, data: Mapping[str, Any]) -> None:
+    values = {"run_id": run_id, "kind": kind, "data": dict(data), "at": now()}
+    await connection.execute(sa.insert(run_events).values(**values))
