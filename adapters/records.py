@@ -83,7 +83,7 @@ async def point_alias(
         return
     values = {"tenant_id": tenant_id, "adapter": adapter, "alias": alias.value, "version_id": version_id}
     try:
-        await connection.execute(sa.insert(table).values(values, revision=1))
+        await connection.execute(sa.insert(table).values(values | {"revision": 1}))
     except IntegrityError as error:
         raise moved from error
 
@@ -140,9 +140,13 @@ def _adapter_routes(
     return AdapterRoutes(tenant_id, name, pointers.get((tenant_id, name), {}), versions, numbers)
 
 
-async def rows_of(connection: AsyncConnection, table: sa.Table, tenant_id: str | None) ->
-Sequence[sa.Row[Any]]: query = sa.select(table) if tenant_id is not None: query =
-query.where(table.c.tenant_id == tenant_id) return (await connection.execute(query)).all()
+async def rows_of(
+    connection: AsyncConnection, table: sa.Table, tenant_id: str | None
+) -> Sequence[sa.Row[Any]]:
+    query = sa.select(table)
+    if tenant_id is not None:
+        query = query.where(table.c.tenant_id == tenant_id)
+    return (await connection.execute(query)).all()
 
 
 def of(table: sa.Table, tenant_id: str, adapter: str) -> tuple[sa.ColumnElement[bool], ...]:

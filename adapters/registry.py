@@ -66,7 +66,7 @@ class Registry:
         async with self._engine.connect() as connection:
             return [to_adapter(row) for row in (await connection.execute(query)).all()]
 
-    async def to_adapter(self, tenant_id: str, name: str) -> Adapter | None:
+    async def _adapter(self, tenant_id: str, name: str) -> Adapter | None:
         async with self._engine.connect() as connection:
             return await find_adapter(connection, tenant_id, name)
 
