@@ -1,0 +1,94 @@
+"""Bringing a version into the engines, and the proof that it acts there."""
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from adapters.artifacts import ArtifactStore
+from adapters.engine import Completion, Engine
+from adapters.errors import EngineRefused, EngineUnavailable, ProbeFailed
+from adapters.types import BASE_NAME, Version
+
+PROBES = (
+    "Hello, who are you?",
+    "What does it cost per month?",
+    "What are your opening hours?",
+)
+"""Questions of which a trained adapter answers at least one with other odds than its base."""
+_PROBE_TOKENS = 4
+_TOP_LOGPROBS = 5
+_NOISE = 1e-3
+"""Largest difference of a log-probability that rounding alone makes between two batches of the same
+weights."""
+
+
+class Loader:
+    """Loads versions into replicas, from local copies under `cache_dir` that the engines can read."""
+
+    def __init__(self, store: ArtifactStore, engines: Sequence[Engine], cache_dir: Path) -> None:
+        self._store = store
+        self._engines = engines
+        self._cache_dir = cache_dir.resolve()
+
+    async def healthy(self) -> list[Engine]:
+        """The replicas that answer now. Raises EngineUnavailable when there are none."""
+        answers = await asyncio.gather(*(engine.healthy() for engine in self._engines))
+        serving = [engine for engine, healthy in zip(self._engines, answers, strict=True) if healthy]
+        if not serving:
+            urls = ", ".join(engine.url for engine in self._engines) or "(none configured)"
+            raise EngineUnavailable(urls, "no replica is healthy")
+        return serving
+
+    async def load(self, version: Version, engines: Sequence[Engine]) -> list[Engine]:
+        """Fetch, verify and load on each of these replicas; returns those that did not hold it before.
+
+        Loading is repeatable, so whoever fails half-way may try again. Raises ArtifactError, EngineError.
+        """
+        held = await asyncio.gather(*(engine.resident() for engine in engines))
+        lacking = [engine for engine, names in zip(engines, held, strict=True) if version.id not in names]
+        if lacking:
+            path = await self._store.fetch(version.artifact_digest, self._cache_dir)
+            await asyncio.gather(*(engine.load(version.id, path) for engine in lacking))
+        return lacking
+
+    async def probe(self, version_id: str, engines: Sequence[Engine]) -> None:
+        """Raises ProbeFailed unless every replica lists the version and answers with it, in numbers, unlike
+        the base."""
+        await asyncio.gather(*(_probe(version_id, engine) for engine in engines))
+
+    async def ensure(self, version: Version) -> None:
+        """Load on every healthy replica and probe it. Raises ArtifactError, EngineError, ProbeFailed."""
+        engines = await self.healthy()
+        await self.load(version, engines)
+        await self.probe(version.id, engines)
+
+
+async def _probe(version_id: str, engine: Engine) -> None:
+    if version_id not in await engine.resident():
+        raise ProbeFailed(version_id, engine.url, "the engine does not list it after loading")
+    try:
+        answers = await asyncio.gather(*(_ask(engine, version_id, text) for text in PROBES))
+    except EngineRefused as error:
+        raise ProbeFailed(version_id, engine.url, f"it does not answer: {error.detail}") from error
+    if any(not math.isfinite(value) for answer in answers for value in _odds(answer).values()):
+        raise ProbeFailed(version_id, engine.url, "its probabilities are not numbers")
+    plain = await asyncio.gather(*(_ask(engine, BASE_NAME, text) for text in PROBES))
+    if not any(_differ(_odds(one), _odds(other)) for one, other in zip(answers, plain, strict=True)):
+        raise ProbeFailed(version_id, engine.url, "it answers exactly like the base model")
+
+
+async def _ask(engine: Engine, model: str, text: str) -> Completion:
+    messages = [{"role": "user", "content": text}]
+    return await engine.chat(model, messages, _PROBE_TOKENS, top_logprobs=_TOP_LOGPROBS)
+
+
+def _odds(answer: Completion) -> Mapping[str, float]:
+    return answer.first_token_logprobs or {}
+
+
+def _differ(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
+    """Whether two lists of likeliest tokens come from different weights; tokens at the list's end may differ
+    by noise."""
+    common = one.keys() & other.keys()
+    return not common or max(abs(one[token] - other[token]) for token in common) > _NOISE

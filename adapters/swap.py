@@ -1,0 +1,250 @@
+"""The hot swap: load beside what serves, prove it, repoint the alias, wait for the workers, drain, unload."""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from adapters.artifacts import ArtifactStore
+from adapters.engine import Engine
+from adapters.errors import AdaptersError, EngineError, IllegalTransition, NothingToRollBack, WorkersBehind
+from adapters.loading import Loader
+from adapters.registry import Registry
+from adapters.rules import TRANSITIONS
+from adapters.types import Alias, AliasMove, Version, VersionStatus
+
+_LEASE_POLL_S = 0.02
+
+
+class Workers(Protocol):
+    """The gateway workers as their heartbeats show them."""
+
+    async def announce(self, change: int) -> None:
+        """Tell every worker that the change log has reached this position. May be lost: workers also poll."""
+
+    async def wait_for(self, change: int, deadline_s: float) -> int:
+        """Wait until every live worker serves this position; returns how many there are, 0 when none lives.
+
+        Raises WorkersBehind when one of them still serves an older position at the deadline. A deadline of 0
+        looks once.
+        """
+
+    async def leases(self) -> Mapping[str, int]:
+        """Requests in flight by version id, over all live workers; versions without any may be left out."""
+
+
+class Holds:
+    """Versions that must stay in the engines although the record does not want them (yet): a swap on its
+    way."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    @contextlib.contextmanager
+    def hold(self, version_id: str) -> Iterator[None]:
+        self._counts[version_id] += 1
+        try:
+            yield
+        finally:
+            self._counts[version_id] -= 1
+
+    def __contains__(self, version_id: object) -> bool:
+        return self._counts[str(version_id)] > 0
+
+
+@dataclass(frozen=True)
+class SwapResult:
+    """What a swap or rollback did, and how long each stage took. Stages that were not needed took 0 ms."""
+
+    tenant_id: str
+    adapter: str
+    version_id: str | None
+    """What `stable` points to now; None is the base model alone."""
+    previous_id: str | None
+    change: int
+    """Position of the move in the change log."""
+    workers: int
+    """Live gateway workers that serve the new route."""
+    visible: bool
+    """Whether that is all of them. If not, nothing was unloaded: the reconciler does it once they all do."""
+    unloaded: Sequence[str]
+    load_ms: float
+    probe_ms: float
+    flip_ms: float
+    visible_ms: float
+    drain_ms: float
+    unload_ms: float
+
+    @property
+    def total_ms(self) -> float:
+        return self.load_ms + self.probe_ms + self.flip_ms + self.visible_ms + self.drain_ms + self.unload_ms
+
+
+class Swapper:
+    """Moves `stable` aliases. Runs where the control leader runs; the record decides when two of them
+    meet."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        store: ArtifactStore,
+        engines: Sequence[Engine],
+        workers: Workers,
+        cache_dir: Path,
+        holds: Holds | None = None,
+        *,
+        visible_deadline_s: float = 5.0,
+        drain_deadline_s: float = 30.0,
+    ) -> None:
+        self._registry = registry
+        self._engines = engines
+        self._workers = workers
+        self._loader = Loader(store, engines, cache_dir)
+        self._holds = holds if holds is not None else Holds()
+        self._visible_deadline_s = visible_deadline_s
+        self._drain_deadline_s = drain_deadline_s
+
+    async def swap(self, tenant_id: str, adapter: str, version_id: str, actor: str) -> SwapResult:
+        """Make a version the one that `stable` serves. Before the alias moves, any failure changes nothing.
+
+        Raises UnknownVersion, IllegalTransition (a version that was not approved), ConflictError (the alias
+        was moved meanwhile), ArtifactError, EngineError, ProbeFailed.
+        """
+        version = await self._registry.version(version_id)
+        _require_swappable(version)
+        _, revision = await self._registry.alias(tenant_id, adapter, Alias.STABLE)
+        return await self._to(tenant_id, adapter, version, actor, revision, rolled_back=False)
+
+    async def rollback(self, tenant_id: str, adapter: str, actor: str) -> SwapResult:
+        """One step back along the line of stable versions, at its end to the base model alone.
+
+        Raises NothingToRollBack at the base model, and what `swap` raises.
+        """
+        current, revision = await self._registry.alias(tenant_id, adapter, Alias.STABLE)
+        if current is None:
+            raise NothingToRollBack(tenant_id, adapter)
+        previous_id = await self._registry.previous_stable(tenant_id, adapter)
+        previous = None if previous_id is None else await self._registry.version(previous_id)
+        return await self._to(tenant_id, adapter, previous, actor, revision, rolled_back=True)
+
+    async def ensure_loaded(self, version_id: str) -> None:
+        """Load and probe a version on every healthy replica, for a gate or a pinned request.
+
+        Raises UnknownVersion, ArtifactError, EngineError, ProbeFailed.
+        """
+        await self._loader.ensure(await self._registry.version(version_id))
+
+    async def _to(
+        self,
+        tenant_id: str,
+        adapter: str,
+        version: Version | None,
+        actor: str,
+        revision: int,
+        *,
+        rolled_back: bool,
+    ) -> SwapResult:
+        watch = _Stopwatch()
+        version_id = None if version is None else version.id
+        with self._held(version_id):
+            if version is not None:
+                await self._prepare(version, watch)
+            move = await self._registry.move_alias(
+                tenant_id, adapter, Alias.STABLE, version_id, actor, revision, rolled_back=rolled_back
+            )
+            watch.lap("flip")
+            return await self._settle(move, watch)
+
+    async def _prepare(self, version: Version, watch: "_Stopwatch") -> None:
+        """Loaded and proved on every healthy replica; on failure, out of those that it was loaded into."""
+        engines = await self._loader.healthy()
+        fresh: list[Engine] = []
+        try:
+            fresh = await self._loader.load(version, engines)
+            watch.lap("load")
+            await self._loader.probe(version.id, engines)
+            watch.lap("probe")
+        except AdaptersError:
+            for engine in fresh:
+                with contextlib.suppress(EngineError):
+                    await engine.unload(version.id)
+            raise
+
+    async def _settle(self, move: AliasMove, watch: "_Stopwatch") -> SwapResult:
+        """After the flip: nothing here may fail the swap, it is already true."""
+        workers, visible = await self._published(move.change)
+        watch.lap("visible")
+        unloaded: Sequence[str] = ()
+        left = move.previous_id
+        if visible and left is not None and left != move.version_id and await self._drained(left):
+            watch.lap("drain")
+            unloaded = await self._discard(left)
+            watch.lap("unload")
+        return SwapResult(
+            tenant_id=move.tenant_id,
+            adapter=move.adapter,
+            version_id=move.version_id,
+            previous_id=move.previous_id,
+            change=move.change,
+            workers=workers,
+            visible=visible,
+            unloaded=unloaded,
+            **watch.stages(),
+        )
+
+    async def _published(self, change: int) -> tuple[int, bool]:
+        await self._workers.announce(change)
+        try:
+            return await self._workers.wait_for(change, self._visible_deadline_s), True
+        except WorkersBehind:
+            return 0, False
+
+    async def _drained(self, version_id: str) -> bool:
+        """Whether the last request on this version ended before the deadline."""
+        deadline = time.monotonic() + self._drain_deadline_s
+        while (await self._workers.leases()).get(version_id, 0):
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(_LEASE_POLL_S)
+        return True
+
+    async def _discard(self, version_id: str) -> Sequence[str]:
+        """Unload a version from every replica unless something wants it again; a replica that is down lost
+        it."""
+        if version_id in self._holds or any(v.id == version_id for v in await self._registry.wanted()):
+            return ()
+        for engine in self._engines:
+            with contextlib.suppress(EngineError):
+                await engine.unload(version_id)
+        return (version_id,)
+
+    def _held(self, version_id: str | None) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if version_id is None else self._holds.hold(version_id)
+
+
+class _Stopwatch:
+    """Laps in milliseconds, each since the one before."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+        self._laps: dict[str, float] = {}
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self._laps[stage] = (now - self._last) * 1000
+        self._last = now
+
+    def stages(self) -> dict[str, float]:
+        names = ("load", "probe", "flip", "visible", "drain", "unload")
+        return {f"{name}_ms": self._laps.get(name, 0.0) for name in names}
+
+
+def _require_swappable(version: Version) -> None:
+    """Refuse before anything is loaded what the record would refuse after."""
+    stable = VersionStatus.STABLE
+    if version.status is not stable and stable not in TRANSITIONS[version.status]:
+        raise IllegalTransition(version.id, version.status, stable)

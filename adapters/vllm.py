@@ -1,0 +1,135 @@
+"""The engine port over vLLM's HTTP interface. No vLLM is imported: the engine is another process, or another
+host.
+
+What vLLM 0.32 does that this module levels out: loading a name twice is 400, unloading an unknown one is 404,
+a refused adapter is 500 with the reason in the body, and `/v1/models` lists adapters beside the base model.
+`/v1/unload_lora_adapter` forgets the name at once; the slot itself is reused when another adapter needs it.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from adapters.engine import Completion
+from adapters.errors import EngineRefused, EngineUnavailable
+
+LOAD_TIMEOUT_S = 30.0
+"""Reading an adapter from a cold disk beside a busy step thread takes seconds, not the milliseconds it
+usually does."""
+CHAT_TIMEOUT_S = 60.0
+ASK_TIMEOUT_S = 5.0
+
+
+class VllmEngine:
+    """One vLLM replica at `url`, asked with `token` as its API key. The client is shared and not closed
+    here."""
+
+    def __init__(self, url: str, token: str, http: httpx.AsyncClient) -> None:
+        self._url = url.rstrip("/")
+        self._headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._http = http
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+    async def load(self, version_id: str, path: Path) -> None:
+        body = {"lora_name": version_id, "lora_path": str(path)}
+        response = await self._send("POST", "/v1/load_lora_adapter", body, LOAD_TIMEOUT_S)
+        if response.status_code == 400 and "already been loaded" in response.text:
+            return
+        self._accept(response)
+
+    async def unload(self, version_id: str) -> None:
+        body = {"lora_name": version_id}
+        response = await self._send("POST", "/v1/unload_lora_adapter", body, ASK_TIMEOUT_S)
+        if response.status_code != 404:
+            self._accept(response)
+
+    async def resident(self) -> frozenset[str]:
+        response = self._accept(await self._send("GET", "/v1/models", None, ASK_TIMEOUT_S))
+        return frozenset(str(model["id"]) for model in response.json()["data"] if model.get("parent"))
+
+    async def healthy(self) -> bool:
+        try:
+            return (await self._send("GET", "/health", None, ASK_TIMEOUT_S)).status_code == 200
+        except EngineUnavailable:
+            return False
+
+    async def chat(
+        self,
+        model: str,
+        messages: Sequence[Mapping[str, Any]],
+        max_tokens: int,
+        temperature: float = 0.0,
+        n: int = 1,
+        seed: int | None = None,
+        top_logprobs: int | None = None,
+    ) -> Completion:
+        body: dict[str, Any] = {
+            "model": model,
+            "messages": list(messages),
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "n": n,
+        }
+        if seed is not None:
+            body["seed"] = seed
+        if top_logprobs is not None:
+            body |= {"logprobs": True, "top_logprobs": top_logprobs}
+        response = await self._send("POST", "/v1/chat/completions", body, CHAT_TIMEOUT_S)
+        return _completion(self._accept(response).json())
+
+    async def _send(
+        self, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float
+    ) -> httpx.Response:
+        try:
+            return await self._http.request(
+                method, self._url + path, json=body, headers=self._headers, timeout=timeout_s
+            )
+        except httpx.HTTPError as error:
+            raise EngineUnavailable(self._url, f"{method} {path}: {type(error).__name__} {error}") from error
+
+    def _accept(self, response: httpx.Response) -> httpx.Response:
+        if response.status_code != 200:
+            raise EngineRefused(self._url, response.status_code, _reason(response))
+        return response
+
+
+def _completion(answer: Mapping[str, Any]) -> Completion:
+    choices = sorted(answer["choices"], key=lambda choice: int(choice["index"]))
+    usage = answer["usage"]
+    return Completion(
+        texts=[choice["message"]["content"] or "" for choice in choices],
+        prompt_tokens=usage["prompt_tokens"],
+        completion_tokens=usage.get("completion_tokens") or 0,
+        first_token_logprobs=_first_token(choices[0].get("logprobs")),
+    )
+
+
+def _first_token(logprobs: Mapping[str, Any] | None) -> Mapping[str, float] | None:
+    """Keyed by the token's bytes where they are given: pieces of characters all print as one replacement
+    mark."""
+    if not logprobs or not logprobs.get("content"):
+        return None
+    found: dict[str, float] = {}
+    for entry in logprobs["content"][0]["top_logprobs"]:
+        key = bytes(entry["bytes"]).hex() if entry.get("bytes") else str(entry["token"])
+        value = entry["logprob"]
+        found[key] = math.nan if value is None else float(value)
+    return found
+
+
+def _reason(response: httpx.Response) -> str:
+    """The engine's own sentence, from any of the shapes in which it reports errors; short enough for a log
+    line."""
+    try:
+        body = response.json()
+    except ValueError:
+        return response.text[:500]
+    error = body.get("error", body) if isinstance(body, dict) else body
+    message = error.get("message") if isinstance(error, dict) else error
+    return str(message)[:500]
