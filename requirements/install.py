@@ -2,7 +2,7 @@
 
 The lock is installed as it stands (`--require-hashes --no-deps`, wheels only: nothing is resolved, nothing is
 compiled), distributions that it does not name are removed, and the project is installed editable. A stamp in
-`.venv` holds the digest of everything that decided its contents: while it is unchanged there is nothing to do.
+`.venv` holds the digest of everything that decided its contents: while it holds, there is nothing to do.
 
 Only the standard library, and Python 3.7's syntax: an older Python shall reach the sentence that refuses it.
 """
@@ -28,7 +28,8 @@ TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 
 SUPPORTED = (3, 11)
 GLIBC = (2, 31)  # the newest that a wheel in the lock asks for
-FREE_GB = 5  # 2.5 GB installed, 0.9 GB of downloads in pip's cache, and room to unpack
+FREE_GB = 5  # 2.9 GB installed, 0.9 GB of downloads in pip's cache, and room to unpack
+PACKAGE_LINES = ("Collecting ", "Processing ", "Requirement already satisfied: ")
 NOT_STRAYS = {"pip", "graft"}
 LOCKED_INSTALL = ("install", "--require-hashes", "--no-deps", "--only-binary=:all:")
 EDITABLE_INSTALL = (
@@ -150,7 +151,7 @@ def pip(*arguments: str, total: int = 0, check: bool = True) -> int:
         for line in process.stdout or ():
             log.write(line)
             log.flush()
-            if total and line.startswith(("Collecting ", "Requirement already satisfied: ")):
+            if total and line.startswith(PACKAGE_LINES):
                 done += 1
                 show_progress(done, total)
             elif total and line.startswith("Installing collected packages"):
