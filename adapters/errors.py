@@ -8,6 +8,7 @@ AdaptersError
 │   ├── IllegalTransition
 │   ├── NothingToRollBack
 │   └── WrongBase
+├── BadBaseModel              the base model's directory is incomplete or unreadable
 ├── InvalidAdapter            the files of an adapter are refused; `reason` and `param` say why
 ├── ArtifactError
 │   ├── ArtifactMissing
@@ -18,6 +19,8 @@ AdaptersError
 ├── ProbeFailed               loaded, but it does not behave like an adapter
 └── WorkersBehind             a live gateway worker has not applied a change in time
 """
+
+from pathlib import Path
 
 
 class AdaptersError(Exception):
@@ -69,6 +72,11 @@ class InvalidAdapter(AdaptersError):
         self.reason = reason
         self.param = param
         super().__init__(f"{param}: {reason}")
+
+
+class BadBaseModel(AdaptersError):
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"base model {path}: {reason}")
 
 
 class ArtifactError(AdaptersError):

@@ -1,0 +1,124 @@
+"""In-memory stand-ins for the package's ports, for unit tests."""
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from adapters.engine import Completion
+from adapters.errors import EngineRefused, EngineUnavailable, WorkersBehind
+from adapters.types import BASE_NAME
+
+Answer = Callable[[str, Sequence[Mapping[str, Any]]], str]
+"""From model name and messages to the text that the engine says."""
+
+
+class FakeEngine:
+    """An engine that answers with what `answer` returns.
+
+    Turn it `down`, put a version's id in `inert` to make it answer like the base, in `broken` to make its
+    probabilities NaN, in `refused` to have its load fail, in `deaf` to have it loaded but not listed.
+    """
+
+    def __init__(self, url: str = "fake://engine", answer: Answer | None = None) -> None:
+        self._url = url
+        self._answer = answer or (lambda model, messages: f"{model} answers")
+        self.loaded: dict[str, Path] = {}
+        self.calls: list[tuple[str, str]] = []
+        """What was done, in order: ("load" or "unload", version id)."""
+        self.down = False
+        self.inert: set[str] = set()
+        self.broken: set[str] = set()
+        self.refused: set[str] = set()
+        self.deaf: set[str] = set()
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+    def restart(self) -> None:
+        """Forget everything, as a new process does."""
+        self.loaded.clear()
+
+    async def load(self, version_id: str, path: Path) -> None:
+        self._reach()
+        if version_id in self.refused:
+            raise EngineRefused(self._url, 500, "refused by the test")
+        self.loaded[version_id] = path
+        self.calls.append(("load", version_id))
+
+    async def unload(self, version_id: str) -> None:
+        self._reach()
+        if self.loaded.pop(version_id, None) is not None:
+            self.calls.append(("unload", version_id))
+
+    async def resident(self) -> frozenset[str]:
+        self._reach()
+        return frozenset(self.loaded.keys() - self.deaf)
+
+    async def healthy(self) -> bool:
+        return not self.down
+
+    async def chat(
+        self,
+        model: str,
+        messages: Sequence[Mapping[str, Any]],
+        max_tokens: int,
+        temperature: float = 0.0,
+        n: int = 1,
+        seed: int | None = None,
+        top_logprobs: int | None = None,
+    ) -> Completion:
+        self._reach()
+        if model != BASE_NAME and model not in self.loaded:
+            raise EngineRefused(self._url, 404, f"the model {model} does not exist")
+        text = self._answer(model, messages)
+        odds = None if top_logprobs is None else self._odds(model)
+        return Completion([text] * n, len(str(messages)), n * len(text), odds)
+
+    def _odds(self, model: str) -> Mapping[str, float]:
+        if model in self.broken:
+            return {"a": math.nan}
+        plain = model == BASE_NAME or model in self.inert
+        return {"a": -0.1, "b": -2.5} if plain else {"a": -1.1, "b": -0.5}
+
+    def _reach(self) -> None:
+        if self.down:
+            raise EngineUnavailable(self._url, "turned off by the test")
+
+
+class FakeWorkers:
+    """Gateway workers without processes: each has applied a position and holds some leases."""
+
+    def __init__(self, count: int = 2, *, follow: bool = True) -> None:
+        self.applied = [0] * count
+        """Position by worker."""
+        self.follow = follow
+        """Whether workers apply a change as soon as it is announced."""
+        self.held: Counter[str] = Counter()
+        self.announced: list[int] = []
+        self._moved = asyncio.Condition()
+
+    async def announce(self, change: int) -> None:
+        self.announced.append(change)
+        if self.follow:
+            await self.apply(change)
+
+    async def apply(self, change: int) -> None:
+        """Every worker now serves this position."""
+        async with self._moved:
+            self.applied = [max(applied, change) for applied in self.applied]
+            self._moved.notify_all()
+
+    async def wait_for(self, change: int, deadline_s: float) -> int:
+        try:
+            async with asyncio.timeout(deadline_s or 0.001), self._moved:
+                await self._moved.wait_for(lambda: all(applied >= change for applied in self.applied))
+        except TimeoutError:
+            raise WorkersBehind(change, sum(applied < change for applied in self.applied)) from None
+        return len(self.applied)
+
+    async def leases(self) -> Mapping[str, int]:
+        return dict(self.held)
