@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 def connect(url: str) -> AsyncEngine:
     """An engine for SQLite or PostgreSQL.
 
-    SQLite gets a write-ahead log, so that readers never wait for the writer; `synchronous=FULL`, because what was
-    acknowledged must survive a power cut.
+    SQLite gets a write-ahead log, so that readers never wait for the writer; `synchronous=FULL`, because what
+    was acknowledged must survive a power cut.
     """
     engine = create_async_engine(url)
     if engine.dialect.name == "sqlite":

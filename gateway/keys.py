@@ -20,11 +20,11 @@ class Scope(StrEnum):
 
     CHAT = "chat"
     FEEDBACK = "feedback"
-    """Post ratings and corrections, which wait for a person unless the key may also `correct`."""
+    """Post ratings and corrections."""
     CORRECT = "correct"
-    """Corrections are trusted: they act at once and supersede older ones."""
+    """Corrections are trusted: they supersede what others said, instead of waiting for a person."""
     KNOWLEDGE = "knowledge"
-    """Write files and vector stores."""
+    """Read and write files and vector stores."""
 
 
 ALL_SCOPES: frozenset[Scope] = frozenset(Scope)

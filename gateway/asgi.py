@@ -1,0 +1,113 @@
+"""The little of HTTP that the hot path needs, on bare ASGI."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+
+from gateway.errors import GatewayError, TooLarge
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+JSON: tuple[bytes, bytes] = (b"content-type", b"application/json")
+EVENTS: tuple[bytes, bytes] = (b"content-type", b"text/event-stream; charset=utf-8")
+
+
+class ClientLeft(Exception):
+    """The client closed the connection: there is nobody to answer."""
+
+
+class RequestHeaders:
+    """A request's headers, the last of a repeated one."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._values: dict[bytes, bytes] = dict(scope["headers"])
+
+    def get(self, name: bytes) -> str | None:
+        """name: in lower case."""
+        value = self._values.get(name)
+        return None if value is None else value.decode("latin-1")
+
+
+async def read_body(receive: Receive, headers: RequestHeaders, limit: int) -> bytes:
+    """Raises TooLarge, before reading when the client says so itself, and ClientLeft."""
+    declared = headers.get(b"content-length")
+    if declared and declared.isascii() and declared.isdigit() and int(declared) > limit:
+        raise TooLarge(f"The body may have {limit} bytes at most.")
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > limit:
+            raise TooLarge(f"The body may have {limit} bytes at most.")
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+async def start(send: Send, status: int, headers: Headers) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+
+
+async def respond(send: Send, status: int, headers: Headers, body: bytes) -> None:
+    """A whole JSON response."""
+    await start(send, status, [JSON, (b"content-length", str(len(body)).encode()), *headers])
+    await send({"type": "http.response.body", "body": body})
+
+
+async def respond_error(send: Send, error: GatewayError, headers: Headers) -> None:
+    own = encoded(error.headers().items())
+    await respond(send, error.status, [*own, *headers], orjson.dumps(error.body()))
+
+
+def encoded(pairs: Iterable[tuple[str, str]]) -> Headers:
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
+
+
+class DisconnectWatch:
+    """Cancels the task inside its context when the client leaves, so that the engine stops working for
+    nobody.
+
+    The context turns that cancellation, and no other, into ClientLeft. The request's body must have been
+    read.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._watcher: asyncio.Task[None] | None = None
+        self._left = False
+        self.finished = False
+        """Set it before the last byte goes out: what follows is not the client leaving early."""
+
+    async def __aenter__(self) -> Self:
+        task = asyncio.current_task()
+        assert task is not None
+        self._watcher = asyncio.create_task(self._watch(task))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if self._left and kind is asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+            raise ClientLeft from error
+
+    async def _watch(self, task: asyncio.Task[Any]) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        if not self.finished:
+            self._left = True
+            task.cancel()

@@ -1,0 +1,72 @@
+"""Keeps a worker's snapshot current: woken by Redis within milliseconds, or by a clock within a second."""
+
+import asyncio
+import contextlib
+import logging
+
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway.leases import Heartbeat
+from gateway.loader import SnapshotLoader
+from gateway.snapshot import CurrentSnapshot
+from gateway.workers import CHANGES_CHANNEL
+
+log = logging.getLogger(__name__)
+
+POLL_S = 1.0
+
+
+class Follower:
+    """Owns the one place where the current snapshot is replaced. While SQL is away, the last snapshot
+    serves."""
+
+    def __init__(
+        self, loader: SnapshotLoader, redis: Redis, current: CurrentSnapshot, heartbeat: Heartbeat
+    ) -> None:
+        self._loader = loader
+        self._redis = redis
+        self._current = current
+        self._heartbeat = heartbeat
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Load everything, then follow. Raises SQLAlchemyError when the record cannot be read at all."""
+        self._current.value = await self._loader.load()
+        self._heartbeat.applied(self._current.value.position)
+        self._task = asyncio.create_task(self._run(), name="snapshot-follower")
+
+    async def close(self) -> None:
+        if self._task:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def catch_up(self) -> None:
+        """Apply what the change log holds beyond the current position."""
+        try:
+            fresh = await self._loader.follow(self._current.value)
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("the record cannot be read, the last snapshot stays: %s", error)
+            return
+        if fresh is not self._current.value:
+            self._current.value = fresh
+            self._heartbeat.applied(fresh.position)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                async with self._redis.pubsub() as channel:
+                    await channel.subscribe(CHANGES_CHANNEL)
+                    await self._listen(channel)
+            except (RedisError, OSError) as error:
+                log.warning("no change events, polling: %s", error)
+                await asyncio.sleep(POLL_S)
+                await self.catch_up()
+
+    async def _listen(self, channel: PubSub) -> None:
+        while True:
+            await channel.get_message(ignore_subscribe_messages=True, timeout=POLL_S)
+            await self.catch_up()

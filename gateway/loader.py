@@ -1,0 +1,144 @@
+"""Snapshots from SQL: everything at the start, then only the tenants that a change names."""
+
+import hashlib
+import hmac
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import ValidationError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from adapters import changes
+from adapters.registry import Registry
+from adapters.tables import versions
+from adapters.types import AdapterRoutes
+from gateway.keys import Key, scopes_from
+from gateway.policy import Policy
+from gateway.snapshot import PLATFORM, Snapshot, TenantView
+from gateway.tables import keys, tenants
+from training.tables import learned
+
+log = logging.getLogger(__name__)
+
+
+class SnapshotLoader:
+    """secret: what the tenants' cache salts are derived from."""
+
+    def __init__(self, engine: AsyncEngine, registry: Registry, secret: str) -> None:
+        self._engine = engine
+        self._registry = registry
+        self._secret = secret.encode()
+
+    async def load(self) -> Snapshot:
+        """The whole record. The position is read first: a change made meanwhile is applied once more
+        later."""
+        position = await changes.latest(self._engine)
+        routes = [routes async for routes in self._registry.all_routes()]
+        views, found_keys = await self._read(None, routes)
+        return Snapshot(
+            position, {view.id: view for view in views}, {key.public_id: key for key in found_keys}
+        )
+
+    async def follow(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot with everything that changed since; the same object when nothing did."""
+        position, changed = await changes.since(self._engine, snapshot.position)
+        if position == snapshot.position:
+            return snapshot
+        routes = [found for name in changed for found in await self._registry.routes(name)]
+        views, found_keys = await self._read(changed, routes)
+        return snapshot.with_changes(position, changed, views, found_keys)
+
+    async def _read(
+        self, names: Collection[str] | None, routes: Sequence[AdapterRoutes]
+    ) -> tuple[list[TenantView], list[Key]]:
+        """names None: every tenant, and the platform's keys."""
+        async with self._engine.connect() as connection:
+            rows = await _rows(connection, sa.select(tenants), tenants.c.id, names)
+            key_rows = await _rows(connection, _live_keys(names), None, None)
+            knowledge = await _learned(connection, names)
+        adapters: dict[str, dict[str, AdapterRoutes]] = defaultdict(dict)
+        for route in routes:
+            adapters[route.tenant_id][route.name] = route
+        views = [self._view(row, adapters[row["id"]], knowledge.get(row["id"], {})) for row in rows]
+        return views, [_key(row) for row in key_rows]
+
+    def _view(
+        self,
+        row: Mapping[str, Any],
+        adapters: Mapping[str, AdapterRoutes],
+        knowledge: Mapping[str, frozenset[str]],
+    ) -> TenantView:
+        salt = hmac.new(self._secret, row["id"].encode(), hashlib.sha256).hexdigest()
+        return TenantView(
+            id=row["id"],
+            external_id=row["external_id"],
+            policy=_policy(row),
+            created_at=_aware(row["created_at"]),
+            cache_salt=salt,
+            adapters=adapters,
+            learned=knowledge,
+        )
+
+
+async def _rows(
+    connection: AsyncConnection,
+    query: sa.Select[Any],
+    column: sa.Column[Any] | None,
+    names: Collection[str] | None,
+) -> Sequence[Mapping[str, Any]]:
+    if column is not None and names is not None:
+        query = query.where(column.in_(names))
+    return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+
+def _live_keys(names: Collection[str] | None) -> sa.Select[Any]:
+    query = sa.select(keys).where(keys.c.revoked_at.is_(None))
+    if names is None:
+        return query
+    wanted = keys.c.tenant_id.in_(names)
+    return query.where(wanted | keys.c.tenant_id.is_(None) if PLATFORM in names else wanted)
+
+
+async def _learned(
+    connection: AsyncConnection, names: Collection[str] | None
+) -> Mapping[str, Mapping[str, frozenset[str]]]:
+    """Tenant id to version id to correction ids."""
+    columns = versions.c.tenant_id, learned.c.version_id, learned.c.correction_id
+    query = sa.select(*columns).join(versions, versions.c.id == learned.c.version_id)
+    found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for row in await _rows(connection, query, versions.c.tenant_id, names):
+        found[row["tenant_id"]][row["version_id"]].add(row["correction_id"])
+    return {
+        tenant: {version: frozenset(corrections) for version, corrections in by_version.items()}
+        for tenant, by_version in found.items()
+    }
+
+
+def _policy(row: Mapping[str, Any]) -> Policy:
+    """A stored document that this release cannot read must not take the tenant down: it gets the defaults."""
+    try:
+        return Policy.model_validate(row["policy"])
+    except ValidationError as error:
+        log.error("policy of %s is not valid, defaults apply: %s", row["id"], error)
+        return Policy()
+
+
+def _key(row: Mapping[str, Any]) -> Key:
+    expires_at = row["expires_at"]
+    return Key(
+        id=row["id"],
+        tenant_id=row["tenant_id"],
+        public_id=row["public_id"],
+        digest=row["digest"],
+        scopes=scopes_from(row["scopes"]),
+        expires_at=_aware(expires_at) if expires_at else None,
+    )
+
+
+def _aware(value: datetime) -> datetime:
+    """SQLite forgets the zone of what was stored in UTC."""
+    return value if value.tzinfo else value.replace(tzinfo=UTC)

@@ -1,0 +1,144 @@
+"""Forwarding to the engine: pooled connections, streamed bodies, retries only before the first byte."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TypeVar
+
+from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.exceptions import NetworkError, PyreqwestError, RequestTimeoutError
+from pyreqwest.request import RequestBuilder
+from pyreqwest.response import Response
+
+from gateway.errors import EngineUnavailable, Timeout
+from gateway.leases import Leases
+from gateway.replicas import Replica, Replicas
+from gateway.routing import Route
+
+CHAT_PATH = "/v1/chat/completions"
+CONNECT_TIMEOUT_S = 2.0
+POOL_IDLE_S = 4.0
+"""Below the five seconds after which vLLM closes an idle connection, so that we never write into a closing
+one."""
+ATTEMPTS = 4
+BACKOFF_S = 0.05
+ABSENT_WAIT_S = 15.0
+"""How long a request waits for its version to be loaded: the reconciler sees its lease and loads it."""
+ABSENT_POLL_S = 0.1
+
+T = TypeVar("T")
+
+
+@dataclass
+class Call:
+    """One request on its way to an engine."""
+
+    route: Route
+    body: bytes
+    request_id: str
+    retries: int = 0
+    tried: set[str] = field(default_factory=set)
+
+    @property
+    def attempt_id(self) -> str:
+        """Unlike for every attempt: an engine may still be busy with the one before."""
+        return f"{self.request_id}-{self.retries}" if self.retries else self.request_id
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An engine's whole answer."""
+
+    status: int
+    body: bytes
+
+
+class Proxy:
+    """token: the engines' API key. timeout_s: longest silence of an engine."""
+
+    def __init__(self, replicas: Replicas, leases: Leases, token: str, timeout_s: float) -> None:
+        self._replicas = replicas
+        self._leases = leases
+        builder = ClientBuilder().no_proxy().follow_redirects(False).tcp_nodelay(True)
+        builder = builder.pool_idle_timeout(timedelta(seconds=POOL_IDLE_S))
+        builder = builder.connect_timeout(timedelta(seconds=CONNECT_TIMEOUT_S))
+        builder = builder.read_timeout(timedelta(seconds=timeout_s))
+        headers = {"content-type": "application/json", "authorization": f"Bearer {token}"}
+        self._http: Client = builder.default_headers(headers).build()
+
+    async def close(self) -> None:
+        await self._http.close()
+
+    async def answer(self, call: Call) -> Reply:
+        """The engine's answer, whatever its status. Raises EngineUnavailable or Timeout."""
+
+        async def send(replica: Replica) -> Reply:
+            response = await self._request(replica, call).build().send()
+            return Reply(response.status, (await response.bytes()).to_bytes())
+
+        return await self._until_resident(call, send, lambda reply: reply.status)
+
+    @asynccontextmanager
+    async def stream(self, call: Call) -> AsyncIterator[Response]:
+        """The engine's answer as it comes. Leaving the context ends the engine's work.
+
+        Raises EngineUnavailable or Timeout before the first byte; afterwards pyreqwest's errors while
+        reading.
+        """
+        async with AsyncExitStack() as stack:
+
+            async def send(replica: Replica) -> Response:
+                return await stack.enter_async_context(self._request(replica, call).build_streamed())
+
+            yield await self._until_resident(call, send, lambda response: response.status)
+
+    def _request(self, replica: Replica, call: Call) -> RequestBuilder:
+        request = self._http.post(replica.url + CHAT_PATH)
+        return request.header("x-request-id", call.attempt_id).body_bytes(call.body)
+
+    async def _until_resident(
+        self, call: Call, send: Callable[[Replica], Awaitable[T]], status: Callable[[T], int]
+    ) -> T:
+        """A version that no engine holds right now (restarted, pinned and evicted) is waited for: the
+        request's own lease makes it wanted."""
+        give_up = time.monotonic() + ABSENT_WAIT_S
+        while True:
+            reply = await self._attempt(call, send)
+            if status(reply) != 404 or call.route.version_id is None:
+                return reply
+            if time.monotonic() >= give_up:
+                raise EngineUnavailable("This version is not loaded yet.", retry_after_s=1.0)
+            self._leases.report()
+            call.retries += 1
+            await asyncio.sleep(ABSENT_POLL_S)
+
+    async def _attempt(self, call: Call, send: Callable[[Replica], Awaitable[T]]) -> T:
+        """Send until one replica takes it. Every replica is tried once before any is tried again."""
+        for attempt in range(ATTEMPTS):
+            replica = self._replicas.pick(call.route.engine_model, call.tried)
+            if replica is None:
+                call.tried.clear()
+                await asyncio.sleep(BACKOFF_S * 2**attempt)
+                replica = self._replicas.pick(call.route.engine_model)
+            if replica is None:
+                break
+            try:
+                reply = await send(replica)
+            except RequestTimeoutError as error:
+                self._replicas.failed(replica)
+                raise Timeout("The engine did not answer in time.") from error
+            except NetworkError:
+                self._replicas.failed(replica)
+                call.tried.add(replica.url)
+                call.retries += 1
+                continue
+            except PyreqwestError as error:
+                raise EngineUnavailable(
+                    "The engine's answer could not be read.", retry_after_s=1.0
+                ) from error
+            self._replicas.succeeded(replica)
+            return reply
+        raise EngineUnavailable("No engine can be reached.", retry_after_s=1.0)

@@ -1,0 +1,80 @@
+"""Which version answers a request. Pure: names and a tenant's view in, a route out.
+
+Only the tenant's own adapters are ever looked at, so another tenant's name is as unknown as one that nobody
+has.
+"""
+
+from dataclasses import dataclass
+
+from adapters.types import BASE_NAME, DEFAULT_ADAPTER, AdapterRoutes, Alias
+from gateway.errors import ModelNotFound
+from gateway.snapshot import TenantView
+
+NO_ADAPTER = "none"
+PINNED = "pinned"
+"""The arm of a request that asked for a version by number."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """Fixed when the request is routed: it finishes on this version whatever moves meanwhile."""
+
+    adapter: str
+    """Which adapter's record the request belongs to; the base model's requests belong to the default one."""
+    version_id: str | None
+    """None: the base model alone."""
+    label: str
+    """What the tenant is told: `base` or `support@v7`."""
+    arm: str
+
+    @property
+    def engine_model(self) -> str:
+        """The name inside the engine."""
+        return self.version_id or BASE_NAME
+
+
+def route(tenant: TenantView, model: str, adapter_header: str | None = None) -> Route:
+    """The version that a request asks for.
+
+    model: `base`, `<adapter>`, `<adapter>@v7` or `<adapter>@candidate`.
+    adapter_header: `X-Adapter`, which has the same forms or `none`, and wins.
+
+    Raises ModelNotFound.
+    """
+    name = adapter_header or model
+    if name == BASE_NAME or adapter_header == NO_ADAPTER:
+        return Route(DEFAULT_ADAPTER, None, BASE_NAME, Alias.STABLE.value)
+    adapter_name, at, which = name.partition("@")
+    adapter = tenant.adapters.get(adapter_name)
+    if adapter is None:
+        raise _not_found(name)
+    if at and which not in (Alias.STABLE.value, Alias.CANDIDATE.value):
+        return _pinned(adapter, name, which)
+    return _aliased(adapter, name, Alias(which) if at else Alias.STABLE)
+
+
+def _aliased(adapter: AdapterRoutes, name: str, alias: Alias) -> Route:
+    """An adapter without a stable version serves the base model; one without a candidate has no
+    `@candidate`."""
+    version_id = adapter.aliases.get(alias)
+    if version_id is None and alias is Alias.CANDIDATE:
+        raise _not_found(name)
+    return Route(adapter.name, version_id, _label(adapter, version_id), alias.value)
+
+
+def _pinned(adapter: AdapterRoutes, name: str, which: str) -> Route:
+    number = which[1:]
+    known = which.startswith("v") and number.isascii() and number.isdigit() and len(number) < 10
+    version_id = adapter.versions.get(int(number)) if known else None
+    if version_id is None:
+        raise _not_found(name)
+    return Route(adapter.name, version_id, _label(adapter, version_id), PINNED)
+
+
+def _label(adapter: AdapterRoutes, version_id: str | None) -> str:
+    return f"{adapter.name}@v{adapter.numbers[version_id]}" if version_id else BASE_NAME
+
+
+def _not_found(name: str) -> ModelNotFound:
+    message = f"The model `{name[:200]}` does not exist or you do not have access to it."
+    return ModelNotFound(message, param="model")

@@ -1,0 +1,120 @@
+"""An engine's event stream in our names: every byte passes as it came, except ids, model names and what was
+not asked.
+
+Renaming replaces the JSON text `"id":"…"` and `"model":"…"` of the first event. Generated text cannot contain
+either: inside a JSON string its quotes are escaped.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from gateway.protocol import Outcome, counts
+
+END = b"\n\n"
+DATA = b"data: "
+DONE = b"data: [DONE]"
+ERROR = b'data: {"error"'
+
+
+class StreamRenamer:
+    """Feed it chunks as they arrive, cut anywhere; it gives back whole events.
+
+    keep_usage: whether the client asked for the usage event. keep_text: whether `outcome` shall have the
+    text.
+    """
+
+    def __init__(
+        self, public_id: str, model: str, engine_model: str, *, keep_usage: bool, keep_text: bool
+    ) -> None:
+        self._names = public_id, model
+        self._engine_model = engine_model
+        self._keep_usage = keep_usage
+        self._keep_text = keep_text
+        self._pairs: Sequence[tuple[bytes, bytes]] | None = None
+        self._rest = b""
+        self._kept: list[bytes] = []
+        self._usage: bytes | None = None
+        self.done = False
+        """The engine said that the stream is complete."""
+        self.failed = False
+        """The engine reported an error in the stream."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The whole events that `chunk` completes, renamed; may be empty."""
+        data = self._rest + chunk if self._rest else chunk
+        cut = data.rfind(END) + len(END)
+        if cut < len(END):
+            self._rest = data
+            return b""
+        self._rest = data[cut:]
+        events = data[:cut]
+        if self._pairs is None:
+            self._pairs = self._learn(events)
+        for theirs, ours in self._pairs:
+            events = events.replace(theirs, ours)
+        return self._inspected(events)
+
+    def _learn(self, events: bytes) -> Sequence[tuple[bytes, bytes]]:
+        """What the engine calls the answer and the model."""
+        first = _parsed(events.split(END, 1)[0])
+        pairs = []
+        for field, ours in zip(("id", "model"), self._names, strict=True):
+            theirs = first.get(field)
+            if isinstance(theirs, str) and theirs != ours:
+                name = b'"' + field.encode() + b'":'
+                pairs.append((name + orjson.dumps(theirs), name + orjson.dumps(ours)))
+        return pairs
+
+    def _inspected(self, events: bytes) -> bytes:
+        if self._keep_text:
+            self._kept.append(events)
+        if b'"usage":{' in events:
+            events = self._without_usage(events)
+        if DONE in events:
+            self.done = self.done or events.rstrip().endswith(DONE)
+        if ERROR in events:
+            self.failed = True
+            events = events.replace(self._engine_model.encode(), self._names[1].encode())
+        return events
+
+    def _without_usage(self, events: bytes) -> bytes:
+        """The usage event has no choices; the client sees it only on request."""
+        kept = []
+        for event in events.split(END)[:-1]:
+            if b'"usage":{' in event:
+                self._usage = event
+            if self._keep_usage or not (b'"choices":[]' in event and b'"usage":{' in event):
+                kept.append(event + END)
+        return b"".join(kept)
+
+    def outcome(self) -> Outcome:
+        """To be called once, after the last byte went out: reading the text costs a parse of every event."""
+        usage = counts(_parsed(self._usage).get("usage")) if self._usage else None
+        events = b"".join(self._kept).split(END)
+        return Outcome("".join(_text(_parsed(event)) for event in events), usage)
+
+
+def error_event(body: Any) -> bytes:
+    """How a stream ends that cannot go on."""
+    return DATA + orjson.dumps(body) + END
+
+
+def _parsed(event: bytes) -> dict[str, Any]:
+    """The JSON object of a `data:` event; empty for anything else."""
+    if not event.startswith(DATA):
+        return {}
+    try:
+        value = orjson.loads(event[len(DATA) :])
+    except orjson.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _text(event: dict[str, Any]) -> str:
+    """The first choice's text."""
+    for choice in event.get("choices") or ():
+        if choice.get("index", 0) == 0:
+            return (choice.get("delta") or {}).get("content") or ""
+    return ""

@@ -1,0 +1,87 @@
+"""What the gateway measures. One registry per worker; labels are tenants and live versions, so they stay
+few."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+
+from gateway.routing import Route
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One finished request. Times in seconds."""
+
+    tenant_id: str
+    route: Route
+    status: int
+    seconds: float
+    overhead: float
+    """Spent in the gateway and in retrieval, not waiting for the engine."""
+    first_token: float | None
+    usage: Mapping[str, int] | None
+    retries: int
+
+
+class Telemetry:
+    """Metric names follow OpenTelemetry's GenAI conventions where those have one."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        labels = ("tenant", "version", "arm")
+        self._seconds = Histogram(
+            "gen_ai_server_request_duration_seconds",
+            "Whole request",
+            (*labels, "status"),
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self._first_token = Histogram(
+            "gen_ai_server_time_to_first_token_seconds",
+            "Streams only",
+            labels,
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self._tokens = Counter(
+            "gen_ai_client_token_usage", "Tokens", (*labels, "kind"), registry=self.registry
+        )
+        self._overhead = Histogram(
+            "graft_overhead_seconds",
+            "Gateway and retrieval",
+            buckets=OVERHEAD_SECONDS,
+            registry=self.registry,
+        )
+        self._retries = Counter("graft_retries", "Requests sent to an engine again", registry=self.registry)
+        self._refused = Counter("graft_refused", "Answered with an error", ("code",), registry=self.registry)
+        self.inflight = Gauge("graft_inflight", "Chat requests in flight", registry=self.registry)
+        self.journal_dropped = Gauge(
+            "graft_journal_dropped_total", "Interactions lost before Redis", registry=self.registry
+        )
+        self.feedback = Counter(
+            "graft_feedback", "Feedback by what became of it", ("memory",), registry=self.registry
+        )
+
+    def record(self, measured: Measured) -> None:
+        labels = measured.tenant_id, measured.route.label, measured.route.arm
+        self._seconds.labels(*labels, str(measured.status)).observe(measured.seconds)
+        self._overhead.observe(measured.overhead)
+        if measured.first_token is not None:
+            self._first_token.labels(*labels).observe(measured.first_token)
+        if measured.retries:
+            self._retries.inc(measured.retries)
+        for kind in ("prompt_tokens", "completion_tokens"):
+            if measured.usage and (tokens := measured.usage.get(kind)):
+                self._tokens.labels(*labels, kind).inc(tokens)
+
+    def refuse(self, code: str) -> None:
+        self._refused.labels(code).inc()
+
+    def exposition(self) -> bytes:
+        """Prometheus' text format."""
+        return generate_latest(self.registry)
