@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -94,6 +94,17 @@ class Proxy:
                 return await stack.enter_async_context(self._request(replica, call).build_streamed())
 
             yield await self._until_resident(call, send, lambda response: response.status)
+
+    async def healthy(self) -> Sequence[bool]:
+        """Whether each replica says that it is ready."""
+        return await asyncio.gather(*(self._healthy(url) for url in self._replicas.urls))
+
+    async def _healthy(self, url: str) -> bool:
+        request = self._http.get(f"{url}/health").timeout(timedelta(seconds=CONNECT_TIMEOUT_S))
+        try:
+            return (await request.build().send()).status == 200
+        except PyreqwestError:
+            return False
 
     def _request(self, replica: Replica, call: Call) -> RequestBuilder:
         request = self._http.post(replica.url + CHAT_PATH)

@@ -1,0 +1,175 @@
+"""The data plane's composition root: `python -m gateway.app [--fd N | --host H --port P]` is one worker."""
+
+import argparse
+import asyncio
+import logging
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.types import ASGIApp
+
+from adapters.registry import Registry
+from gateway.asgi import Receive, Scope, Send
+from gateway.context import ContextSource
+from gateway.database import connect
+from gateway.follower import Follower
+from gateway.leases import Heartbeat, Leases
+from gateway.limits import Limiter
+from gateway.loader import SnapshotLoader
+from gateway.protocol import new_id
+from gateway.proxy import CHAT_PATH, Proxy
+from gateway.replicas import Replicas
+from gateway.routes.access import Access, answer_errors
+from gateway.routes.chat import ChatEndpoint, ChatParts
+from gateway.routes.embeddings import embeddings_router
+from gateway.routes.feedback import FeedbackParts, feedback_router
+from gateway.routes.files import files_router
+from gateway.routes.health import Readiness, health_router
+from gateway.routes.models import models_router
+from gateway.routes.vector_stores import vector_stores_router
+from gateway.settings import Settings
+from gateway.snapshot import CurrentSnapshot
+from gateway.telemetry import Telemetry
+from retrieval.client import RetrievalClient
+from training.feedback import FeedbackStore
+from training.journal import Interactions, JournalWriter
+
+GRACE_S = 30
+"""How long a stopping worker lets its requests finish."""
+BACKLOG = 2048
+
+
+class DataPlane:
+    """The hot path first, as plain ASGI; everything else through FastAPI."""
+
+    def __init__(self, chat: ChatEndpoint, rest: ASGIApp) -> None:
+        self._chat = chat
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == CHAT_PATH and scope["method"] == "POST":
+            await self._chat(scope, receive, send)
+        else:
+            await self._rest(scope, receive, send)
+
+
+@dataclass(frozen=True)
+class Connections:
+    """What a worker holds open."""
+
+    record: AsyncEngine
+    redis: Redis
+    retrieval: RetrievalClient
+    proxy: Proxy
+    leases: Leases
+    current: CurrentSnapshot
+    journal: JournalWriter
+
+
+@asynccontextmanager
+async def data_plane(settings: Settings) -> AsyncIterator[DataPlane]:
+    """A running worker without its HTTP server."""
+    async with opened(settings) as connections:
+        yield compose(settings, connections)
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Connections]:
+    """Everything started in the order in which it is needed, and closed in reverse."""
+    token = settings.internal_token.get_secret_value()
+    leases, current = Leases(), CurrentSnapshot()
+    async with AsyncExitStack() as stack:
+        record = connect(settings.database)
+        stack.push_async_callback(record.dispose)
+        redis = Redis.from_url(settings.redis)
+        stack.push_async_callback(redis.aclose)
+        retrieval = await stack.enter_async_context(RetrievalClient(settings.retrieval, token))
+        proxy = Proxy(Replicas(settings.engines), leases, token, settings.engine_timeout_seconds)
+        stack.push_async_callback(proxy.close)
+        journal = await stack.enter_async_context(JournalWriter(redis))
+        heartbeat = Heartbeat(redis, new_id("w_"), leases)
+        follower = Follower(SnapshotLoader(record, Registry(record), token), redis, current, heartbeat)
+        await follower.start()
+        stack.push_async_callback(follower.close)
+        await heartbeat.start()
+        stack.push_async_callback(heartbeat.close)
+        yield Connections(record, redis, retrieval, proxy, leases, current, journal)
+
+
+def compose(settings: Settings, held: Connections) -> DataPlane:
+    """The routes over what is open."""
+    telemetry = Telemetry()
+    access = Access(held.current, settings.max_body_bytes)
+    chat = ChatEndpoint(
+        ChatParts(
+            current=held.current,
+            limiter=Limiter(1 / settings.workers),
+            contexts=ContextSource(held.retrieval),
+            proxy=held.proxy,
+            leases=held.leases,
+            journal=held.journal,
+            telemetry=telemetry,
+            max_body_bytes=settings.max_body_bytes,
+        )
+    )
+    interactions = Interactions(held.redis, held.record, held.journal)
+    store = FeedbackStore(held.record)
+    readiness = Readiness(held.proxy, held.retrieval, held.redis)
+    app = FastAPI(title="Graft", openapi_url="/openapi.json", redoc_url=None)
+    answer_errors(app)
+    app.include_router(health_router(readiness, telemetry, held.journal))
+    app.include_router(models_router(access))
+    app.include_router(feedback_router(FeedbackParts(access, store, interactions, held.retrieval, telemetry)))
+    app.include_router(files_router(access, held.retrieval))
+    app.include_router(vector_stores_router(access, held.retrieval))
+    app.include_router(embeddings_router(access, held.retrieval))
+    return DataPlane(chat, app)
+
+
+async def serve(settings: Settings, listener: socket.socket) -> None:
+    """One worker until SIGINT or SIGTERM."""
+    async with data_plane(settings) as plane:
+        config = uvicorn.Config(
+            plane,
+            http="httptools",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_S,
+            timeout_keep_alive=75,
+        )
+        await uvicorn.Server(config).serve(sockets=[listener])
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """Raises OSError when the address is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=False)
+
+
+def main(arguments: list[str]) -> None:
+    settings = Settings()
+    parser = argparse.ArgumentParser(prog="gateway.app", description="One worker of the data plane.")
+    parser.add_argument("--fd", type=int, help="an inherited listening socket")
+    parser.add_argument("--host", default=settings.host)
+    parser.add_argument("--port", type=int, default=settings.port)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    listener = (
+        socket.socket(fileno=options.fd) if options.fd is not None else listening(options.host, options.port)
+    )
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(settings, listener))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,103 @@
+"""What every endpoint but chat shares: the principal behind a request, its body, and errors in OpenAI's
+shape."""
+
+import logging
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+
+from gateway.errors import GatewayError, InvalidRequest, NotFound, TooLarge, error_body
+from gateway.keys import Scope
+from gateway.principal import Principal, authenticate
+from gateway.protocol import new_id
+from gateway.snapshot import CurrentSnapshot
+
+log = logging.getLogger(__name__)
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+class Access:
+    """Reads principals and bodies out of requests. max_body_bytes: for JSON bodies."""
+
+    def __init__(self, current: CurrentSnapshot, max_body_bytes: int) -> None:
+        self._current = current
+        self._max_body_bytes = max_body_bytes
+
+    def principal(self, request: Request, scope: Scope | None = None) -> Principal:
+        """Raises Unauthenticated, Forbidden or InvalidRequest."""
+        headers = request.headers
+        principal = authenticate(
+            self._current.value, headers.get("authorization"), headers.get("x-tenant-id"), datetime.now(UTC)
+        )
+        if scope is not None:
+            principal.require(scope)
+        return principal
+
+    async def json(self, request: Request, model: type[Body]) -> Body:
+        """The body as `model`. Raises InvalidRequest with the field at fault, or TooLarge."""
+        try:
+            return model.model_validate_json(await read_all(request, self._max_body_bytes))
+        except ValidationError as error:
+            raise _invalid(error.errors(include_url=False, include_input=False)) from error
+
+
+async def read_all(request: Request, limit: int) -> bytes:
+    """Raises TooLarge."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise TooLarge(f"The body may have {limit} bytes at most.")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def json_response(status: int, content: Any, headers: dict[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(content), status, headers, "application/json")
+
+
+def answer_errors(app: FastAPI) -> None:
+    """Every failure leaves as OpenAI's error object."""
+    app.add_exception_handler(GatewayError, _gateway_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _gateway_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, GatewayError)
+    headers = {**error.headers(), "x-request-id": new_id("req_")}
+    return json_response(error.status, error.body(), headers)
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return await _gateway_error(request, _invalid(error.errors()))
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """What the framework itself refuses: an unknown path, a method that a path does not have."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == NotFound.status:
+        return await _gateway_error(request, NotFound(f"There is no {request.method} {request.url.path}."))
+    body = error_body(str(error.detail), InvalidRequest.type, None)
+    return json_response(error.status_code, body, dict(error.headers or {}))
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return await _gateway_error(request, GatewayError("The server had an error."))
+
+
+def _invalid(details: Any) -> InvalidRequest:
+    """The first of pydantic's findings."""
+    first = details[0] if details else {"msg": "The request is not valid.", "loc": ()}
+    places = [str(place) for place in first["loc"] if place not in ("body", "query", "path", "header")]
+    return InvalidRequest(str(first["msg"]), param=".".join(places) or None)

@@ -1,0 +1,61 @@
+"""`POST /v1/embeddings`: the retrieval service's encoder in OpenAI's shape."""
+
+import base64
+from array import array
+from collections.abc import Sequence
+from typing import Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+
+from gateway.errors import InvalidRequest, RetrievalFailed
+from gateway.keys import Scope
+from gateway.routes.access import Access, json_response
+from retrieval.client import RetrievalClient
+from retrieval.errors import RetrievalUnavailable
+
+MAX_INPUTS = 2048
+
+
+class EmbeddingsBody(BaseModel):
+    """`model` is echoed: there is one encoder."""
+
+    input: str | list[str] = Field(max_length=1_000_000)
+    model: str
+    encoding_format: Literal["float", "base64"] = "float"
+    user: str | None = None
+
+
+def embeddings_router(access: Access, retrieval: RetrievalClient) -> APIRouter:
+    router = APIRouter(prefix="/v1/embeddings", tags=["embeddings"])
+
+    @router.post("")
+    async def embed(request: Request) -> Response:
+        access.principal(request, Scope.CHAT)
+        body = await access.json(request, EmbeddingsBody)
+        texts = _texts(body)
+        try:
+            vectors = await retrieval.embed(texts)
+        except RetrievalUnavailable as error:
+            raise RetrievalFailed("The encoder is not available.", retry_after_s=1.0) from error
+        data = [
+            {"object": "embedding", "index": index, "embedding": _encoded(vector, body.encoding_format)}
+            for index, vector in enumerate(vectors)
+        ]
+        tokens = sum(max(1, len(text) // 4) for text in texts)
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return json_response(200, {"object": "list", "data": data, "model": body.model, "usage": usage})
+
+    return router
+
+
+def _texts(body: EmbeddingsBody) -> Sequence[str]:
+    texts = [body.input] if isinstance(body.input, str) else body.input
+    if not 1 <= len(texts) <= MAX_INPUTS or not all(texts):
+        raise InvalidRequest(f"`input` is 1 to {MAX_INPUTS} texts, none of them empty.", param="input")
+    return texts
+
+
+def _encoded(vector: Sequence[float], encoding: str) -> Sequence[float] | str:
+    """base64 is what the official clients ask for: little-endian 32-bit floats."""
+    return vector if encoding == "float" else base64.b64encode(array("f", vector).tobytes()).decode()
