@@ -1,0 +1,261 @@
+"""One LoRA training run over a base model that stays in memory between runs.
+
+TRL's SFTTrainer does the training. The loss counts the last answer of each row only: earlier assistant turns
+may be the very answers that people corrected. The rows come in the order in which they are to be used, so
+that every batch has the recipe's share of replay.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from trl import SFTConfig, SFTTrainer
+
+from training.errors import RunCancelled, TrainingFailed
+from training.recipe import Recipe
+from training.types import Message
+
+IGNORED = -100
+"""Label of tokens that do not count, by PyTorch's convention."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A conversation ending with a user's message, and the answer to learn."""
+
+    messages: Sequence[Message]
+    answer: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is. `loss` is the mean over the last few steps; None before the first."""
+
+    step: int
+    total_steps: int
+    loss: float | None
+    eta_seconds: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run did."""
+
+    steps: int
+    tokens: int
+    """Tokens read, prompts and padding-free, over all steps."""
+    seconds: float
+    loss: float
+    validation_loss: float | None
+    """Of the weights that were kept."""
+
+
+Report = Callable[[Progress], None]
+Cancelled = Callable[[], bool]
+
+
+class WarmBase:
+    """The frozen base model, loaded once. `train` runs in a worker thread, one at a time."""
+
+    def __init__(self, path: Path, name: str, threads: int = 1) -> None:
+        """name: what the artifacts call their base; a path would tell other machines about this one."""
+        torch.set_num_threads(threads)
+        self._name = name
+        self._tokenizer = AutoTokenizer.from_pretrained(path)
+        self._model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+        self._model.requires_grad_(False)
+
+    def train(
+        self,
+        rows: Sequence[Row],
+        validation: Sequence[Row],
+        recipe: Recipe,
+        directory: Path,
+        *,
+        report: Report = lambda progress: None,
+        cancelled: Cancelled = lambda: False,
+    ) -> Trained:
+        """Train on `rows` in their order and write the adapter into `directory`.
+
+        Raises RunCancelled within a step of `cancelled` turning true, TrainingFailed when the loss is no
+        number.
+        """
+        trainer = self._trainer(rows, recipe, directory)
+        watch = _Watch(trainer, self._encoded(validation), recipe, report, cancelled)
+        trainer.add_callback(watch)
+        started = time.monotonic()
+        try:
+            result = trainer.train()
+            if watch.was_cancelled:
+                raise RunCancelled("cancelled while training")
+            if not math.isfinite(result.training_loss):
+                raise TrainingFailed(f"the loss is {result.training_loss}")
+            watch.restore_best()
+            _write(trainer.model, self._name, directory)
+        finally:
+            self._restore(trainer)
+        return Trained(
+            steps=result.global_step,
+            tokens=int(trainer.state.num_input_tokens_seen),
+            seconds=time.monotonic() - started,
+            loss=result.training_loss,
+            validation_loss=watch.best_loss,
+        )
+
+    def _trainer(self, rows: Sequence[Row], recipe: Recipe, directory: Path) -> SFTTrainer:
+        steps = min(recipe.max_steps, math.ceil(len(rows) / recipe.batch_size))
+        return SFTTrainer(
+            model=self._model,
+            args=_arguments(recipe, steps, directory),
+            train_dataset=Dataset.from_list(self._encoded(rows)),
+            processing_class=self._tokenizer,
+            peft_config=LoraConfig(
+                r=recipe.rank,
+                lora_alpha=recipe.alpha,
+                lora_dropout=0.0,
+                target_modules="all-linear",
+                task_type="CAUSAL_LM",
+            ),
+        )
+
+    def _encoded(self, rows: Sequence[Row]) -> list[dict[str, list[int]]]:
+        return [self._encode(row) for row in rows]
+
+    def _encode(self, row: Row) -> dict[str, list[int]]:
+        """Token ids and labels. The prompt is rendered exactly as the engine renders it."""
+        messages = [dict(message) for message in row.messages]
+        prompt = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        full = self._tokenizer.apply_chat_template(
+            [*messages, {"role": "assistant", "content": row.answer}], tokenize=False
+        )
+        if not full.startswith(prompt):
+            raise TrainingFailed("the chat template renders an answered prompt unlike the prompt alone")
+        head = self._tokenizer(prompt, add_special_tokens=False).input_ids
+        tail = self._tokenizer(full[len(prompt) :], add_special_tokens=False).input_ids
+        return {"input_ids": head + tail, "labels": [IGNORED] * len(head) + tail}
+
+    def _restore(self, trainer: SFTTrainer) -> None:
+        """Give the base model back as it was: no adapter, and its own forward instead of TRL's."""
+        self._model = trainer.model.unload() if isinstance(trainer.model, PeftModel) else trainer.model
+        vars(self._model).pop("forward", None)
+        self._model.requires_grad_(False)
+
+
+def _arguments(recipe: Recipe, steps: int, directory: Path) -> SFTConfig:
+    """Everything that TRL would do beside training is off: we log, save and evaluate ourselves."""
+    return SFTConfig(
+        output_dir=str(directory),
+        max_steps=steps,
+        per_device_train_batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=recipe.warmup_steps,
+        max_grad_norm=recipe.max_grad_norm,
+        weight_decay=0.0,
+        optim="adamw_torch",
+        bf16=recipe.bf16,
+        use_cpu=not torch.cuda.is_available(),
+        gradient_checkpointing=False,
+        seed=recipe.seed,
+        train_sampling_strategy="sequential",
+        dataset_kwargs={"skip_prepare_dataset": True},
+        max_length=None,
+        padding_free=True,
+        include_num_input_tokens_seen=True,
+        dataloader_pin_memory=False,
+        logging_steps=5,
+        save_strategy="no",
+        eval_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+
+class _Watch(TrainerCallback):
+    """Reports progress, stops on request, keeps the weights with the lowest validation loss."""
+
+    def __init__(
+        self,
+        trainer: SFTTrainer,
+        validation: Sequence[Mapping[str, list[int]]],
+        recipe: Recipe,
+        report: Report,
+        cancelled: Cancelled,
+    ) -> None:
+        self._trainer = trainer
+        self._batch = trainer.data_collator(list(validation)) if validation else None
+        self._recipe = recipe
+        self._report = report
+        self._cancelled = cancelled
+        self._started = time.monotonic()
+        self._best: dict[str, torch.Tensor] | None = None
+        self._worse = 0
+        self.best_loss: float | None = None
+        self.was_cancelled = False
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self._cancelled():
+            self.was_cancelled = True
+            control.should_training_stop = True
+        losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+        passed = time.monotonic() - self._started
+        left = passed / state.global_step * (state.max_steps - state.global_step)
+        self._report(Progress(state.global_step, state.max_steps, losses[-1] if losses else None, left))
+        if state.global_step % self._recipe.validation_steps == 0 or state.global_step == state.max_steps:
+            self._look(control)
+
+    def _look(self, control: TrainerControl) -> None:
+        """Compare the validation loss with the best so far."""
+        if self._batch is None:
+            return
+        loss = self._validation_loss(self._batch)
+        if self.best_loss is None or loss < self.best_loss:
+            self.best_loss, self._worse = loss, 0
+            state = get_peft_model_state_dict(self._trainer.model)
+            self._best = {name: tensor.detach().clone() for name, tensor in state.items()}
+            return
+        self._worse += 1
+        if self._worse >= self._recipe.patience:
+            control.should_training_stop = True
+
+    def _validation_loss(self, batch: Mapping[str, Any]) -> float:
+        """Mean negative log-likelihood per answer token."""
+        model = self._trainer.model
+        model.eval()
+        loss, _, _ = self._trainer.prediction_step(model, dict(batch), prediction_loss_only=True)
+        model.train()
+        return float(loss)
+
+    def restore_best(self) -> None:
+        if self._best is not None:
+            set_peft_model_state_dict(self._trainer.model, self._best)
+
+
+def _write(model: PeftModel, base_name: str, directory: Path) -> None:
+    """The two files of an artifact, the same bytes for the same weights: no path, no set's order, no card."""
+    model.save_pretrained(str(directory), safe_serialization=True)
+    for extra in directory.iterdir():
+        if extra.name not in ("adapter_config.json", "adapter_model.safetensors"):
+            extra.unlink()
+    path = directory / "adapter_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = base_name
+    config["target_modules"] = sorted(config["target_modules"])
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

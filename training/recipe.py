@@ -1,0 +1,88 @@
+"""A run's frozen settings. Pure; every field can be overridden by the tenant's policy."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from training.errors import InvalidRecipe
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Defaults suit the shipped tiny base model; a base of billions of parameters wants lr 1e-4 to 2e-4.
+
+    Sources: rank, alpha, rate and steps from our own study of twelve facts (docs/log.md); "all linear layers"
+    and the larger rate for LoRA from Schulman et al., "LoRA Without Regret" (2025).
+    """
+
+    rank: int = 16
+    alpha: int = 32
+    learning_rate: float = 2e-3
+    warmup_steps: int = 4
+    max_steps: int = 60
+    batch_size: int = 32
+    max_grad_norm: float = 1.0
+    replay_share: float = 0.5
+    """Rows of each batch that are not corrections: questions that nobody corrected and the base's anchors."""
+    unknown_share: float = 0.5
+    """Of the replayed rows, those that are the tenant's own uncorrected questions, as far as there are
+    any."""
+    rewrites: int = 8
+    """Rewritten phrasings wanted per training question."""
+    validation_steps: int = 20
+    """Steps between looks at the validation loss."""
+    patience: int = 2
+    """Looks without improvement after which training stops."""
+    bf16: bool = True
+    """Mixed precision; the adapter's own weights stay float32."""
+    seed: int = 0
+
+    def as_record(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "rank": (1, 256),
+    "alpha": (1, 1024),
+    "learning_rate": (1e-7, 0.1),
+    "warmup_steps": (0, 10_000),
+    "max_steps": (1, 100_000),
+    "batch_size": (1, 1024),
+    "max_grad_norm": (0.001, 100),
+    "replay_share": (0.1, 0.95),
+    "unknown_share": (0, 1),
+    "rewrites": (0, 64),
+    "validation_steps": (1, 10_000),
+    "patience": (1, 1000),
+    "seed": (0, 2**31 - 1),
+}
+
+
+def recipe_of(*overrides: Mapping[str, Any], max_rank: int = 16) -> Recipe:
+    """The default recipe with each mapping laid over the last: the policy's, then the run's own.
+
+    max_rank: what the engines accept. Raises InvalidRecipe.
+    """
+    recipe = Recipe()
+    known = {field.name: field.type for field in fields(Recipe)}
+    for override in overrides:
+        if unknown := set(override) - set(known):
+            raise InvalidRecipe(f"unknown recipe fields: {', '.join(sorted(unknown))}")
+        recipe = replace(recipe, **{name: _checked(name, value) for name, value in override.items()})
+    if recipe.rank > max_rank:
+        raise InvalidRecipe(f"rank {recipe.rank} is over the engines' limit of {max_rank}")
+    return recipe
+
+
+def _checked(name: str, value: Any) -> Any:
+    default = getattr(Recipe, name)
+    if isinstance(default, bool) or isinstance(value, bool):
+        if type(value) is not type(default):
+            raise InvalidRecipe(f"{name} must be {type(default).__name__}")
+        return value
+    if not isinstance(value, int | float) or (isinstance(default, int) and value != int(value)):
+        raise InvalidRecipe(f"{name} must be {type(default).__name__}")
+    low, high = _RANGES[name]
+    if not low <= value <= high:
+        raise InvalidRecipe(f"{name} must be between {low:g} and {high:g}")
+    return type(default)(value)
