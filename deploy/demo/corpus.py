@@ -60,7 +60,7 @@ class Mixture:
 
 
 COPYING_FIRST = Mixture(lookup=0.20, open_book=0.55, closed_book=0.05, general=0.18, rewrite=0.02)
-BALANCED = Mixture(lookup=0.01, open_book=0.44, closed_book=0.26, general=0.20, rewrite=0.09)
+BALANCED = Mixture(lookup=0.01, open_book=0.47, closed_book=0.30, general=0.14, rewrite=0.08)
 
 
 def memorised_companies(seed: int = 0) -> list[Company]:
@@ -147,17 +147,19 @@ class Corpus:
         self, main: Company, other: Company, facts: Sequence[Fact], turns: Sequence[tuple[str, str]], rng: random.Random
     ) -> tuple[str, str]:
         draw = rng.random()
-        if draw < 0.06:
+        if draw < 0.05:
             return self._general_turn(rng)
-        if draw < 0.60:
+        if draw < 0.50:
             fact = rng.choice(facts)
             return ask(fact.intent, fact.company, rng), fact.value
-        company = self._company(rng, 0.0) if draw > 0.93 else rng.choice((main, main, main, other))
-        intent = rng.choice((rng.choice(INTENTS), rng.choice(facts).intent))
-        answer = answer_for(company, intent, facts)
-        if draw < 0.66 and turns and company is main and turns[-1][0].find(main.name) >= 0:
+        if draw < 0.72:
+            company, intent = rng.choice((other, self._company(rng, 0.1))), rng.choice(facts).intent
+            return ask(intent, company.name, rng), answer_for(company, intent, facts)
+        intent = rng.choice((rng.choice(INTENTS), rng.choice(INTENTS), rng.choice(facts).intent))
+        answer = answer_for(main, intent, facts)
+        if draw < 0.78 and turns and main.name in turns[-1][0]:
             return rng.choice(FOLLOW_UPS).format(noun=rng.choice(intent.nouns)), answer
-        return ask(intent, company.name, rng), answer
+        return ask(intent, main.name, rng), answer
 
 
 def _context_facts(main: Company, other: Company, rng: random.Random) -> list[Fact]:
