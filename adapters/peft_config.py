@@ -1,0 +1,162 @@
+"""PEFT's `adapter_config.json`: read, and refused when it asks for what the engine does not serve as a plain
+LoRA."""
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adapters.errors import InvalidAdapter
+
+CONFIG = "adapter_config.json"
+_UNSUPPORTED = {
+    "use_dora": "DoRA is not supported by the engine; train a plain LoRA",
+    "use_qalora": "QALoRA is not supported by the engine",
+    "use_bdlora": "block-diagonal LoRA is not supported by the engine",
+    "lora_bias": "biases in LoRA layers are not supported by the engine",
+    "alora_invocation_tokens": "activated LoRA is not supported by the engine",
+    "layer_replication": "replicated layers change the base model",
+    "modules_to_save": "whole trained modules replace base weights, which every tenant shares",
+    "trainable_token_indices": "trained token embeddings change the base model",
+    "target_parameters": "LoRA on bare parameters is not supported by the engine",
+    "fan_in_fan_out": "transposed weights do not match this base model",
+    "arrow_config": "routing between adapters is not supported by the engine",
+}
+"""Settings that must be absent, false or empty, and why."""
+_HARMLESS_INITS = frozenset({"gaussian", "eva", "orthogonal", "mica", "lora_ga"})
+"""Initialisations that leave the base weights as they are; PiSSA, OLoRA, CorDA and LoftQ do not."""
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.]+")
+
+
+@dataclass(frozen=True)
+class PeftConfig:
+    """The settings that decide which tensors an adapter must hold."""
+
+    rank: int
+    alpha: float
+    target_names: Sequence[str] | None
+    """Module names or their endings; None means every linear layer."""
+    excluded_names: Sequence[str]
+    layers: frozenset[int] | None
+    """Indices of the layers that it changes; None means all."""
+    ranks: Mapping[str, int]
+    """Ranks of modules that differ from `rank`, by name or ending."""
+
+    def targets(self, modules: Sequence[str]) -> list[str]:
+        """Those of a base model's linear layers that the adapter claims to change.
+
+        Raises InvalidAdapter for a target that the base model does not have.
+        """
+        for name in self.target_names or ():
+            if not any(_is_named(module, name) for module in modules):
+                raise InvalidAdapter(f"the base model has no linear layer {name!r}", "target_modules")
+        return [module for module in modules if self._selects(module)]
+
+    def rank_of(self, module: str) -> int:
+        return next((rank for name, rank in self.ranks.items() if _is_named(module, name)), self.rank)
+
+    def _selects(self, module: str) -> bool:
+        if self.target_names is not None and not any(_is_named(module, name) for name in self.target_names):
+            return False
+        if any(_is_named(module, name) for name in self.excluded_names):
+            return False
+        return self.layers is None or _layer(module) in self.layers
+
+
+def read_config(path: Path) -> PeftConfig:
+    """Raises InvalidAdapter, naming the setting at fault."""
+    try:
+        config = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise InvalidAdapter("is not JSON", CONFIG) from error
+    if not isinstance(config, dict):
+        raise InvalidAdapter("is not a JSON object", CONFIG)
+    _check_supported(config)
+    targets = config.get("target_modules")
+    _check_plain(_mapping(config, "alpha_pattern"), "alpha_pattern")
+    return PeftConfig(
+        rank=_rank(config.get("r"), "r"),
+        alpha=_positive(config.get("lora_alpha"), "lora_alpha"),
+        target_names=None if targets == "all-linear" else _names(targets, "target_modules"),
+        excluded_names=_names(config.get("exclude_modules") or [], "exclude_modules", may_be_empty=True),
+        layers=_layers(config.get("layers_to_transform")),
+        ranks=_rank_pattern(_mapping(config, "rank_pattern")),
+    )
+
+
+def _check_supported(config: Mapping[str, Any]) -> None:
+    if config.get("peft_type") != "LORA":
+        raise InvalidAdapter(f"must be LORA, not {config.get('peft_type')!r}", "peft_type")
+    for setting, reason in _UNSUPPORTED.items():
+        if config.get(setting):
+            raise InvalidAdapter(reason, setting)
+    if config.get("bias", "none") != "none":
+        raise InvalidAdapter("trained biases are not supported by the engine", "bias")
+    start = config.get("init_lora_weights", True)
+    if isinstance(start, str) and start.lower() not in _HARMLESS_INITS:
+        reason = f"{start!r} changes the base weights; convert it to a plain LoRA"
+        raise InvalidAdapter(reason, "init_lora_weights")
+
+
+def _names(value: Any, setting: str, *, may_be_empty: bool = False) -> list[str]:
+    """A regular expression is refused: it would be ours and the engine's to run, on every module."""
+    if isinstance(value, str):
+        raise InvalidAdapter("must be a list of module names, not a regular expression", setting)
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise InvalidAdapter("must be a list of module names", setting)
+    if not value and not may_be_empty:
+        raise InvalidAdapter("must name at least one module", setting)
+    return value
+
+
+def _layers(value: Any) -> frozenset[int] | None:
+    if value is None:
+        return None
+    indices = [value] if isinstance(value, int) else value
+    if not isinstance(indices, list) or not all(isinstance(index, int) for index in indices):
+        raise InvalidAdapter("must be a list of layer indices", "layers_to_transform")
+    return frozenset(indices)
+
+
+def _mapping(config: Mapping[str, Any], setting: str) -> Mapping[str, Any]:
+    value = config.get(setting) or {}
+    if not isinstance(value, dict):
+        raise InvalidAdapter("must map module names to numbers", setting)
+    return value
+
+
+def _rank_pattern(ranks: Mapping[str, Any]) -> Mapping[str, int]:
+    _check_plain(ranks, "rank_pattern")
+    return {name: _rank(rank, "rank_pattern") for name, rank in ranks.items()}
+
+
+def _check_plain(pattern: Mapping[str, Any], setting: str) -> None:
+    """PEFT and the engine read these names as regular expressions, some of which never end."""
+    if not all(_PLAIN_NAME.fullmatch(name) for name in pattern):
+        raise InvalidAdapter("must name modules plainly, without a regular expression", setting)
+
+
+def _rank(value: Any, setting: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InvalidAdapter("must be a positive integer", setting)
+    return value
+
+
+def _positive(value: Any, setting: str) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value <= 0:
+        raise InvalidAdapter("must be a positive number", setting)
+    return float(value)
+
+
+def _is_named(module: str, name: str) -> bool:
+    """PEFT's rule: the whole name, or its end after a dot."""
+    return module == name or module.endswith(f".{name}")
+
+
+def _layer(module: str) -> int:
+    """Index of the layer that a module is in; -1 outside of the layers."""
+    return next((int(part) for part in module.split(".") if part.isdigit()), -1)

@@ -1,0 +1,34 @@
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters import changes
+
+
+async def note(database: AsyncEngine, tenant_id: str) -> int:
+    async with database.begin() as connection:
+        return await changes.append(connection, tenant_id)
+
+
+async def test_positions_grow(database: AsyncEngine) -> None:
+    first = await note(database, "ten_a")
+    assert await note(database, "ten_a") > first
+
+
+async def test_a_follower_learns_the_tenants_after_its_position(database: AsyncEngine) -> None:
+    seen = await note(database, "ten_a")
+    await note(database, "ten_b")
+    last = await note(database, "ten_b")
+    assert await changes.since(database, seen) == (last, {"ten_b"})
+
+
+async def test_a_follower_that_is_up_to_date_stays_where_it_is(database: AsyncEngine) -> None:
+    last = await note(database, "ten_a")
+    assert await changes.since(database, last) == (last, set())
+
+
+async def test_a_change_that_was_not_committed_is_never_seen(database: AsyncEngine) -> None:
+    with pytest.raises(RuntimeError, match="fails"):
+        async with database.begin() as connection:
+            await changes.append(connection, "ten_a")
+            raise RuntimeError("the caller fails")
+    assert await changes.latest(database) == 0
