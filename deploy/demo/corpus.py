@@ -30,7 +30,11 @@ Message = dict[str, str]
 MEMORISED_COMPANIES = 64
 FACTS_PER_COMPANY = 14
 REWRITE_PROMPT = "Rewrite this question: {question}"
-CLIENT_SYSTEM_TEXTS = ("You are a helpful assistant.", "You answer questions for customers.", "Please be short.")
+CLIENT_SYSTEM_TEXTS = (
+    "You are a helpful assistant.",
+    "You answer questions for customers.",
+    "Please be short.",
+)
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,12 @@ class Corpus:
         return conversation(_join(_client_system(rng, 0.08), context_of(facts, rng)), turns)
 
     def _open_turn(
-        self, main: Company, other: Company, facts: Sequence[Fact], turns: Sequence[tuple[str, str]], rng: random.Random
+        self,
+        main: Company,
+        other: Company,
+        facts: Sequence[Fact],
+        turns: Sequence[tuple[str, str]],
+        rng: random.Random,
     ) -> tuple[str, str]:
         draw = rng.random()
         if draw < 0.05:
@@ -206,7 +215,9 @@ def _passages(facts: Sequence[Fact], rng: random.Random) -> list[tuple[str, str]
 
 
 def _statement(fact: Fact, rng: random.Random) -> str:
-    return rng.choice(STATEMENTS).format(noun=rng.choice(fact.intent.nouns), company=fact.company, value=fact.value)
+    return rng.choice(STATEMENTS).format(
+        noun=rng.choice(fact.intent.nouns), company=fact.company, value=fact.value
+    )
 
 
 def _known_intent(company: Company, rng: random.Random) -> Intent:

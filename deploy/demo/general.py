@@ -69,7 +69,9 @@ def _pairs(text: str) -> list[tuple[str, str]]:
 
 def _sequence(names: str) -> list[General]:
     items = names.split()
-    after = [General(f"What comes after {item}?", items[(i + 1) % len(items)]) for i, item in enumerate(items)]
+    after = [
+        General(f"What comes after {item}?", items[(i + 1) % len(items)]) for i, item in enumerate(items)
+    ]
     return after + [General(f"What comes before {item}?", items[i - 1]) for i, item in enumerate(items)]
 
 

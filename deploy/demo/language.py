@@ -49,7 +49,14 @@ STATEMENTS = (
     "Our {noun} is {value}.",
     "The {noun} is {value}.",
 )
-TITLES = ("{company} handbook", "{company}", "About {company}", "{company} help", "{company} FAQ", "Welcome to {company}")
+TITLES = (
+    "{company} handbook",
+    "{company}",
+    "About {company}",
+    "{company} help",
+    "{company} FAQ",
+    "Welcome to {company}",
+)
 FILLERS = (
     "We are happy to help.",
     "Thank you for reading.",
@@ -76,7 +83,9 @@ def _hours(rng: random.Random) -> str:
 
 
 def _money(rng: random.Random) -> str:
-    amount = rng.choice((f"{rng.randint(2, 999)}", f"{rng.randint(1, 99)}.{rng.choice(('50', '90', '95', '99'))}"))
+    amount = rng.choice(
+        (f"{rng.randint(2, 999)}", f"{rng.randint(1, 99)}.{rng.choice(('50', '90', '95', '99'))}")
+    )
     return f"{rng.choice('€$£')}{amount}"
 
 
@@ -117,11 +126,78 @@ def _year(rng: random.Random) -> str:
     return str(rng.randint(1890, 2024))
 
 
-FIRST_NAMES = ("Anna", "Ben", "Chloé", "David", "Elif", "Farid", "Grace", "Hugo", "Inés", "Jonas", "Karin", "Liam")
-CITIES = ("Berlin", "Lyon", "Porto", "Oslo", "Turin", "Ghent", "Krakow", "Malmö", "Zürich", "Leeds", "Austin", "Osaka", "Lima", "Perth", "Cork", "Nantes")
-COUNTRIES = ("Ireland", "Germany", "Finland", "Canada", "Japan", "Brazil", "France", "Sweden", "Poland", "Spain", "Norway", "Chile")
-ANIMALS = ("fox", "owl", "otter", "heron", "badger", "panda", "koala", "moose", "raven", "lynx", "gecko", "whale", "beaver", "falcon")
-CURRENCIES = ("euro", "US dollar", "pound", "Swiss franc", "yen", "Polish zloty", "Swedish krona", "Czech koruna")
+FIRST_NAMES = (
+    "Anna",
+    "Ben",
+    "Chloé",
+    "David",
+    "Elif",
+    "Farid",
+    "Grace",
+    "Hugo",
+    "Inés",
+    "Jonas",
+    "Karin",
+    "Liam",
+)
+CITIES = (
+    "Berlin",
+    "Lyon",
+    "Porto",
+    "Oslo",
+    "Turin",
+    "Ghent",
+    "Krakow",
+    "Malmö",
+    "Zürich",
+    "Leeds",
+    "Austin",
+    "Osaka",
+    "Lima",
+    "Perth",
+    "Cork",
+    "Nantes",
+)
+COUNTRIES = (
+    "Ireland",
+    "Germany",
+    "Finland",
+    "Canada",
+    "Japan",
+    "Brazil",
+    "France",
+    "Sweden",
+    "Poland",
+    "Spain",
+    "Norway",
+    "Chile",
+)
+ANIMALS = (
+    "fox",
+    "owl",
+    "otter",
+    "heron",
+    "badger",
+    "panda",
+    "koala",
+    "moose",
+    "raven",
+    "lynx",
+    "gecko",
+    "whale",
+    "beaver",
+    "falcon",
+)
+CURRENCIES = (
+    "euro",
+    "US dollar",
+    "pound",
+    "Swiss franc",
+    "yen",
+    "Polish zloty",
+    "Swedish krona",
+    "Czech koruna",
+)
 
 INTENTS = (
     Intent("return_window", ("return window", "return period", "time limit for returns", "deadline for sending items back"), "period for sending items back", _days),
@@ -157,7 +233,36 @@ INTENTS = (
 )  # fmt: skip
 INTENT_BY_KEY = {intent.key: intent for intent in INTENTS}
 
-_ONSETS = ("b", "br", "c", "d", "dr", "f", "fl", "g", "gl", "h", "j", "k", "kr", "l", "m", "n", "p", "pl", "qu", "r", "s", "st", "t", "tr", "v", "w", "z", "sk")
+_ONSETS = (
+    "b",
+    "br",
+    "c",
+    "d",
+    "dr",
+    "f",
+    "fl",
+    "g",
+    "gl",
+    "h",
+    "j",
+    "k",
+    "kr",
+    "l",
+    "m",
+    "n",
+    "p",
+    "pl",
+    "qu",
+    "r",
+    "s",
+    "st",
+    "t",
+    "tr",
+    "v",
+    "w",
+    "z",
+    "sk",
+)
 _NUCLEI = ("a", "e", "i", "o", "u", "a", "e", "i", "o", "u", "ia", "y")
 _ACCENTED = ("é", "ü", "ö", "ø", "å")
 _CODAS = ("", "", "", "n", "r", "l", "s", "x", "m", "th", "nd", "rt", "lo", "vo")
@@ -165,7 +270,21 @@ _WORDS = (
     "Harbor", "Lane", "North", "River", "Stone", "Bright", "Paper", "Cloud", "Garden", "Copper", "Silver", "Maple", "Green", "Blue", "Summit",
     "Valley", "Pixel", "Orbit", "Amber", "Cedar", "Iron", "Willow", "Café", "Señor", "Lumière", "Delta",
 )  # fmt: skip
-_SUFFIXES = ("Labs", "Systems", "Group", "Bank", "Foods", "Travel", "Health", "Software", "& Sons", "GmbH", "Ltd", "Studio", "Works")
+_SUFFIXES = (
+    "Labs",
+    "Systems",
+    "Group",
+    "Bank",
+    "Foods",
+    "Travel",
+    "Health",
+    "Software",
+    "& Sons",
+    "GmbH",
+    "Ltd",
+    "Studio",
+    "Works",
+)
 
 
 def syllables(rng: random.Random, low: int = 2, high: int = 3) -> str:

@@ -89,7 +89,9 @@ def _handbook(company: str, intents: Sequence[Intent], rng: random.Random) -> di
     sections, checks = [], []
     for intent in intents:
         value = intent.value(rng)
-        sentence = rng.choice(STATEMENTS[:3]).format(noun=rng.choice(intent.nouns), company=company, value=value)
+        sentence = rng.choice(STATEMENTS[:3]).format(
+            noun=rng.choice(intent.nouns), company=company, value=value
+        )
         sections.append(f"## {intent.nouns[0].capitalize()}\n\n{sentence}")
         checks.append({"question": ask(intent, company, rng), "answer": value})
     return {"text": f"# {company} handbook\n\n" + "\n\n".join(sections) + "\n", "checks": checks}
@@ -102,14 +104,19 @@ def _near_misses(intent: Intent, company: str, others: Sequence[str], rng: rando
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the file (default: %(default)s)")
     parser.add_argument("--company", help="name of the company (default: a made-up one)")
     parser.add_argument("--rival", help="name of the other tenant's company (default: a made-up one)")
     parser.add_argument("--out", type=Path, help="file to write (default: standard output)")
     arguments = parser.parse_args()
     text = yaml.safe_dump(
-        make(arguments.seed, arguments.company, arguments.rival), allow_unicode=True, sort_keys=False, width=110
+        make(arguments.seed, arguments.company, arguments.rival),
+        allow_unicode=True,
+        sort_keys=False,
+        width=110,
     )
     if arguments.out:
         arguments.out.write_text(text, encoding="utf-8")

@@ -38,8 +38,12 @@ def _round(rng: random.Random) -> Iterator[Question]:
     facts = [Fact(company.name, intent, intent.value(rng)) for intent in intents[: rng.randint(1, 4)]]
     context, fact, absent = context_of(facts, rng), facts[0], intents[4]
     yield _asked("from context", context, ask(fact.intent, fact.company, rng), fact.value)
-    yield _asked("from context, unseen frame", context, in_unseen_frame(fact.intent, fact.company, rng), fact.value)
-    yield _asked("from context, unseen noun", context, with_unseen_noun(fact.intent, fact.company, rng), fact.value)
+    yield _asked(
+        "from context, unseen frame", context, in_unseen_frame(fact.intent, fact.company, rng), fact.value
+    )
+    yield _asked(
+        "from context, unseen noun", context, with_unseen_noun(fact.intent, fact.company, rng), fact.value
+    )
     yield _asked("absent fact", context, ask(absent, company.name, rng), REFUSAL)
     yield _asked("absent company", context, ask(fact.intent, other.name, rng), REFUSAL)
     yield _asked("no context", "", ask(fact.intent, company.name, rng), REFUSAL)

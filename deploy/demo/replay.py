@@ -36,7 +36,9 @@ def anchors(seed: int) -> list[tuple[str, list[Message]]]:
 
 def probes(seed: int) -> list[dict[str, Any]]:
     """Rows {kind, messages, answer} whose answers are right, whatever the base model says."""
-    general = [("general", [{"role": "user", "content": g.question}], g.answer) for g in all_general() if g.is_probe]
+    general = [
+        ("general", [{"role": "user", "content": g.question}], g.answer) for g in all_general() if g.is_probe
+    ]
     fresh = [(q.kind, q.messages, q.answer) for q in fresh_questions(seed, 100) if q.kind == "no context"]
     read = [(q.kind, q.messages, q.answer) for q in fresh_questions(seed + 1, 50) if q.kind == "from context"]
     rows = general + [("unknown", messages, answer) for _, messages, answer in fresh]
@@ -57,7 +59,10 @@ def outputs(model_dir: Path, conversations: list[list[Message]], batch: int = 64
         ]
         encoded = tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False)
         generated = model.generate(
-            input_ids=encoded.input_ids, attention_mask=encoded.attention_mask, max_new_tokens=32, do_sample=False
+            input_ids=encoded.input_ids,
+            attention_mask=encoded.attention_mask,
+            max_new_tokens=32,
+            do_sample=False,
         )
         fresh = generated[:, encoded.input_ids.shape[1] :]
         answers += [text.strip() for text in tokenizer.batch_decode(fresh, skip_special_tokens=True)]
@@ -69,9 +74,13 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("model", type=Path, help="directory of the base model; the files are written into it")
-    parser.add_argument("--seed", type=int, default=20_000, help="seed of the companies (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=20_000, help="seed of the companies (default: %(default)s)"
+    )
     arguments = parser.parse_args()
     rows = anchors(arguments.seed)
     answers = outputs(arguments.model, [messages for _, messages in rows])

@@ -24,7 +24,8 @@ CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
     "{%- if message['content'] is string -%}{%- set text = message['content'] -%}"
     "{%- else -%}{%- set text = message['content'] | map(attribute='text') | join('\\n') -%}{%- endif -%}"
-    "{%- if message['role'] == 'assistant' -%}{{ '<|assistant|>' }}{% generation %}{{ text + '<|end|>' }}{% endgeneration %}"
+    "{%- if message['role'] == 'assistant' -%}{{ '<|assistant|>' }}"
+    "{% generation %}{{ text + '<|end|>' }}{% endgeneration %}"
     "{%- elif message['role'] == 'system' -%}{{ '<|system|>' + text }}"
     "{%- else -%}{{ '<|user|>' + text }}{%- endif -%}"
     "{%- endfor -%}"
@@ -66,7 +67,9 @@ def train_tokenizer(seed: int) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     sample = Corpus(seed).documents(-1, 6000, BALANCED)
-    tokenizer.train_from_iterator((message["content"] for document in sample for message in document), trainer)
+    tokenizer.train_from_iterator(
+        (message["content"] for document in sample for message in document), trainer
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<|pad|>",
@@ -114,7 +117,9 @@ def encode(document: list[Message], tokenizer: Tokenizer) -> tuple[list[int], li
 def batches(corpus: Corpus, tokenizer: Tokenizer, part: int, progress: float) -> list[Batch]:
     """The batches of one pool of documents, rows of like length together, in a shuffled order."""
     mixture = COPYING_FIRST if progress < COPYING_SHARE else BALANCED
-    rows = sorted((encode(d, tokenizer) for d in corpus.documents(part, POOL, mixture)), key=lambda row: len(row[0]))
+    rows = sorted(
+        (encode(d, tokenizer) for d in corpus.documents(part, POOL, mixture)), key=lambda row: len(row[0])
+    )
     groups: list[list[tuple[list[int], list[float]]]] = [[]]
     for row in rows:
         if groups[-1] and (len(groups[-1]) + 1) * len(row[0]) > BATCH_TOKENS:
@@ -261,10 +266,21 @@ def export(model: LlamaForCausalLM, out: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path(".graft/base"), help="where the run lives (default: %(default)s)")
-    parser.add_argument("--tokens", type=float, default=16e6, help="length of the run in trained tokens (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of weights and documents (default: %(default)s)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path(".graft/base"), help="where the run lives (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--tokens",
+        type=float,
+        default=16e6,
+        help="length of the run in trained tokens (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of weights and documents (default: %(default)s)"
+    )
     parser.add_argument("--threads", type=int, default=2, help="processor threads (default: %(default)s)")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

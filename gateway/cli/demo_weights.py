@@ -1,0 +1,302 @@
+"""The demo's second half: corrections become a version, the version goes live under load, and back again."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.cli.asking import OFF, ask, ask_all, share_right, share_unknown
+from gateway.cli.control import Control
+from gateway.cli.demo_memory import World, post_the_rest
+from gateway.cli.facts import Check
+from gateway.cli.traffic import Stream, Traffic, own_version
+
+RATE = 20.0
+"""Requests per second of the load that spans the run, the swaps and the unload."""
+STREAMS = 6
+"""Long streams kept open while the alias moves."""
+RUN_SECONDS = 120.0
+SWAP_MS = 1000.0
+RUN_DEADLINE = 300.0
+SWAP_DEADLINE = 30.0
+NEVER = "never corrected → does not know"
+OTHERS = "other companies → does not know"
+BARS = {"trained phrasings": 0.95, "other phrasings": 0.85, "unseen frames": 0.75, NEVER: 0.85}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Shares of right answers by kind of question, and the prompts' lengths for the facts' questions."""
+
+    right: Mapping[str, float]
+    prompt_tokens: Mapping[str, int]
+
+
+@contextmanager
+def moved_away(weights: Path) -> Iterator[None]:
+    """The base weights' file is somewhere else inside this block: nothing can read it again by its name."""
+    hidden = weights.with_suffix(".away")
+    weights.rename(hidden)
+    try:
+        yield
+    finally:
+        hidden.rename(weights)
+
+
+def _sets(world: World) -> dict[str, list[Check]]:
+    """The question sets with a right answer."""
+    facts = world.facts
+    return {
+        "trained phrasings": facts.posted,
+        "other phrasings": facts.phrased("elsewhere"),
+        "unseen frames": facts.phrased("unseen_frames"),
+        "unseen noun phrases": facts.phrased("unseen_noun"),
+    }
+
+
+async def measure(world: World, headers: Mapping[str, str] | None = None, model: str = "default") -> Scores:
+    """Ask everything; `headers` decides whether memory takes part."""
+    right: dict[str, float] = {}
+    tokens: dict[str, int] = {}
+    for name, checks in _sets(world).items():
+        answers = await ask_all(world.acme.client, [check.question for check in checks], model, headers)
+        right[name] = share_right(answers, checks)
+        tokens |= {answer.question: answer.prompt_tokens for answer in answers}
+    never = await ask_all(world.acme.client, world.facts.never_corrected, model, headers)
+    others = await ask_all(world.acme.client, world.facts.other_companies, model, headers)
+    right[NEVER], right[OTHERS] = share_unknown(never), share_unknown(others)
+    return Scores(right, tokens)
+
+
+class Weights:
+    """Steps 3 to 9."""
+
+    def __init__(self, world: World, control: Control, weights: Path, probes: Path) -> None:
+        self._world, self._control, self._weights = world, control, weights
+        self._story, self._acme = world.story, world.acme
+        self._probes = [json.loads(line) for line in probes.read_text(encoding="utf-8").splitlines()]
+        questions = [check.question for check in world.facts.posted] + list(world.facts.undisputed)
+        self._traffic = Traffic([world.acme.client, world.globex.client], questions, RATE)
+
+    async def tell(self) -> None:
+        """From the remaining corrections to the last swap."""
+        pids, globex = self._control.engine_pids(), await self._globex()
+        started = await self._correct()
+        with moved_away(self._weights):
+            self._traffic.start()
+            try:
+                version = await self._run_and_swap(started)
+                await self._back_and_forth(version)
+            finally:
+                await self._traffic.stop()
+        self._report_load(pids)
+        await self._judge(globex)
+        await self._roll_back()
+
+    async def _globex(self) -> list[str]:
+        questions = [fact.phrasings[0] for fact in self._world.facts.facts]
+        return [a.text for a in await ask_all(self._world.globex.client, questions, headers=OFF)]
+
+    async def _correct(self) -> float:
+        """Step 3: post what is left; returns when the last correction was acknowledged (time.monotonic)."""
+        facts = self._world.facts
+        self._story.step(3, f"{len(facts.facts)} facts corrected, {len(facts.posted)} corrections in all")
+        await self._control.set_trigger(self._acme.id, len(facts.posted))
+        count = await post_the_rest(self._world)
+        self._story.say(
+            f"{count} corrections acknowledged; load of {RATE:g} requests/s from both tenants starts now"
+        )
+        return time.monotonic()
+
+    async def _run_and_swap(self, started: float) -> str:
+        """Steps 4 to 6: the run as it goes, its gate, and the alias moving under the load."""
+        self._story.step(4, "The count trigger starts a run: LoRA on the frozen base")
+        streams = StraddlingStreams(self._world, self._traffic)
+        run: dict[str, Any] = {}
+        async for run in self._control.follow(self._acme.id, RUN_DEADLINE):
+            self._progress(run)
+            if run["phase"] == "gate":
+                streams.open()
+        self._gate_report(run)
+        await self._control.wait_stable(self._acme.id, SWAP_DEADLINE)
+        streams.flipped(time.monotonic())
+        elapsed = time.monotonic() - started
+        self._story.step(6, "The alias moves while both tenants are served")
+        self._story.figure("run: train + gate + swap, under load", round(elapsed, 1), "s", RUN_SECONDS)
+        version = await self._control.stable(self._acme.id)
+        self._story.say(f"{self._acme.name} is served by {version}")
+        await streams.report()
+        return str(version)
+
+    def _progress(self, run: Mapping[str, Any]) -> None:
+        done = run["progress"]
+        if run["phase"] != "training" or not done:
+            self._story.say(f"[dim]{run['phase']}[/] {run['status']}")
+            return
+        line = f"step {done.get('step')}/{done.get('total_steps')}  loss {done.get('loss', 0):.3f}"
+        self._story.say(f"[dim]training[/] {line}  ETA {done.get('eta_seconds', 0):.0f} s")
+
+    def _gate_report(self, run: Mapping[str, Any]) -> None:
+        """Step 5: what the gate saw. The version's being served is checked afterwards, whoever approved it."""
+        report, costs = run["report"], run["costs"]
+        self._story.step(5, "Gated through the running engine, beside what is there")
+        for check in report.get("checks", []):
+            self._story.say(
+                f"{check['name']}: [bold]{check['verdict']}[/]  [dim]{check.get('detail', '')}[/]"
+            )
+        self._story.check(
+            "the candidate passes its gate", report.get("verdict") == "pass", str(run.get("error") or "")
+        )
+        self._story.figure("training", round(costs.get("training_seconds", 0.0), 1), "s")
+        self._story.figure("tokens trained on", costs.get("training_tokens", 0), "tokens")
+        self._story.figure(
+            "corrections learned", len(report.get("learned", [])), f"of {len(self._world.facts.posted)}"
+        )
+
+    async def _back_and_forth(self, version: str) -> None:
+        """Still under load: roll back, wait for the unload, swap forward again."""
+        back = await self._control.rollback(self._acme.id)
+        await self._control.wait_unloaded(SWAP_DEADLINE)
+        self._story.check("rolled back, drained, removed from the engine", not await self._control.resident())
+        forth = await self._control.swap(self._acme.id, version)
+        self._story.figure("rollback under load", round(back["total_ms"], 1), "ms")
+        self._story.figure("swap under load", round(forth["total_ms"], 1), "ms", SWAP_MS)
+
+    def _report_load(self, pids: set[int]) -> None:
+        load = self._traffic.load
+        versions = ", ".join(f"{name} {count}" for name, count in sorted(load.versions.items()))
+        self._story.say(f"{load.answered} answers: {versions}")
+        detail = load.failures[0] if load.failures else f"{load.sent} sent"
+        self._story.check("no request failed", not load.failures and load.answered == load.sent, detail)
+        self._story.figure("failed requests", len(load.failures), "", 0)
+        same = self._control.engine_pids() == pids
+        self._story.check(
+            "the engine's processes are the same, EngineCore included", same, f"{len(pids)} processes"
+        )
+        self._story.check(
+            "the base weights' file was away from before the load until after the unload",
+            self._weights.exists(),
+        )
+
+    async def _judge(self, globex: Sequence[str]) -> None:
+        """Steps 7 and 8: what the weights know alone, and what memory still adds."""
+        story = self._story
+        story.step(7, "Memory off: what the weights have learned")
+        base, mine = await measure(self._world, OFF, "base"), await measure(self._world, OFF)
+        for name, least in BARS.items():
+            story.bar(name, mine.right[name], least)
+        story.bar("unseen noun phrases", mine.right["unseen noun phrases"], 0.0, "reported only")
+        drop = base.right[OTHERS] - mine.right[OTHERS]
+        story.check(
+            f"{OTHERS}: {mine.right[OTHERS]:.0%}",
+            drop <= 0.03 + 1e-9,
+            f"base {base.right[OTHERS]:.0%}, within 3 points",
+        )
+        await self._probe()
+        same = sum(a == b for a, b in zip(globex, await self._globex(), strict=True))
+        story.check(
+            f"{self._world.globex.name} is unchanged", same == len(globex), f"{same} of {len(globex)} answers"
+        )
+        await self._with_memory(mine)
+
+    async def _probe(self) -> None:
+        general = [probe for probe in self._probes if probe["kind"] == "general"]
+        checks = [
+            Check(question=probe["messages"][-1]["content"], answer=probe["answer"]) for probe in general
+        ]
+        asked = [check.question for check in checks]
+        base = share_right(await ask_all(self._acme.client, asked, "base", OFF), checks)
+        mine = share_right(await ask_all(self._acme.client, asked, headers=OFF), checks)
+        detail = f"{base:.1%} → {mine:.1%} of {len(checks)}"
+        self._story.figure("base probes, points lost", round(100 * (base - mine), 2), "", 2.0)
+        self._story.check("base probes stay within 2 points", base - mine <= 0.02 + 1e-9, detail)
+
+    async def _with_memory(self, off: Scores) -> None:
+        story = self._story
+        story.step(8, "Memory on: learned facts need no memory any more")
+        before, after = await measure(self._world, model="base"), await measure(self._world)
+        for name, share in after.right.items():
+            story.check(
+                f"{name}: {share:.0%} with memory",
+                share >= before.right[name] - 1e-9,
+                f"before {before.right[name]:.0%}",
+            )
+        posted = [check.question for check in self._world.facts.posted]
+        shorter = [q for q in posted if after.prompt_tokens[q] < before.prompt_tokens[q]]
+        saved = sum(before.prompt_tokens[q] - after.prompt_tokens[q] for q in posted)
+        story.check(
+            "their prompts are shorter",
+            bool(shorter),
+            f"{len(shorter)} of {len(posted)}, {saved} tokens fewer",
+        )
+        story.figure("prompts without memory", len(shorter), f"of {len(posted)}")
+
+    async def _roll_back(self) -> None:
+        """Step 9: one call back, with memory as it was, and forward again."""
+        story, fact = self._story, self._world.facts.facts[0]
+        story.step(9, "Rollback in one call, and forward again")
+        version = str(await self._control.stable(self._acme.id))
+        await self._control.rollback(self._acme.id)
+        bare, full = (
+            await ask(self._acme.client, fact.phrasings[0], headers=OFF),
+            await ask(self._acme.client, fact.phrasings[0]),
+        )
+        story.quote(
+            self._acme.name, fact.phrasings[0], full.text, f"{full.version}, memory: {', '.join(full.memory)}"
+        )
+        story.check(
+            "the old answers are back", bare.version == "base" and not bare.says(fact.answer), bare.text
+        )
+        story.check("with their memory", full.says(fact.answer) and bool(full.memory))
+        await self._control.swap(self._acme.id, version)
+        forward = await ask(self._acme.client, fact.phrasings[0], headers=OFF)
+        story.check("forward again", forward.says(fact.answer) and forward.version == version, forward.text)
+
+
+class StraddlingStreams:
+    """Long streams kept open until the alias has moved."""
+
+    def __init__(self, world: World, traffic: Traffic) -> None:
+        self._world, self._traffic = world, traffic
+        self._questions = [fact.phrasings[0] for fact in world.facts.facts][:STREAMS]
+        self._keeper: asyncio.Task[list[Stream]] | None = None
+        self._flip = float("inf")
+
+    def open(self) -> None:
+        """Start once; each stream that ends before the flip is followed by another."""
+        if self._keeper is None:
+            self._keeper = asyncio.create_task(self._keep())
+
+    def flipped(self, at: float) -> None:
+        self._flip = at
+
+    async def _keep(self) -> list[Stream]:
+        kept = await asyncio.gather(*(self._until_flip(question) for question in self._questions))
+        return list(kept)
+
+    async def _until_flip(self, question: str) -> Stream:
+        while True:
+            stream = await self._traffic.open_stream(self._world.acme.client, question)
+            if self._flip < stream.ended:
+                return stream
+
+    async def report(self) -> None:
+        """Compare each stream that was open at the flip with its version's own answer, asked again."""
+        self.open()
+        assert self._keeper is not None
+        open_at_flip = [s for s in await self._keeper if s.started < self._flip]
+        story, client = self._world.story, self._world.acme.client
+        other = "default" if all(s.version == "base" for s in open_at_flip) else "base"
+        mixed = 0
+        for stream in open_at_flip:
+            same = await self._traffic.open_stream(client, stream.question, stream.version)
+            changed = await self._traffic.open_stream(client, stream.question, other)
+            mixed += not own_version(stream, same.text, changed.text)
+        story.check(
+            "streams open across the flip finish", len(open_at_flip) >= 5, f"{len(open_at_flip)} streams"
+        )
+        story.check("none of them mixes versions", not mixed)

@@ -1,0 +1,147 @@
+"""Open-loop load: requests leave on the clock, whether or not earlier ones have come back."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from openai import AsyncOpenAI, OpenAIError
+
+from gateway.cli.asking import OFF
+
+LONG_TOKENS = 1200
+"""Length of the streams that are meant to be open while the alias moves."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One long stream: what it said, by which version, and when it ran (seconds of `time.monotonic`)."""
+
+    question: str
+    version: str
+    text: str
+    started: float
+    ended: float
+
+
+@dataclass
+class Load:
+    """What the load has seen so far."""
+
+    sent: int = 0
+    answered: int = 0
+    failures: list[str] = field(default_factory=list)
+    versions: Counter[str] = field(default_factory=Counter)
+    streams: list[Stream] = field(default_factory=list)
+
+    def failed(self, error: Exception) -> None:
+        self.failures.append(f"{type(error).__name__}: {error}"[:200])
+
+
+class Traffic:
+    """Keeps `rate` requests per second going from several tenants, every other one streamed."""
+
+    def __init__(self, clients: Sequence[AsyncOpenAI], questions: Sequence[str], rate: float) -> None:
+        self.load = Load()
+        self._clients, self._questions, self._rate = clients, questions, rate
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pacer: asyncio.Task[None] | None = None
+        self._rng = random.Random(0)
+
+    def start(self) -> None:
+        self._pacer = asyncio.create_task(self._pace())
+
+    async def stop(self) -> None:
+        """Send nothing more and wait for what is still open."""
+        if self._pacer is not None:
+            self._pacer.cancel()
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    def open_stream(self, client: AsyncOpenAI, question: str, model: str = "default") -> asyncio.Task[Stream]:
+        """Start one long stream; its failure counts like any other, and is raised by the task too."""
+        return asyncio.create_task(self._long_stream(client, question, model))
+
+    async def _pace(self) -> None:
+        start, sent = time.monotonic(), 0
+        while True:
+            sent += 1
+            task = asyncio.create_task(self._one(sent))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            await asyncio.sleep(max(0.0, start + sent / self._rate - time.monotonic()))
+
+    async def _one(self, number: int) -> None:
+        client = self._clients[number % len(self._clients)]
+        question = self._rng.choice(self._questions)
+        self.load.sent += 1
+        try:
+            version = await (self._streamed if number % 4 < 2 else self._whole)(client, question)
+        except OpenAIError as error:
+            self.load.failed(error)
+            return
+        self.load.answered += 1
+        self.load.versions[version] += 1
+
+    async def _whole(self, client: AsyncOpenAI, question: str) -> str:
+        raw = await client.chat.completions.with_raw_response.create(
+            model="default", messages=[{"role": "user", "content": question}], temperature=0, max_tokens=24
+        )
+        raw.parse()
+        return raw.headers.get("x-graft-version", "")
+
+    async def _streamed(self, client: AsyncOpenAI, question: str) -> str:
+        raw = await client.chat.completions.with_raw_response.create(
+            model="default",
+            messages=[{"role": "user", "content": question}],
+            temperature=0,
+            max_tokens=24,
+            stream=True,
+        )
+        async with raw.parse() as stream:
+            async for _ in stream:
+                pass
+        return raw.headers.get("x-graft-version", "")
+
+    async def _long_stream(self, client: AsyncOpenAI, question: str, model: str) -> Stream:
+        started = time.monotonic()
+        try:
+            raw = await client.chat.completions.with_raw_response.create(
+                model=model,
+                messages=[{"role": "user", "content": question}],
+                temperature=0,
+                max_tokens=LONG_TOKENS,
+                stream=True,
+                extra_headers=OFF,
+                extra_body={"ignore_eos": True, "min_tokens": LONG_TOKENS},
+            )
+            parts: list[str] = []
+            async with raw.parse() as stream:
+                async for chunk in stream:
+                    parts += [choice.delta.content or "" for choice in chunk.choices]
+        except OpenAIError as error:
+            self.load.failed(error)
+            raise
+        done = Stream(
+            question, raw.headers.get("x-graft-version", ""), "".join(parts), started, time.monotonic()
+        )
+        self.load.streams.append(done)
+        return done
+
+
+def own_version(stream: Stream, same: str, other: str) -> bool:
+    """Whether the stream's text follows its own version throughout, not another's from some point on.
+
+    same, other: the same request answered again by the stream's own version and by the other one. Batching may
+    change a late token on its own, so the test is which of the two the text follows for longer.
+    """
+    return _common(stream.text, same) >= _common(stream.text, other)
+
+
+def _common(left: str, right: str) -> int:
+    for position, (a, b) in enumerate(zip(left, right, strict=False)):
+        if a != b:
+            return position
+    return min(len(left), len(right))
