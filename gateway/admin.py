@@ -1,0 +1,60 @@
+"""Control's process: the admin API and the loops of the leader. `python -m gateway.admin`."""
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+
+import uvicorn
+from fastapi import APIRouter, Depends, FastAPI
+
+from adapters.settings import Settings as AdaptersSettings
+from gateway import admin_errors
+from gateway.control import Control, Loops, assembled
+from gateway.routes import admin_adapters, admin_runs, admin_system, admin_tenants
+from gateway.routes.admin_access import require_admin
+from gateway.settings import Settings
+
+PREFIX = "/admin/v1"
+Assembly = Callable[[], AbstractAsyncContextManager[Control]]
+
+
+def create_app(assemble: Assembly, admin_key: str, *, loops: bool = True) -> FastAPI:
+    """The admin API over what `assemble` yields. Without a key nobody gets in."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            app.state.control = control = await stack.enter_async_context(assemble())
+            if loops:
+                await stack.enter_async_context(Loops(control).running())
+            yield
+
+    app = FastAPI(title="Graft admin API", version="1", lifespan=lifespan)
+    app.state.admin_key = admin_key
+    api = APIRouter(prefix=PREFIX, dependencies=[Depends(require_admin)])
+    for module in (admin_tenants, admin_adapters, admin_runs, admin_system):
+        api.include_router(module.router)
+    app.include_router(api)
+    app.include_router(admin_system.public)
+    admin_errors.install(app)
+    return app
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    settings, adapters = Settings(), AdaptersSettings()
+    app = create_app(lambda: assembled(settings, adapters), settings.admin_key.get_secret_value())
+    uvicorn.run(
+        app,
+        host=settings.admin_host,
+        port=settings.admin_port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The `graft` command. Its exit codes are in `gateway.cli.output`."""

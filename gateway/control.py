@@ -1,0 +1,198 @@
+"""Control's collaborators, put together once, and the loops that its leader runs."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.artifacts import ArtifactStore
+from adapters.base import BaseModel, describe_base
+from adapters.errors import AdaptersError
+from adapters.reconcile import Reconciler, Repairs
+from adapters.registry import Registry
+from adapters.settings import Settings as AdaptersSettings
+from adapters.swap import Holds, Swapper
+from adapters.types import DEFAULT_ADAPTER
+from adapters.vllm import VllmEngine
+from gateway import audit
+from gateway.audit import Act
+from gateway.database import connect
+from gateway.leader import Leadership
+from gateway.outbox import OutboxDrain
+from gateway.rollouts import Rollouts
+from gateway.settings import Settings
+from gateway.tenants import Tenant, TenantStore
+from gateway.workers import RedisWorkers
+from retrieval.client import RetrievalClient
+from training.feedback import FeedbackStore
+from training.runs import RunStore
+
+log = logging.getLogger(__name__)
+
+VISIBLE_WITHIN_S = 1.0
+"""How long an admin write waits for the workers to have it, before it answers anyway."""
+RENEW_EVERY_S = 1.0
+ROLLOUT_EVERY_S = 0.2
+RECONCILE_EVERY_S = 1.0
+OUTBOX_EVERY_S = 1.0
+
+
+@dataclass(frozen=True)
+class Control:
+    """What the admin API and the loops work with."""
+
+    base: BaseModel
+    sql: AsyncEngine
+    redis: Redis
+    registry: Registry
+    store: ArtifactStore
+    engines: tuple[VllmEngine, ...]
+    workers: RedisWorkers
+    swapper: Swapper
+    reconciler: Reconciler
+    tenants: TenantStore
+    runs: RunStore
+    feedback: FeedbackStore
+    retrieval: RetrievalClient
+    leadership: Leadership
+    cache_dir: Path
+    max_lora_rank: int
+
+    async def settle(self, change: int) -> None:
+        """After a write: tell the workers, and wait a moment until they have it. Never fails the write."""
+        if not change:
+            return
+        with contextlib.suppress(RedisError, OSError, AdaptersError):
+            await self.workers.announce(change)
+            await self.workers.wait_for(change, VISIBLE_WITHIN_S)
+
+    async def upsert_tenant(self, external_id: str, name: str, actor: str) -> tuple[Tenant, bool]:
+        """A tenant with its default adapter; a call that broke off in between is mended by repeating it."""
+        tenant, created, change = await self.tenants.upsert(external_id, name, actor)
+        await self.registry.ensure_adapter(tenant.id, DEFAULT_ADAPTER, self.base.digest)
+        await self.settle(await self.registry.position() if created else change)
+        return tenant, created
+
+
+@contextlib.asynccontextmanager
+async def assembled(settings: Settings, adapters: AdaptersSettings) -> AsyncIterator[Control]:
+    """Everything connected lazily: control starts, and says what is missing, while others are down."""
+    base = await asyncio.to_thread(describe_base, adapters.base_path)
+    token = settings.internal_token.get_secret_value()
+    sql = connect(settings.database)
+    redis: Redis = Redis.from_url(settings.redis)
+    async with (
+        httpx.AsyncClient(trust_env=False) as http,
+        RetrievalClient(settings.retrieval, token) as found,
+    ):
+        try:
+            yield _control(settings, adapters, base, sql, redis, http, found)
+        finally:
+            await redis.aclose()
+            await sql.dispose()
+
+
+def _control(
+    settings: Settings,
+    adapters: AdaptersSettings,
+    base: BaseModel,
+    sql: AsyncEngine,
+    redis: Redis,
+    http: httpx.AsyncClient,
+    retrieval: RetrievalClient,
+) -> Control:
+    registry, store, workers, holds = (
+        Registry(sql),
+        ArtifactStore(adapters.artifact_store),
+        RedisWorkers(redis),
+        Holds(),
+    )
+    token = settings.internal_token.get_secret_value()
+    engines = tuple(VllmEngine(url, token, http) for url in settings.engines)
+    return Control(
+        base=base,
+        sql=sql,
+        redis=redis,
+        registry=registry,
+        store=store,
+        engines=engines,
+        workers=workers,
+        swapper=Swapper(registry, store, engines, workers, adapters.cache_dir, holds),
+        reconciler=Reconciler(registry, store, engines, workers, holds, adapters.cache_dir),
+        tenants=TenantStore(sql),
+        runs=RunStore(sql),
+        feedback=FeedbackStore(sql),
+        retrieval=retrieval,
+        leadership=Leadership(redis),
+        cache_dir=adapters.cache_dir,
+        max_lora_rank=adapters.max_lora_rank,
+    )
+
+
+class Loops:
+    """What control does by itself. Each loop is a task of its own, so that a long swap delays no repair."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._rollouts = Rollouts(control.registry, control.swapper, control.sql)
+        self._outbox = OutboxDrain(control.feedback, control.retrieval)
+        self._failures: Mapping[tuple[str, str], str | None] = {}
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The loops live inside the block."""
+        tasks = [
+            asyncio.create_task(self._lead(), name="leader"),
+            asyncio.create_task(self._every(ROLLOUT_EVERY_S, self._rollouts.run_once), name="rollouts"),
+            asyncio.create_task(self._every(RECONCILE_EVERY_S, self.reconcile), name="reconciler"),
+            asyncio.create_task(self._every(OUTBOX_EVERY_S, self._outbox.run_once), name="outbox"),
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._control.leadership.release()
+
+    async def reconcile(self) -> Repairs:
+        """One pass over the engines; what it did is audited, what it could not do is audited once."""
+        repairs = await self._control.reconciler.run_once()
+        for repair in repairs.loaded:
+            await self._note("engine.loaded", repair.version_id, {"engine": repair.engine})
+        for repair in repairs.unloaded:
+            await self._note("engine.unloaded", repair.version_id, {"engine": repair.engine})
+        failures = {(repair.engine, repair.version_id): repair.error for repair in repairs.failed}
+        for (engine, version_id), error in failures.items():
+            if self._failures.get((engine, version_id)) != error:
+                await self._note("engine.failed", version_id, {"engine": engine, "error": error})
+        self._failures = failures
+        return repairs
+
+    async def _note(self, action: str, subject: str, detail: Mapping[str, object]) -> None:
+        await audit.record_alone(self._control.sql, Act("system:reconciler", action, subject, None, detail))
+
+    async def _lead(self) -> None:
+        while True:
+            await self._control.leadership.hold()
+            await asyncio.sleep(RENEW_EVERY_S)
+
+    async def _every(self, seconds: float, step: Callable[[], Awaitable[object]]) -> None:
+        """A step that fails because something is down is tried again; a defect is logged and tried again."""
+        while True:
+            if self._control.leadership.leading:
+                try:
+                    await step()
+                except (AdaptersError, RedisError, SQLAlchemyError, OSError) as error:
+                    log.warning("%s: %s", type(error).__name__, error)
+                except Exception:
+                    log.exception("a step of control failed")
+            await asyncio.sleep(seconds)

@@ -1,0 +1,223 @@
+"""`graft up`: turns settings into a plan, checks it, and keeps its processes running until told to stop."""
+
+import contextlib
+import hashlib
+import json
+import os
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings
+
+from adapters.settings import Settings as AdaptersSettings
+from gateway import credentials, migrate, preflight
+from gateway.database import connect
+from gateway.launch_errors import LaunchError
+from gateway.probes import Probes
+from gateway.services import OWN_PREFIX, Plan, services
+from gateway.settings import Settings
+from gateway.supervisor import Event, Guardian, Supervisor
+from gateway.tenants import TenantStore
+from retrieval.settings import Settings as RetrievalSettings
+from training.settings import Settings as TrainingSettings
+
+ROOT = Path(__file__).parents[1]
+SOCKET_PATH_BYTES = 100
+"""A unix socket's path may have 107 bytes; the rest is for Redis' own suffixes."""
+SECRET_FIELDS = frozenset({"internal_token", "admin_key", "database_url", "redis_url"})
+
+
+@dataclass(frozen=True)
+class AllSettings:
+    """The four packages' settings, read from the same environment."""
+
+    gateway: Settings
+    adapters: AdaptersSettings
+    retrieval: RetrievalSettings
+    training: TrainingSettings
+
+
+@dataclass(frozen=True)
+class System:
+    """A running system."""
+
+    plan: Plan
+    supervisor: Supervisor
+
+
+def environment() -> Mapping[str, str]:
+    """What this process was told, to be read and handed on."""
+    return dict(os.environ)
+
+
+def read_settings(told: Mapping[str, str], overrides: Mapping[str, Any]) -> AllSettings:
+    """All settings, `overrides` (by field name) before the environment.
+
+    Raises LaunchError naming every variable that is unknown or has a bad value; secrets are masked.
+    """
+    classes: Sequence[type[BaseSettings]] = (Settings, AdaptersSettings, RetrievalSettings, TrainingSettings)
+    known = {f"{OWN_PREFIX}{name.upper()}" for each in classes for name in each.model_fields}
+    problems = [_unknown(name, known) for name in told if name.startswith(OWN_PREFIX) and name not in known]
+    made: list[Any] = []
+    for each in classes:
+        given = {name: value for name, value in overrides.items() if name in each.model_fields}
+        try:
+            made.append(each(**given))
+        except ValidationError as error:
+            problems += [_bad_value(problem) for problem in error.errors()]
+    if problems:
+        raise LaunchError(
+            "The settings cannot be used: " + "; ".join(dict.fromkeys(problems)) + ".",
+            fix="Correct or unset these environment variables.",
+        )
+    return AllSettings(*made)
+
+
+def _unknown(name: str, known: set[str]) -> str:
+    close = get_close_matches(name, known, 1)
+    return f"{name} is not known" + (f" (did you mean {close[0]}?)" if close else "")
+
+
+def _bad_value(problem: Any) -> str:
+    field = str(problem["loc"][0]) if problem["loc"] else ""
+    value = "***" if field in SECRET_FIELDS else repr(problem["input"])
+    return f"{OWN_PREFIX}{field.upper()}={value}: {problem['msg']}"
+
+
+def make_plan(settings: AllSettings, secrets: credentials.Credentials) -> Plan:
+    """Every default resolved to an absolute value."""
+    gateway, adapters = settings.gateway, settings.adapters
+    data_dir = gateway.data_dir.resolve()
+    redis_url, redis_socket = gateway.redis_url, None
+    if not redis_url:
+        redis_socket = socket_path(data_dir)
+        redis_url = f"unix://{redis_socket}"
+    return Plan(
+        data_dir=data_dir,
+        host=gateway.host,
+        port=gateway.port,
+        admin_host=gateway.admin_host,
+        admin_port=gateway.admin_port,
+        database_url=gateway.database,
+        redis_url=redis_url,
+        redis_socket=redis_socket,
+        engine_urls=gateway.engines,
+        engine_port=None if gateway.engine_urls else gateway.engine_port,
+        retrieval_url=gateway.retrieval,
+        retrieval_port=None if gateway.retrieval_url else gateway.retrieval_port,
+        artifacts_url=adapters.artifacts_url or (data_dir / "artifacts").as_uri(),
+        base_model=Path(adapters.base_model or ROOT / "deploy" / "demo" / "model").resolve(),
+        encoder=settings.retrieval.encoder_path().resolve(),
+        internal_token=secrets.internal_token,
+        admin_key=secrets.admin_key,
+        platform_key=secrets.platform_key,
+        workers=gateway.workers,
+        learner_threads=settings.training.learner_threads,
+        max_loras=adapters.max_loras,
+        max_cpu_loras=adapters.max_cpu_loras,
+        max_lora_rank=adapters.max_lora_rank,
+    )
+
+
+def socket_path(data_dir: Path) -> Path:
+    """Beside the data, or, where that path would be too long for a socket, in a directory only we may
+    enter."""
+    beside = data_dir / "redis.sock"
+    if len(os.fsencode(beside)) <= SOCKET_PATH_BYTES:
+        return beside
+    name = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
+    directory = Path(tempfile.gettempdir()) / f"graft-{os.getuid()}-{name}"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    if directory.stat().st_uid != os.getuid():
+        raise LaunchError(f"{directory} belongs to somebody else.", fix="Choose a shorter --data-dir.")
+    return directory / "redis.sock"
+
+
+@contextlib.asynccontextmanager
+async def running(settings: AllSettings, report: Callable[[Event], None]) -> AsyncIterator[System]:
+    """The whole system, ready when the block is entered and ended when it is left. Raises LaunchError."""
+    data_dir = settings.gateway.data_dir.resolve()
+    preflight.require_disk(data_dir)
+    preflight.require_writable(data_dir)
+    with contextlib.ExitStack() as held:
+        lock = held.enter_context(preflight.lock(data_dir))
+        plan = make_plan(settings, _credentials(settings.gateway))
+        preflight.require(plan)
+        listening = held.enter_context(preflight.bind(plan.host, plan.port, "GRAFT_PORT"))
+        listening.listen(1024)
+        await _prepare(plan)
+        guardian = Guardian(lock)
+        guardian.start(ROOT)
+        held.callback(guardian.stop)
+        async with Probes() as probes:
+            supervisor = _supervisor(plan, listening, guardian, probes, report)
+            try:
+                await supervisor.start()
+                yield System(plan, supervisor)
+            finally:
+                await supervisor.stop()
+                (data_dir / "run.json").unlink(missing_ok=True)
+
+
+async def _prepare(plan: Plan) -> None:
+    """The schema first, then the key of this machine's operator."""
+    await migrate.upgrade(plan.database_url)
+    engine = connect(plan.database_url)
+    try:
+        await TenantStore(engine).ensure_platform_key(plan.platform_key)
+    finally:
+        await engine.dispose()
+
+
+def _credentials(settings: Settings) -> credentials.Credentials:
+    return credentials.load_or_create(
+        settings.data_dir.resolve(),
+        internal_token=settings.internal_token.get_secret_value(),
+        admin_key=settings.admin_key.get_secret_value(),
+    )
+
+
+def _supervisor(
+    plan: Plan,
+    listening: socket.socket,
+    guardian: Guardian,
+    probes: Probes,
+    report: Callable[[Event], None],
+) -> Supervisor:
+    specs = services(plan, environment(), probes, listening.fileno())
+    started_at = datetime.now(UTC)
+    made = Supervisor(specs, plan.logs, ROOT, guardian, report, lambda: _write_state(plan, made, started_at))
+    return made
+
+
+def _write_state(plan: Plan, supervisor: Supervisor, started_at: datetime) -> None:
+    """What `graft status` and other commands on this machine look up: addresses and process ids, no
+    secrets."""
+    state = {
+        "pid": os.getpid(),
+        "started_at": started_at.isoformat(),
+        "gateway_url": plan.gateway_url,
+        "admin_url": plan.admin_url,
+        "engine_urls": plan.engine_urls,
+        "retrieval_url": plan.retrieval_url,
+        "base_model": str(plan.base_model),
+        "processes": {
+            name: {
+                "pid": process.pid,
+                "ready": process.ready.is_set(),
+                "restarts": process.restarts,
+                "log": str(process.log),
+            }
+            for name, process in supervisor.processes.items()
+        },
+    }
+    temporary = plan.data_dir / "run.json.new"
+    temporary.write_text(json.dumps(state, indent=2))
+    temporary.replace(plan.data_dir / "run.json")

@@ -1,0 +1,97 @@
+"""Puts approved versions live. What is approved is the record's to say; this turns it into swaps."""
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.errors import (
+    AdaptersError,
+    ArtifactCorrupt,
+    ArtifactMissing,
+    EngineRefused,
+    InvalidAdapter,
+    ProbeFailed,
+)
+from adapters.registry import Registry
+from adapters.swap import Swapper, SwapResult
+from adapters.types import Version, VersionStatus
+from gateway import audit
+from gateway.audit import Act
+
+log = logging.getLogger(__name__)
+
+ACTOR = "system:rollout"
+HOPELESS = (ArtifactCorrupt, ArtifactMissing, InvalidAdapter, ProbeFailed)
+"""What trying again would not mend: the version is rejected and the old one keeps serving."""
+REFUSED_FOR_GOOD = frozenset({400, 404, 422, 500})
+"""Statuses by which an engine refuses an adapter itself; others refuse us, or this moment."""
+
+
+def newest_of_each(approved: Iterable[Version]) -> tuple[Sequence[Version], Sequence[Version]]:
+    """Per adapter the version with the highest number, which goes live, and those that it makes pointless."""
+    newest: dict[tuple[str, str], Version] = {}
+    for version in sorted(approved, key=lambda each: each.number):
+        newest[version.tenant_id, version.adapter] = version
+    chosen = {version.id for version in newest.values()}
+    return list(newest.values()), [version for version in approved if version.id not in chosen]
+
+
+def hopeless(error: AdaptersError) -> bool:
+    """Whether a swap that failed this way will fail the same way again."""
+    if isinstance(error, EngineRefused):
+        return error.status in REFUSED_FOR_GOOD
+    return isinstance(error, HOPELESS)
+
+
+class Rollouts:
+    """One pass per call of `run_once`; control's leader calls it."""
+
+    def __init__(self, registry: Registry, swapper: Swapper, engine: AsyncEngine) -> None:
+        self._registry = registry
+        self._swapper = swapper
+        self._engine = engine
+
+    async def run_once(self) -> Sequence[SwapResult]:
+        """Swap to every adapter's newest approved version; returns what was swapped."""
+        live, pointless = newest_of_each(await self._registry.with_status(VersionStatus.APPROVED))
+        for version in pointless:
+            await self._set(version, VersionStatus.RETIRED, "version.skipped", "a newer one was approved")
+        results = [await self._put_live(version) for version in live]
+        return [result for result in results if result is not None]
+
+    async def _put_live(self, version: Version) -> SwapResult | None:
+        try:
+            result = await self._swapper.swap(version.tenant_id, version.adapter, version.id, ACTOR)
+        except AdaptersError as error:
+            if hopeless(error):
+                await self._set(version, VersionStatus.REJECTED, "version.rejected", str(error))
+            else:
+                log.warning("%s is not live yet: %s", version.label, error)
+            return None
+        await self._record(version, "alias.moved", swap_detail(result))
+        return result
+
+    async def _set(self, version: Version, status: VersionStatus, action: str, reason: str) -> None:
+        try:
+            await self._registry.set_status(version.id, status)
+        except AdaptersError as error:
+            log.warning("%s stays %s: %s", version.label, version.status, error)
+            return
+        await self._record(version, action, {"reason": reason})
+
+    async def _record(self, version: Version, action: str, detail: dict[str, object]) -> None:
+        act = Act(ACTOR, action, version.id, version.tenant_id, {"version": version.label, **detail})
+        await audit.record_alone(self._engine, act)
+
+
+def swap_detail(result: SwapResult) -> dict[str, object]:
+    """A swap as the audit log keeps it."""
+    return {
+        "adapter": result.adapter,
+        "alias": "stable",
+        "from": result.previous_id,
+        "to": result.version_id,
+        "workers": result.workers,
+        "total_ms": round(result.total_ms, 1),
+    }

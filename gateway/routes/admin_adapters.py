@@ -1,0 +1,152 @@
+"""Adapters, their versions, the hot swap and the way back."""
+
+import re
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from adapters.errors import UnknownAdapter
+from adapters.swap import SwapResult
+from adapters.types import Adapter, Alias, Version
+from gateway import audit
+from gateway.audit import Act
+from gateway.errors import InvalidRequest, NotFound
+from gateway.rollouts import swap_detail
+from gateway.routes import admin_documents as documents
+from gateway.routes.admin_access import Access, Actor
+from gateway.routes.admin_documents import Document
+
+router = APIRouter(prefix="/tenants/{tenant}/adapters", tags=["adapters"])
+
+Limit = Annotated[int, Query(ge=1, le=200)]
+_NUMBER = re.compile(r"(?:(?P<adapter>[^@]+)@)?v?(?P<number>\d+)")
+
+
+class Target(BaseModel):
+    """`version`: `v7`, `7`, `support@v7` or a version's id."""
+
+    model_config = ConfigDict(extra="forbid")
+    version: str = Field(min_length=1, max_length=128)
+
+
+class NewAdapter(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str = Field(max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*$")
+
+
+@router.get("")
+async def list_adapters(tenant: str, control: Access) -> Document:
+    owner = await control.tenants.get(tenant)
+    found = await control.registry.adapters_of(owner.id)
+    shown = [documents.adapter(each, await _aliases(control, each)) for each in found]
+    return documents.whole(shown, lambda each: each)
+
+
+@router.post("", status_code=201)
+async def create_adapter(tenant: str, body: NewAdapter, control: Access, actor: Actor) -> Document:
+    """Another adapter of this tenant; every tenant has `default`. Repeating it changes nothing."""
+    owner = await control.tenants.get(tenant)
+    if body.name in ("base", "none"):
+        raise InvalidRequest(f"{body.name!r} names the base model.", param="name")
+    made = await control.registry.ensure_adapter(owner.id, body.name, control.base.digest)
+    await audit.record_alone(control.sql, Act(actor, "adapter.created", body.name, owner.id))
+    await control.settle(await control.registry.position())
+    return documents.adapter(made, await _aliases(control, made))
+
+
+@router.get("/{adapter}")
+async def get_adapter(tenant: str, adapter: str, control: Access) -> Document:
+    """With the newest moves of its stable alias."""
+    found = await _adapter(control, tenant, adapter)
+    history = await control.registry.alias_history(found.tenant_id, adapter, Alias.STABLE, 50)
+    shown = documents.adapter(found, await _aliases(control, found))
+    return {**shown, "history": [documents.move(move) for move in history]}
+
+
+@router.get("/{adapter}/versions")
+async def list_versions(
+    tenant: str,
+    adapter: str,
+    control: Access,
+    after: str | None = None,
+    limit: Limit = 20,
+    order: Literal["asc", "desc"] = "desc",
+) -> Document:
+    found = await _adapter(control, tenant, adapter)
+    versions = await control.registry.versions(found.tenant_id, adapter, after, limit + 1, order)
+    return documents.page(versions, limit, documents.version)
+
+
+@router.get("/{adapter}/versions/{version}")
+async def get_version(tenant: str, adapter: str, version: str, control: Access) -> Document:
+    """With its lineage, and how many corrections it has learned."""
+    found = await _version(control, await _adapter(control, tenant, adapter), version)
+    learned = await control.runs.learned([found.id])
+    return {**documents.version(found), "learned": sorted(learned[found.id])}
+
+
+@router.put("/{adapter}/aliases/stable")
+async def swap(
+    tenant: str, adapter: str, body: Target, response: Response, control: Access, actor: Actor
+) -> Document:
+    """The hot swap: load, probe, flip, drain, unload. 200 when every live worker serves it, 202 when one is
+    late; it then follows by polling, and the reconciler unloads what was left."""
+    found = await _adapter(control, tenant, adapter)
+    version = await _version(control, found, body.version)
+    return await _moved(
+        control, actor, response, await control.swapper.swap(found.tenant_id, adapter, version.id, actor)
+    )
+
+
+@router.post("/{adapter}/rollback")
+async def rollback(tenant: str, adapter: str, response: Response, control: Access, actor: Actor) -> Document:
+    """One step back along the line of stable versions, at its end to the base model."""
+    found = await _adapter(control, tenant, adapter)
+    return await _moved(
+        control, actor, response, await control.swapper.rollback(found.tenant_id, adapter, actor)
+    )
+
+
+async def _moved(control: Access, actor: str, response: Response, result: SwapResult) -> Document:
+    subject = result.version_id or "base"
+    await audit.record_alone(
+        control.sql, Act(actor, "alias.moved", subject, result.tenant_id, swap_detail(result))
+    )
+    response.status_code = 200 if result.visible else 202
+    named = [name for name in (result.version_id, result.previous_id) if name is not None]
+    return documents.swap(result, {name: (await control.registry.version(name)).label for name in named})
+
+
+async def _adapter(control: Access, tenant: str, name: str) -> Adapter:
+    """Raises NotFound for another tenant's adapter as for one that does not exist."""
+    owner = await control.tenants.get(tenant)
+    for found in await control.registry.adapters_of(owner.id):
+        if found.name == name:
+            return found
+    raise UnknownAdapter(owner.external_id, name)
+
+
+async def _version(control: Access, adapter: Adapter, reference: str) -> Version:
+    match = _NUMBER.fullmatch(reference)
+    if match is None:
+        found = await control.registry.version(reference)
+    elif match["adapter"] in (None, adapter.name):
+        number = int(match["number"])
+        found = await control.registry.version_by_number(adapter.tenant_id, adapter.name, number)
+    else:
+        raise NotFound(f"{reference} is not a version of {adapter.name}.", param="version")
+    if (found.tenant_id, found.adapter) != (adapter.tenant_id, adapter.name):
+        raise NotFound(f"There is no version {reference}.", param="version")
+    return found
+
+
+async def _aliases(control: Access, adapter: Adapter) -> Document:
+    """Alias to version (None: the base model) and revision; aliases that were never set are left out."""
+    shown: Document = {}
+    for alias in Alias:
+        version_id, revision = await control.registry.alias(adapter.tenant_id, adapter.name, alias)
+        if revision:
+            label = (await control.registry.version(version_id)).label if version_id else "base"
+            shown[alias.value] = {"version_id": version_id, "version": label, "revision": revision}
+    return shown

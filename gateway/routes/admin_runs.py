@@ -1,0 +1,152 @@
+"""Runs of the learner: watched, started, stopped and judged by people."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from adapters.errors import UnknownAdapter
+from adapters.types import DEFAULT_ADAPTER, VersionStatus
+from gateway import audit
+from gateway.audit import Act
+from gateway.control import Control
+from gateway.routes import admin_documents as documents
+from gateway.routes.admin_access import Access, Actor
+from gateway.routes.admin_documents import Document
+from training.runs import OPEN
+from training.types import Run, RunStatus
+
+router = APIRouter(prefix="/runs", tags=["runs"])
+
+EVENTS_EVERY_S = 0.5
+Limit = Annotated[int, Query(ge=1, le=200)]
+
+
+class NewRun(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    tenant: str
+    adapter: str = DEFAULT_ADAPTER
+    recipe: dict[str, Any] = Field(default_factory=dict)
+
+
+class Judgement(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    reason: str = Field(default="", max_length=2000)
+
+
+@router.get("")
+async def list_runs(
+    control: Access,
+    tenant: str | None = None,
+    adapter: str | None = None,
+    status: RunStatus | None = None,
+    after: str | None = None,
+    limit: Limit = 20,
+) -> Document:
+    """Newest first, without the gate's prompts and answers."""
+    found = await control.runs.list(
+        tenant_id=None if tenant is None else (await control.tenants.get(tenant)).id,
+        adapter=adapter,
+        statuses=None if status is None else [status],
+        after=after,
+        limit=limit + 1,
+    )
+    return documents.page(found, limit, documents.run)
+
+
+@router.post("", status_code=201)
+async def create_run(body: NewRun, control: Access, actor: Actor) -> Document:
+    """Train on what is there now, without waiting for a trigger. 409 while the adapter has a run."""
+    owner = await control.tenants.get(body.tenant)
+    if body.adapter not in {each.name for each in await control.registry.adapters_of(owner.id)}:
+        raise UnknownAdapter(owner.external_id, body.adapter)
+    run = await control.runs.create(owner.id, body.adapter, "manual", body.recipe)
+    await _note(control, actor, "run.created", run)
+    return documents.run(run)
+
+
+@router.get("/{run_id}")
+async def get_run(run_id: str, control: Access) -> Document:
+    """With the gate's whole report."""
+    return documents.run_with_report(await control.runs.get(run_id))
+
+
+@router.post("/{run_id}/cancel")
+async def cancel_run(run_id: str, control: Access, actor: Actor) -> Document:
+    run = await control.runs.cancel(run_id, actor)
+    await _note(control, actor, "run.cancelled", run)
+    return documents.run(run)
+
+
+@router.post("/{run_id}/approve")
+async def approve_run(run_id: str, control: Access, actor: Actor) -> Document:
+    """Let the version of a run that awaits approval go live; control swaps to it within a second."""
+    await _judge_version(control, run_id, VersionStatus.APPROVED)
+    run = await control.runs.approve(run_id, actor)
+    await _note(control, actor, "run.approved", run)
+    return documents.run(run)
+
+
+@router.post("/{run_id}/reject")
+async def reject_run(run_id: str, body: Judgement, control: Access, actor: Actor) -> Document:
+    await _judge_version(control, run_id, VersionStatus.REJECTED)
+    run = await control.runs.reject(run_id, actor, body.reason)
+    await _note(control, actor, "run.rejected", run, {"reason": body.reason})
+    return documents.run(run)
+
+
+@router.get("/{run_id}/events")
+async def run_events(
+    run_id: str,
+    request: Request,
+    control: Access,
+    after: int = 0,
+    accept: Annotated[str, Header()] = "",
+    last_event_id: Annotated[int | None, Header()] = None,
+) -> Response:
+    """The run's story: a list, or with `Accept: text/event-stream` as it happens, until the run has ended."""
+    await control.runs.get(run_id)
+    if "text/event-stream" in accept:
+        story = _story(control, request, run_id, after if last_event_id is None else last_event_id)
+        return StreamingResponse(story, media_type="text/event-stream", headers={"cache-control": "no-store"})
+    events = await control.runs.events(run_id, after=after)
+    return JSONResponse(documents.whole(events, documents.run_event))
+
+
+async def _story(control: Control, request: Request, run_id: str, after: int) -> AsyncIterator[bytes]:
+    """Events as they are written, and the run whenever its progress has changed."""
+    shown: Document = {}
+    while not await request.is_disconnected():
+        run = await control.runs.get(run_id)
+        for event in await control.runs.events(run_id, after=after):
+            after = event.id
+            yield _event("event", documents.run_event(event), event.id)
+        state = documents.run(run)
+        if state != shown:
+            shown = state
+            yield _event("run", state)
+        if run.status not in OPEN:
+            return
+        await asyncio.sleep(EVENTS_EVERY_S)
+
+
+def _event(kind: str, data: Document, number: int | None = None) -> bytes:
+    """One server-sent event."""
+    identity = b"" if number is None else f"id: {number}\n".encode()
+    return identity + f"event: {kind}\n".encode() + b"data: " + orjson.dumps(data) + b"\n\n"
+
+
+async def _judge_version(control: Control, run_id: str, status: VersionStatus) -> None:
+    """The version first: a judgement that breaks off half-way is completed by repeating it."""
+    run = await control.runs.get(run_id)
+    if run.status is RunStatus.AWAITING_APPROVAL and run.version_id is not None:
+        await control.registry.set_status(run.version_id, status)
+
+
+async def _note(control: Control, actor: str, action: str, run: Run, detail: Document | None = None) -> None:
+    act = Act(actor, action, run.id, run.tenant_id, {"adapter": run.adapter, **(detail or {})})
+    await audit.record_alone(control.sql, act)

@@ -1,0 +1,165 @@
+"""The system itself: who is alive, what each engine holds, what was changed and what it served."""
+
+import asyncio
+from collections import defaultdict
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Query
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+
+from adapters.engine import Engine
+from adapters.errors import AdaptersError, EngineError
+from gateway import audit
+from gateway.control import Control
+from gateway.routes import admin_documents as documents
+from gateway.routes.admin_access import Access
+from gateway.routes.admin_documents import Document
+from gateway.tables import tenants
+from training.tables import feedback, interactions
+
+router = APIRouter(tags=["system"])
+public = APIRouter()
+
+Limit = Annotated[int, Query(ge=1, le=200)]
+
+
+@public.get("/healthz")
+async def healthz() -> Document:
+    """The process answers; nothing else is looked at."""
+    return {"status": "ok"}
+
+
+@router.get("/status")
+async def status(control: Access) -> Document:
+    """Every part that control talks to, each asked now."""
+    engines, redis, sql, retrieval = await asyncio.gather(
+        asyncio.gather(*(engine.healthy() for engine in control.engines)),
+        _redis(control),
+        _sql(control),
+        control.retrieval.healthy(),
+    )
+    return {
+        "leader": control.leadership.leading,
+        "base_model": {"id": control.base.id, "digest": control.base.digest},
+        "engines": {engine.url: healthy for engine, healthy in zip(control.engines, engines, strict=True)},
+        "redis": redis,
+        "sql": sql,
+        "retrieval": retrieval,
+        "workers": await _workers(control),
+    }
+
+
+@router.get("/replicas")
+async def replicas(control: Access) -> Document:
+    """What each engine holds, and how many requests are in flight on each version."""
+    try:
+        leases = dict(await control.workers.leases())
+    except (RedisError, OSError):
+        leases = {}
+    shown = await asyncio.gather(*(_replica(control, engine, leases) for engine in control.engines))
+    return {**documents.whole(shown, lambda each: each), "workers": await _workers(control)}
+
+
+@router.get("/audit")
+async def list_audit(
+    control: Access, tenant: str | None = None, after: int | None = None, limit: Limit = 50
+) -> Document:
+    """Newest first."""
+    owner = None if tenant is None else (await control.tenants.get(tenant)).id
+    found = await audit.entries(control.sql, tenant_id=owner, after=after, limit=limit + 1)
+    return documents.page(found, limit, documents.audit_entry)
+
+
+@router.get("/stats")
+async def stats(control: Access, tenant: str | None = None) -> Document:
+    """Traffic and feedback by tenant and version, as far as the journal has been drained."""
+    owner = None if tenant is None else (await control.tenants.get(tenant)).id
+    async with control.sql.connect() as connection:
+        traffic = (await connection.execute(_traffic(owner))).mappings().all()
+        said = (await connection.execute(_said(owner))).mappings().all()
+        names = {row.id: row.external_id for row in (await connection.execute(sa.select(tenants))).all()}
+    shown: dict[str, dict[str, Any]] = defaultdict(lambda: {"versions": [], "feedback": {}})
+    for row in traffic:
+        entry = {
+            "adapter": row["adapter"],
+            "version_id": row["version_id"],
+            "requests": row["requests"],
+            "failed": row["failed"],
+            "mean_latency_ms": round(row["mean_latency_ms"] or 0.0, 1),
+        }
+        shown[row["tenant_id"]]["versions"].append(entry)
+    for row in said:
+        shown[row["tenant_id"]]["feedback"][row["status"]] = row["count"]
+    rows = [{"id": name, "external_id": names.get(name), **each} for name, each in sorted(shown.items())]
+    return documents.whole(rows, lambda each: each)
+
+
+def _traffic(tenant_id: str | None) -> sa.Select[Any]:
+    group = (interactions.c.tenant_id, interactions.c.adapter, interactions.c.version_id)
+    query = sa.select(
+        *group,
+        sa.func.count().label("requests"),
+        sa.func.sum(sa.case((interactions.c.status >= 400, 1), else_=0)).label("failed"),
+        sa.func.avg(interactions.c.latency_ms).label("mean_latency_ms"),
+    ).group_by(*group)
+    return query if tenant_id is None else query.where(interactions.c.tenant_id == tenant_id)
+
+
+def _said(tenant_id: str | None) -> sa.Select[Any]:
+    group = (feedback.c.tenant_id, feedback.c.status)
+    query = sa.select(*group, sa.func.count().label("count")).group_by(*group)
+    return query if tenant_id is None else query.where(feedback.c.tenant_id == tenant_id)
+
+
+async def _replica(control: Control, engine: Engine, leases: dict[str, int]) -> Document:
+    """An engine that does not answer is shown as such, not left out."""
+    try:
+        resident = sorted(await engine.resident())
+    except EngineError as error:
+        return {
+            "id": engine.url,
+            "object": "replica",
+            "healthy": False,
+            "error": error.detail,
+            "resident": [],
+        }
+    held = [
+        {"version_id": name, "version": await _label(control, name), "leases": leases.get(name, 0)}
+        for name in resident
+    ]
+    return {"id": engine.url, "object": "replica", "healthy": await engine.healthy(), "resident": held}
+
+
+async def _label(control: Control, version_id: str) -> str | None:
+    try:
+        return (await control.registry.version(version_id)).label
+    except AdaptersError:
+        return None
+
+
+async def _workers(control: Control) -> list[Document]:
+    try:
+        live = await control.workers.live()
+    except (RedisError, OSError):
+        return []
+    return [
+        {"id": each.id, "pid": each.pid, "change": each.change, "leases": dict(each.leases)} for each in live
+    ]
+
+
+async def _redis(control: Control) -> bool:
+    try:
+        return bool(await control.redis.ping())
+    except (RedisError, OSError):
+        return False
+
+
+async def _sql(control: Control) -> bool:
+    try:
+        async with control.sql.connect() as connection:
+            await connection.execute(sa.text("SELECT 1"))
+    except (SQLAlchemyError, OSError):
+        return False
+    return True

