@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import up
+from gateway.cli import adapters, demo, runs, status, tenancy, tenants, up
 from gateway.cli.output import CommandError, Output
 from gateway.cli.session import Session
 
@@ -37,6 +37,21 @@ def root(
 
 
 app.command()(up.up)
+app.command()(demo.demo)
+app.command()(status.status)
+app.command()(status.doctor)
+app.command("migrate")(status.migrate_command)
+app.command()(status.audit)
+app.add_typer(tenants.tenants, name="tenants")
+app.add_typer(tenants.keys, name="keys")
+app.add_typer(adapters.adapters, name="adapters")
+app.command()(adapters.swap)
+app.command()(adapters.rollback)
+app.add_typer(runs.runs, name="runs")
+app.command()(runs.train)
+app.add_typer(tenancy.feedback, name="feedback")
+app.command()(tenancy.ingest)
+app.command()(tenancy.chat)
 
 
 def hoisted(arguments: Sequence[str]) -> list[str]:

@@ -142,11 +142,11 @@ async def _version(control: Access, adapter: Adapter, reference: str) -> Version
 
 
 async def _aliases(control: Access, adapter: Adapter) -> Document:
-    """Alias to version (None: the base model) and revision; aliases that were never set are left out."""
+    """As `documents.adapter` takes them; aliases that were never set are left out."""
     shown: Document = {}
     for alias in Alias:
         version_id, revision = await control.registry.alias(adapter.tenant_id, adapter.name, alias)
         if revision:
-            label = (await control.registry.version(version_id)).label if version_id else "base"
+            label = (await control.registry.version(version_id)).label if version_id else None
             shown[alias.value] = {"version_id": version_id, "version": label, "revision": revision}
     return shown

@@ -58,13 +58,15 @@ def key(one: KeyRecord) -> Document:
 
 
 def adapter(one: Adapter, aliases: Mapping[str, Any]) -> Document:
-    """`aliases`: alias to what it points to, as `alias` shows it."""
+    """`aliases`: alias to its version's label and id (both None: the base model) and its revision."""
     return {
         "object": "adapter",
         "id": one.name,
         "tenant_id": one.tenant_id,
         "name": one.name,
         "base_digest": one.base_digest,
+        "stable": aliases.get("stable", {}).get("version"),
+        "candidate": aliases.get("candidate", {}).get("version"),
         "aliases": aliases,
         "created_at": time(one.created_at),
     }

@@ -28,7 +28,8 @@ Limit = Annotated[int, Query(ge=1, le=200)]
 
 class NewRun(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    tenant: str
+    tenant_id: str
+    """Or the external id."""
     adapter: str = DEFAULT_ADAPTER
     recipe: dict[str, Any] = Field(default_factory=dict)
 
@@ -41,7 +42,7 @@ class Judgement(BaseModel):
 @router.get("")
 async def list_runs(
     control: Access,
-    tenant: str | None = None,
+    tenant_id: str | None = None,
     adapter: str | None = None,
     status: RunStatus | None = None,
     after: str | None = None,
@@ -49,7 +50,7 @@ async def list_runs(
 ) -> Document:
     """Newest first, without the gate's prompts and answers."""
     found = await control.runs.list(
-        tenant_id=None if tenant is None else (await control.tenants.get(tenant)).id,
+        tenant_id=None if tenant_id is None else (await control.tenants.get(tenant_id)).id,
         adapter=adapter,
         statuses=None if status is None else [status],
         after=after,
@@ -61,7 +62,7 @@ async def list_runs(
 @router.post("", status_code=201)
 async def create_run(body: NewRun, control: Access, actor: Actor) -> Document:
     """Train on what is there now, without waiting for a trigger. 409 while the adapter has a run."""
-    owner = await control.tenants.get(body.tenant)
+    owner = await control.tenants.get(body.tenant_id)
     if body.adapter not in {each.name for each in await control.registry.adapters_of(owner.id)}:
         raise UnknownAdapter(owner.external_id, body.adapter)
     run = await control.runs.create(owner.id, body.adapter, "manual", body.recipe)

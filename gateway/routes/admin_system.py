@@ -64,18 +64,18 @@ async def replicas(control: Access) -> Document:
 
 @router.get("/audit")
 async def list_audit(
-    control: Access, tenant: str | None = None, after: int | None = None, limit: Limit = 50
+    control: Access, tenant_id: str | None = None, after: int | None = None, limit: Limit = 50
 ) -> Document:
     """Newest first."""
-    owner = None if tenant is None else (await control.tenants.get(tenant)).id
+    owner = None if tenant_id is None else (await control.tenants.get(tenant_id)).id
     found = await audit.entries(control.sql, tenant_id=owner, after=after, limit=limit + 1)
     return documents.page(found, limit, documents.audit_entry)
 
 
 @router.get("/stats")
-async def stats(control: Access, tenant: str | None = None) -> Document:
+async def stats(control: Access, tenant_id: str | None = None) -> Document:
     """Traffic and feedback by tenant and version, as far as the journal has been drained."""
-    owner = None if tenant is None else (await control.tenants.get(tenant)).id
+    owner = None if tenant_id is None else (await control.tenants.get(tenant_id)).id
     async with control.sql.connect() as connection:
         traffic = (await connection.execute(_traffic(owner))).mappings().all()
         said = (await connection.execute(_said(owner))).mappings().all()
@@ -129,7 +129,8 @@ async def _replica(control: Control, engine: Engine, leases: dict[str, int]) -> 
         {"version_id": name, "version": await _label(control, name), "leases": leases.get(name, 0)}
         for name in resident
     ]
-    return {"id": engine.url, "object": "replica", "healthy": await engine.healthy(), "resident": held}
+    state = {"healthy": await engine.healthy(), "resident": resident, "versions": held}
+    return {"id": engine.url, "object": "replica", **state}
 
 
 async def _label(control: Control, version_id: str) -> str | None:

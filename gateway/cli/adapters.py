@@ -1,0 +1,80 @@
+"""`graft adapters`, `graft swap`, `graft rollback`."""
+
+from typing import Annotated, Any
+
+import typer
+
+from adapters.types import DEFAULT_ADAPTER
+from gateway.cli.output import Output
+from gateway.cli.session import of
+
+adapters = typer.Typer(help="Adapters and their versions.", no_args_is_help=True)
+
+Tenant = Annotated[str, typer.Argument(help="Id or external id.")]
+Adapter = Annotated[str, typer.Option("--adapter", help="One of the tenant's adapters.")]
+
+
+@adapters.command("list")
+def list_adapters(context: typer.Context, tenant: Tenant) -> None:
+    """A tenant's adapters and what each serves."""
+    session = of(context)
+    rows = session.admin().get(f"tenants/{tenant}/adapters")["data"]
+    shown = rows if session.output.json else [{**row, "stable": row["stable"] or "base"} for row in rows]
+    columns = {"name": "adapter", "stable": "serves", "candidate": "candidate", "created_at": "created"}
+    session.output.rows(shown, columns, "There are no adapters.")
+
+
+@adapters.command("versions")
+def versions(context: typer.Context, tenant: Tenant, adapter: Adapter = DEFAULT_ADAPTER) -> None:
+    """An adapter's versions, newest first."""
+    session = of(context)
+    rows = list(session.admin().all(f"tenants/{tenant}/adapters/{adapter}/versions"))
+    columns = {"label": "version", "status": "status", "id": "id", "created_at": "created"}
+    session.output.rows(rows, columns, "There are no versions yet: the base model answers.")
+
+
+@adapters.command("show")
+def show(context: typer.Context, tenant: Tenant, version: str, adapter: Adapter = DEFAULT_ADAPTER) -> None:
+    """One version with its lineage and what it has learned. VERSION: v7, or its id."""
+    session = of(context)
+    session.output.record(session.admin().get(f"tenants/{tenant}/adapters/{adapter}/versions/{version}"))
+
+
+@adapters.command("history")
+def history(context: typer.Context, tenant: Tenant, adapter: Adapter = DEFAULT_ADAPTER) -> None:
+    """What answered when: every move of the stable alias, newest first."""
+    session = of(context)
+    rows = session.admin().get(f"tenants/{tenant}/adapters/{adapter}")["history"]
+    columns = {"at": "at", "previous_id": "from", "version_id": "to", "actor": "by"}
+    session.output.rows(rows, columns, "It never moved: the base model has answered all along.")
+
+
+def swap(
+    context: typer.Context,
+    tenant: Tenant,
+    version: Annotated[str, typer.Argument(help="v7, 7, or a version's id.")],
+    adapter: Adapter = DEFAULT_ADAPTER,
+) -> None:
+    """Make a version the one that serves, without restarting anything."""
+    session = of(context)
+    path = f"tenants/{tenant}/adapters/{adapter}/aliases/stable"
+    _moved(session.output, session.admin().put(path, {"version": version}))
+
+
+def rollback(context: typer.Context, tenant: Tenant, adapter: Adapter = DEFAULT_ADAPTER) -> None:
+    """Back to what served before, in one step."""
+    session = of(context)
+    _moved(session.output, session.admin().post(f"tenants/{tenant}/adapters/{adapter}/rollback"))
+
+
+def _moved(output: Output, result: dict[str, Any]) -> None:
+    if output.json:
+        output.document(result)
+        return
+    stages = "  ".join(f"{stage} {took:.0f}" for stage, took in result["timings_ms"].items() if took >= 0.5)
+    output.line(
+        f"{result['adapter']}: {result['previous']} → [bold]{result['version']}[/] on {result['workers']} "
+        f"worker(s) in {result['total_ms']:.0f} ms  [dim]{stages}[/]"
+    )
+    if not result["visible"]:
+        output.line("[yellow]A worker is late; it follows by itself.[/]")
