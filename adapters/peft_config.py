@@ -2,7 +2,6 @@
 LoRA."""
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ from typing import Any
 from adapters.errors import InvalidAdapter
 
 CONFIG = "adapter_config.json"
+MAX_ALPHA = 1024.0
+"""Far over what is used; a factor without bound would let small weights overflow the network."""
 _UNSUPPORTED = {
     "use_dora": "DoRA is not supported by the engine; train a plain LoRA",
     "use_qalora": "QALoRA is not supported by the engine",
@@ -76,10 +77,10 @@ def read_config(path: Path) -> PeftConfig:
         raise InvalidAdapter("is not a JSON object", CONFIG)
     _check_supported(config)
     targets = config.get("target_modules")
-    _check_plain(_mapping(config, "alpha_pattern"), "alpha_pattern")
+    _check_alphas(_mapping(config, "alpha_pattern"))
     return PeftConfig(
         rank=_rank(config.get("r"), "r"),
-        alpha=_positive(config.get("lora_alpha"), "lora_alpha"),
+        alpha=_alpha(config.get("lora_alpha"), "lora_alpha"),
         target_names=None if targets == "all-linear" else _names(targets, "target_modules"),
         excluded_names=_names(config.get("exclude_modules") or [], "exclude_modules", may_be_empty=True),
         layers=_layers(config.get("layers_to_transform")),
@@ -133,6 +134,12 @@ def _rank_pattern(ranks: Mapping[str, Any]) -> Mapping[str, int]:
     return {name: _rank(rank, "rank_pattern") for name, rank in ranks.items()}
 
 
+def _check_alphas(alphas: Mapping[str, Any]) -> None:
+    _check_plain(alphas, "alpha_pattern")
+    for alpha in alphas.values():
+        _alpha(alpha, "alpha_pattern")
+
+
 def _check_plain(pattern: Mapping[str, Any], setting: str) -> None:
     """PEFT and the engine read these names as regular expressions, some of which never end."""
     if not all(_PLAIN_NAME.fullmatch(name) for name in pattern):
@@ -145,10 +152,10 @@ def _rank(value: Any, setting: str) -> int:
     return value
 
 
-def _positive(value: Any, setting: str) -> float:
+def _alpha(value: Any, setting: str) -> float:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value <= 0:
-        raise InvalidAdapter("must be a positive number", setting)
+    if not number or not 0 < value <= MAX_ALPHA:
+        raise InvalidAdapter(f"must be a number over 0 and up to {MAX_ALPHA:g}", setting)
     return float(value)
 
 

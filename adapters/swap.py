@@ -11,7 +11,14 @@ from typing import Protocol
 
 from adapters.artifacts import ArtifactStore
 from adapters.engine import Engine
-from adapters.errors import AdaptersError, EngineError, IllegalTransition, NothingToRollBack, WorkersBehind
+from adapters.errors import (
+    AdaptersError,
+    EngineError,
+    IllegalTransition,
+    NothingToRollBack,
+    UnknownVersion,
+    WorkersBehind,
+)
 from adapters.loading import Loader
 from adapters.registry import Registry
 from adapters.rules import TRANSITIONS
@@ -115,6 +122,8 @@ class Swapper:
         was moved meanwhile), ArtifactError, EngineError, ProbeFailed.
         """
         version = await self._registry.version(version_id)
+        if (version.tenant_id, version.adapter) != (tenant_id, adapter):
+            raise UnknownVersion(version_id)
         _require_swappable(version)
         _, revision = await self._registry.alias(tenant_id, adapter, Alias.STABLE)
         return await self._to(tenant_id, adapter, version, actor, revision, rolled_back=False)

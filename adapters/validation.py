@@ -20,6 +20,9 @@ from adapters.errors import InvalidAdapter
 from adapters.peft_config import CONFIG, read_config
 
 WEIGHTS = "adapter_model.safetensors"
+MAX_MAGNITUDE = 100.0
+"""Larger weights overflow inside the network. An engine that once computed NaN may go on to answer every
+tenant with it, out of its cache, until it is restarted: what could is refused here, not tried."""
 MAX_WEIGHTS_BYTES = 2 * 1024**3
 _CODE_SUFFIXES = frozenset(
     {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".py"}
@@ -140,8 +143,11 @@ def _check_module(module: str, tensors: Mapping[str, _Tensor], features: tuple[i
     for name, shape in ((down, (rank, in_features)), (up, (out_features, rank))):
         if tensors[name].shape != shape:
             raise InvalidAdapter(f"has shape {tensors[name].shape}, this base model needs {shape}", name)
-        if not np.isfinite(tensors[name].values()).all():
+        values = tensors[name].values()
+        if not np.isfinite(values).all():
             raise InvalidAdapter("holds values that are not finite numbers", name)
+        if np.abs(values).max() > MAX_MAGNITUDE:
+            raise InvalidAdapter(f"holds values over {MAX_MAGNITUDE:g}, which no trained LoRA has", name)
 
 
 def _check_effect(tensors: Mapping[str, _Tensor]) -> None:

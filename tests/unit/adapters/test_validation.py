@@ -140,6 +140,8 @@ def test_broken_weights_are_refused(write_adapter: WriteAdapter, base: BaseModel
         ({"r": "4"}, "r"),
         ({"r": 2.5}, "r"),
         ({"lora_alpha": float("nan")}, "lora_alpha"),
+        ({"lora_alpha": 1e30}, "lora_alpha"),
+        ({"alpha_pattern": {"up_proj": 1e30}}, "alpha_pattern"),
     ],
 )
 def test_a_setting_that_the_engine_cannot_serve_is_named(
@@ -167,8 +169,9 @@ Spoil = Callable[[dict[str, np.ndarray]], object]
         (lambda t: t.update({f"{FIRST}.lora_A.weight": np.ones((4, 8), np.int8)}), f"{FIRST}.lora_A.weight"),
         (lambda t: t[f"{FIRST}.lora_A.weight"].put(3, np.nan), f"{FIRST}.lora_A.weight"),
         (lambda t: t[f"{FIRST}.lora_B.weight"].put(3, np.inf), f"{FIRST}.lora_B.weight"),
+        (lambda t: t[f"{FIRST}.lora_B.weight"].put(3, -1e9), f"{FIRST}.lora_B.weight"),
     ],
-    ids=["missing", "extra", "in features", "rank", "type", "nan", "inf"],
+    ids=["missing", "extra", "in features", "rank", "type", "nan", "inf", "huge"],
 )
 def test_a_tensor_that_does_not_fit_is_named(
     write_adapter: WriteAdapter, base: BaseModel, spoil: Spoil, param: str

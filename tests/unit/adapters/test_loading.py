@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pytest
+
+from adapters.artifacts import ArtifactStore
+from adapters.errors import ArtifactMissing, EngineRefused, EngineUnavailable, ProbeFailed
+from adapters.loading import Loader
+from adapters.testing import FakeEngine
+from tests.unit.adapters.conftest import MakeVersion
+
+
+@pytest.fixture
+def engines() -> list[FakeEngine]:
+    return [FakeEngine("fake://one"), FakeEngine("fake://two")]
+
+
+@pytest.fixture
+def loader(store: ArtifactStore, engines: list[FakeEngine], tmp_path: Path) -> Loader:
+    return Loader(store, engines, tmp_path / "cache")
+
+
+async def test_a_version_is_loaded_into_every_replica_from_a_verified_copy(
+    loader: Loader, engines: list[FakeEngine], make_version: MakeVersion, tmp_path: Path
+) -> None:
+    version = await make_version()
+    await loader.ensure(version)
+    for engine in engines:
+        assert engine.loaded[version.id].parent == tmp_path / "cache"
+
+
+async def test_a_replica_that_holds_the_version_is_left_alone(
+    loader: Loader, engines: list[FakeEngine], make_version: MakeVersion
+) -> None:
+    version = await make_version()
+    await loader.load(version, engines[:1])
+    assert await loader.load(version, engines) == engines[1:]
+
+
+async def test_a_replica_that_is_down_does_not_stop_the_others(
+    loader: Loader, engines: list[FakeEngine], make_version: MakeVersion
+) -> None:
+    engines[0].down = True
+    version = await make_version()
+    await loader.ensure(version)
+    assert await engines[1].resident() == {version.id}
+
+
+async def test_without_a_healthy_replica_nothing_can_be_loaded(
+    loader: Loader, engines: list[FakeEngine], make_version: MakeVersion
+) -> None:
+    for engine in engines:
+        engine.down = True
+    with pytest.raises(EngineUnavailable):
+        await loader.ensure(await make_version())
+
+
+async def test_a_missing_artifact_never_reaches_an_engine(
+    loader: Loader, engines: list[FakeEngine], store: ArtifactStore, make_version: MakeVersion
+) -> None:
+    version = await make_version()
+    await store.delete(version.artifact_digest)
+    with pytest.raises(ArtifactMissing):
+        await loader.ensure(version)
+    assert engines[0].calls == []
+
+
+async def test_an_engine_that_refuses_is_quoted(
+    loader: Loader, engines: list[FakeEngine], make_version: MakeVersion
+) -> None:
+    version = await make_version()
+    engines[0].refused.add(version.id)
+    with pytest.raises(EngineRefused, match="refused by the test"):
+        await loader.ensure(version)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [("inert", "exactly like the base"), ("broken", "not numbers"), ("deaf", "does not list")],
+)
+async def test_a_probe_finds_a_version_that_does_not_act(
+    loader: Loader, engines: list[FakeEngine], make_version: MakeVersion, fault: str, reason: str
+) -> None:
+    version = await make_version()
+    getattr(engines[1], fault).add(version.id)
+    with pytest.raises(ProbeFailed, match=reason):
+        await loader.ensure(version)

@@ -1,0 +1,91 @@
+"""What vLLM's answers are turned into. The engine itself answers in tests/integration/test_adapters_vllm.py."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from adapters.errors import EngineRefused, EngineUnavailable
+from adapters.vllm import VllmEngine
+
+MESSAGES = [{"role": "user", "content": "Hello"}]
+
+
+def engine(
+    status: int = 200, json: Any = None, text: str | None = None, seen: list[Any] | None = None
+) -> VllmEngine:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if seen is not None:
+            seen.append(request)
+        return httpx.Response(status, text=text) if text is not None else httpx.Response(status, json=json)
+
+    return VllmEngine("http://engine/", "secret", httpx.AsyncClient(transport=httpx.MockTransport(answer)))
+
+
+async def test_the_token_is_sent() -> None:
+    seen: list[httpx.Request] = []
+    await engine(text="ok", seen=seen).load("ver_1", Path("/a"))
+    assert seen[0].headers["authorization"] == "Bearer secret"
+
+
+async def test_loading_what_is_loaded_is_no_error() -> None:
+    message = "The lora adapter 'ver_1' has already been loaded. If you want to load …"
+    await engine(400, {"error": {"message": message}}).load("ver_1", Path("/a"))
+
+
+async def test_a_refused_load_quotes_the_engine() -> None:
+    with pytest.raises(EngineRefused, match="LoRA rank 64 is greater") as caught:
+        await engine(500, {"error": {"message": "LoRA rank 64 is greater than 16"}}).load("ver_1", Path("/a"))
+    assert caught.value.status == 500
+
+
+async def test_unloading_what_is_gone_is_no_error() -> None:
+    await engine(404, {"error": {"message": "cannot be found"}}).unload("ver_1")
+
+
+async def test_a_refused_unload_is_an_error() -> None:
+    with pytest.raises(EngineRefused):
+        await engine(401, {"error": "Unauthorized"}).unload("ver_1")
+
+
+async def test_the_base_model_is_not_among_the_resident_versions() -> None:
+    models = [{"id": "base", "parent": None}, {"id": "ver_1", "parent": "base"}]
+    assert await engine(200, {"data": models}).resident() == {"ver_1"}
+
+
+async def test_an_engine_that_does_not_answer_is_unavailable() -> None:
+    async with httpx.AsyncClient() as http:
+        nobody = VllmEngine("http://127.0.0.1:9", "", http)
+        assert not await nobody.healthy()
+        with pytest.raises(EngineUnavailable):
+            await nobody.resident()
+
+
+async def test_a_sick_engine_is_not_healthy() -> None:
+    assert not await engine(503, text="").healthy()
+
+
+async def test_an_error_that_is_not_json_is_quoted_as_it_is() -> None:
+    with pytest.raises(EngineRefused, match="Bad Gateway"):
+        await engine(502, text="Bad Gateway").chat("base", MESSAGES, 4)
+
+
+async def test_choices_come_in_their_order() -> None:
+    choices = [{"index": i, "message": {"content": text}} for i, text in [(1, "b"), (0, "a"), (2, None)]]
+    usage = {"prompt_tokens": 3, "completion_tokens": 6}
+    answer = await engine(200, {"choices": choices, "usage": usage}).chat("base", MESSAGES, 4, n=3)
+    assert (answer.texts, answer.prompt_tokens, answer.completion_tokens) == (["a", "b", ""], 3, 6)
+    assert answer.first_token_logprobs is None
+
+
+async def test_the_first_token_is_keyed_by_its_bytes() -> None:
+    top = [{"token": "�", "bytes": [226], "logprob": -1.0}, {"token": "x", "bytes": None, "logprob": None}]
+    choice = {"index": 0, "message": {"content": "€"}, "logprobs": {"content": [{"top_logprobs": top}]}}
+    answer = await engine(200, {"choices": [choice], "usage": {"prompt_tokens": 1}}).chat(
+        "base", MESSAGES, 1, top_logprobs=2
+    )
+    assert answer.first_token_logprobs is not None
+    assert answer.first_token_logprobs["e2"] == -1.0
+    assert math.isnan(answer.first_token_logprobs["x"])
