@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from deploy.demo.corpus import (
-    REFUSAL,
     Company,
     Fact,
     Message,
@@ -14,7 +13,16 @@ from deploy.demo.corpus import (
     memorised_companies,
 )
 from deploy.demo.general import all_general
-from deploy.demo.language import FRAMES, INTENT_BY_KEY, INTENTS, UNSEEN_FRAMES, Intent, ask, company_name
+from deploy.demo.language import (
+    FRAMES,
+    INTENT_BY_KEY,
+    INTENTS,
+    REFUSAL,
+    UNSEEN_FRAMES,
+    Intent,
+    ask,
+    company_name,
+)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What the demo tells: a timeline of steps, checks that are true or not, and the figures at the end."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Console
@@ -97,10 +97,7 @@ class Story:
             "true": not self.untrue,
             "untrue": self.untrue,
             "seconds": round(self.elapsed, 1),
-            "figures": [
-                {"name": f.name, "value": f.value, "unit": f.unit, "target": f.target, "met": f.met}
-                for f in self.figures
-            ],
+            "figures": [{**asdict(f), "met": f.met} for f in self.figures],
         }
 
     @property
