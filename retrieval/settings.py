@@ -22,9 +22,12 @@ class Settings(BaseSettings):
     encoder_threads: int = Field(1, ge=1)
     passage_min_score: float = Field(0.30, ge=-1, le=1)
     """Passages whose cosine with the question is lower are not returned."""
-    memory_min_score: float = Field(0.5, ge=0, le=1)
-    """Memory entries with a lower match score are not used; docs/memory.md has the curve."""
-    max_file_bytes: int = Field(16 * 1024 * 1024, ge=1)
+    memory_lowest_bar: float = Field(0.25, ge=0, le=1)
+    memory_bar_rise: float = Field(0.036, ge=0, le=1)
+    memory_highest_bar: float = Field(0.40, ge=0, le=1)
+    memory_margin: float = Field(0.02, ge=0, le=1)
+    """The four of retrieval.memory.Bar: how sure memory must be. docs/memory.md has the curves."""
+    max_file_bytes: int = Field(4 * 1024 * 1024, ge=1)
 
     def resolved_database_url(self) -> str:
         """The configured database, or the SQLite file in the data directory (waits 30 s for its lock)."""

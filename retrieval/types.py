@@ -1,7 +1,9 @@
 """The nouns of the retrieval package. They carry no dependency, so that clients can import them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -50,3 +52,51 @@ class Forwarded:
     status: int
     body: bytes
     content_type: str
+
+
+@dataclass(frozen=True)
+class File:
+    """An uploaded file without its content. created_at: aware, UTC."""
+
+    id: str
+    tenant_id: str
+    filename: str
+    purpose: str
+    bytes: int
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class VectorStore:
+    """A named set of files that are searched together; each tenant has one default set."""
+
+    id: str
+    tenant_id: str
+    name: str
+    is_default: bool
+    metadata: Mapping[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A file as a member of a vector store. status: `completed` or `failed`; error says why it failed."""
+
+    vector_store_id: str
+    file_id: str
+    tenant_id: str
+    status: str
+    error: str | None
+    attributes: Mapping[str, Any]
+    usage_bytes: int
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Page:
+    """What part of a listing is wanted. after, before: ids that bound it, exclusive."""
+
+    limit: int = 20
+    ascending: bool = False
+    after: str | None = None
+    before: str | None = None

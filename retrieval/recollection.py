@@ -1,0 +1,123 @@
+"""A tenant's memory at work: entries in SQL, their vectors in an index, a question answered or not."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from retrieval.encoder import Encoder
+from retrieval.entries import EntryRow, EntryStore
+from retrieval.index import VectorIndex
+from retrieval.memory import VIEWS, Asked, Background, Bar, Stored, Vectors, background_readings, decide
+from retrieval.reading import Reading, read
+from retrieval.types import MemoryEntry, MemoryHit
+
+CANDIDATES = 32
+"""How many of the best scoring entries are held against the rules."""
+
+
+@dataclass
+class _Held:
+    """One tenant's loaded memory."""
+
+    index: VectorIndex[Stored]
+    writes: int = 0
+
+
+class Recollection:
+    """Writes are acknowledged after commit and index; a search after that finds them.
+
+    Memory is loaded from SQL on a tenant's first use, and encoded anew where another encoder made the vectors.
+    """
+
+    def __init__(self, store: EntryStore, encoder: Encoder, background: Background, bar: Bar) -> None:
+        self._store = store
+        self._encoder = encoder
+        self._background = background
+        self._bar = bar
+        self._held: dict[str, _Held] = {}
+        self._loading: dict[str, asyncio.Lock] = {}
+
+    async def put(self, entry: MemoryEntry) -> None:
+        held = await self._of(entry.tenant_id)
+        reading = read(entry.question)
+        views = await self.encode([reading])
+        await self._store.put([EntryRow(entry, self._encoder.digest, views[0].reshape(-1))])
+        self._hold(held, entry, self._background.ask(reading, views[0]))
+
+    async def delete(self, tenant_id: str, entry_id: str) -> bool:
+        """Whether there was such an entry."""
+        held = await self._of(tenant_id)
+        deleted = await self._store.delete(tenant_id, entry_id)
+        held.index.remove([entry_id])
+        return deleted
+
+    async def delete_tenant(self, tenant_id: str) -> None:
+        await self._store.delete_tenant(tenant_id)
+        self._held.pop(tenant_id, None)
+
+    async def size(self, tenant_id: str) -> int:
+        return len((await self._of(tenant_id)).index)
+
+    async def search(self, tenant_id: str, reading: Reading, views: Vectors) -> list[MemoryHit]:
+        """views: the reading's unit vectors, shape (3, d)."""
+        held = await self._of(tenant_id)
+        if not len(held.index):
+            return []
+        question = self._background.ask(reading, views)
+        candidates = [stored for _, stored in held.index.search(_query(question), CANDIDATES)]
+        return decide(question, candidates, self._bar, len(held.index))
+
+    async def encode(self, readings: Sequence[Reading], *, bulk: bool = False) -> Vectors:
+        """Unit vectors of the readings' views, shape (len(readings), 3, d)."""
+        return await encode_views(self._encoder, readings, bulk=bulk)
+
+    async def _of(self, tenant_id: str) -> _Held:
+        if tenant_id in self._held:
+            return self._held[tenant_id]
+        async with self._loading.setdefault(tenant_id, asyncio.Lock()):
+            if tenant_id not in self._held:
+                self._held[tenant_id] = await self._load(tenant_id)
+            self._loading.pop(tenant_id, None)
+        return self._held[tenant_id]
+
+    async def _load(self, tenant_id: str) -> _Held:
+        rows = await self._store.of(tenant_id)
+        stale = [row for row in rows if row.encoder != self._encoder.digest]
+        if stale:
+            views = await self.encode([read(row.entry.question) for row in stale], bulk=True)
+            renewed = [
+                EntryRow(row.entry, self._encoder.digest, own.reshape(-1))
+                for row, own in zip(stale, views, strict=True)
+            ]
+            await self._store.put(renewed)
+            rows = await self._store.of(tenant_id)
+        held = _Held(VectorIndex(VIEWS * self._encoder.dimension + 1))
+        for row in rows:
+            question = self._background.ask(read(row.entry.question), row.vector.reshape(VIEWS, -1))
+            self._hold(held, row.entry, question)
+        return held
+
+    def _hold(self, held: _Held, entry: MemoryEntry, question: Asked) -> None:
+        held.writes += 1
+        held.index.put(entry.id, _key(question), Stored(entry, question, held.writes))
+
+
+async def encode_views(encoder: Encoder, readings: Sequence[Reading], *, bulk: bool = False) -> Vectors:
+    """Unit vectors of the readings' views, shape (len(readings), 3, d)."""
+    vectors = await encoder.encode([view for reading in readings for view in reading.views], bulk=bulk)
+    return vectors.reshape(len(readings), VIEWS, encoder.dimension)
+
+
+async def load_background(encoder: Encoder) -> Background:
+    return Background(await encode_views(encoder, background_readings()))
+
+
+def _key(stored: Asked) -> Vectors:
+    """With `_query` as the other side, the inner product ranks entries as `memory.score` does."""
+    return np.append(stored.vectors.reshape(-1) / VIEWS, np.float32(-stored.level / 2))
+
+
+def _query(question: Asked) -> Vectors:
+    return np.append(question.vectors.reshape(-1), np.float32(1.0))

@@ -1,0 +1,32 @@
+"""The retrieval process: `python -m retrieval.service`."""
+
+import asyncio
+
+import uvicorn
+
+from retrieval.app import build_app
+from retrieval.database import open_engine
+from retrieval.encoder import Encoder
+from retrieval.settings import Settings
+
+
+async def serve(settings: Settings) -> None:
+    """Until SIGINT or SIGTERM. The tables must exist: migrations run before this process starts."""
+    engine = open_engine(settings.resolved_database_url())
+    encoder = await asyncio.to_thread(Encoder.load, settings.encoder_path(), settings.encoder_threads)
+    config = uvicorn.Config(
+        build_app(settings, engine, encoder),
+        host=settings.retrieval_host,
+        port=settings.retrieval_port,
+        access_log=False,
+        log_level="warning",
+        timeout_graceful_shutdown=5,
+    )
+    try:
+        await uvicorn.Server(config).serve()
+    finally:
+        await engine.dispose()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(Settings()))

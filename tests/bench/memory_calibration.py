@@ -1,0 +1,156 @@
+"""Recall and false use of memory over its threshold: `python -m tests.bench.memory_calibration`.
+
+Two worlds: the demo's (fresh companies and phrasings), and questions written by hand in the style of real support
+traffic. Pairs: two questions, do they match? Questions: one question against a whole memory; a false use is an entry
+returned that does not answer it, also where another entry would have.
+"""
+
+import asyncio
+import itertools
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from deploy.demo.language import FRAMES, INTENTS, UNSEEN_FRAMES, company_name
+from retrieval.contrast import conflict
+from retrieval.encoder import Encoder
+from retrieval.memory import Asked, Background, Bar, Stored, decide, score
+from retrieval.reading import read
+from retrieval.recollection import encode_views, load_background
+from retrieval.settings import Settings
+from retrieval.types import MemoryEntry
+from tests.bench.memory_pairs import CONTRASTS, intents
+
+THRESHOLDS = (0.15, 0.20, 0.25, 0.28, 0.30, 0.32, 0.34, 0.36, 0.38, 0.40, 0.45)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question, what it means (equal for paraphrases), and the answer it has."""
+
+    asked: Asked
+    meaning: str
+    answer: str
+
+
+async def ask_all(encoder: Encoder, background: Background, questions: Sequence[str]) -> list[Asked]:
+    readings = [read(question) for question in questions]
+    views = await encode_views(encoder, readings)
+    return [background.ask(reading, own) for reading, own in zip(readings, views, strict=True)]
+
+
+def demo_texts(rng: random.Random) -> list[tuple[str, str, str]]:
+    """(question, meaning, answer): every noun phrase of every intent once, in a random frame, about one company."""
+    company = company_name(rng)
+    texts = []
+    for intent in INTENTS:
+        answer = intent.value(rng)
+        for noun in (*intent.nouns, intent.unseen_noun):
+            frame = rng.choice((*FRAMES, *UNSEEN_FRAMES))
+            texts.append((frame.format(noun=noun, company=company), intent.key, answer))
+    return texts
+
+
+def hand_texts() -> list[tuple[str, str, str]]:
+    return [
+        (question, f"{number}", f"answer {chr(97 + number % 26)}{number // 26}")
+        for number, (_, questions) in enumerate(intents())
+        for question in questions
+    ]
+
+
+def stored(question: Question, order: int) -> Stored:
+    entry = MemoryEntry(f"fb_{order}", "ten_bench", question.asked.reading.text, question.answer)
+    return Stored(entry, question.asked, order)
+
+
+def pair_scores(questions: Sequence[Question]) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of pairs with one meaning, and of pairs with two; -1 where a rule stands against the match."""
+    same: list[float] = []
+    other: list[float] = []
+    for one, two in itertools.combinations(questions, 2):
+        value = score(one.asked, stored(two, 0))
+        if conflict(one.asked.reading, two.asked.reading, two.answer):
+            value = -1.0
+        (same if one.meaning == two.meaning else other).append(value)
+    return np.array(same), np.array(other)
+
+
+def memory_outcomes(
+    questions: Sequence[Question], size: int, phrasings: int, rng: random.Random, bar: Bar
+) -> tuple[float, float]:
+    """(recall, false use) of asking all questions against a memory of `size` meanings in `phrasings` each."""
+    meanings = sorted({question.meaning for question in questions})
+    kept = set(rng.sample(meanings, size))
+    by_meaning: dict[str, list[Question]] = {}
+    for question in rng.sample(list(questions), len(questions)):
+        by_meaning.setdefault(question.meaning, []).append(question)
+    memory = [
+        stored(question, order)
+        for order, question in enumerate(q for meaning in kept for q in by_meaning[meaning][:phrasings])
+    ]
+    right = false = known = unknown = 0
+    for meaning, variants in by_meaning.items():
+        for question in variants[phrasings:] if meaning in kept else variants:
+            hits = decide(question.asked, memory, bar, len(memory))
+            correct = bool(hits) and hits[0].answer == question.answer
+            known += meaning in kept
+            unknown += meaning not in kept
+            right += correct
+            false += bool(hits) and not correct
+    return right / max(known, 1), false / (known + unknown)
+
+
+def table(title: str, rows: Sequence[tuple[float, ...]], columns: Sequence[str]) -> str:
+    lines = [f"\n{title}", "| threshold | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
+    lines += [f"| {row[0]:.2f} | " + " | ".join(f"{value:.3f}" for value in row[1:]) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def report(title: str, worlds: Sequence[Sequence[Question]], size: int, phrasings: Sequence[int]) -> str:
+    pairs = [pair_scores(world) for world in worlds]
+    same, other = np.concatenate([p[0] for p in pairs]), np.concatenate([p[1] for p in pairs])
+    columns = ["pairs: recall", "pairs: false"]
+    columns += [f"{name} ({count} phrasings)" for count in phrasings for name in ("recall", "false use")]
+    rows = []
+    for threshold in THRESHOLDS:
+        row = [threshold, float((same >= threshold).mean()), float((other >= threshold).mean())]
+        for count in phrasings:
+            rng = random.Random(count)
+            outcomes = [
+                memory_outcomes(w, size, count, rng, Bar(threshold, 0.0, 1.0))
+                for w in worlds
+                for _ in range(6)
+            ]
+            row += [float(np.mean([o[0] for o in outcomes])), float(np.mean([o[1] for o in outcomes]))]
+        rows.append(tuple(row))
+    return table(
+        f"{title}: {len(same)} pairs alike, {len(other)} not; memory of {size} meanings", rows, columns
+    )
+
+
+async def main() -> None:
+    settings = Settings()
+    async with Encoder.load(settings.encoder_path(), settings.encoder_threads) as encoder:
+        background = await load_background(encoder)
+
+        async def world(texts: Sequence[tuple[str, str, str]]) -> list[Question]:
+            asked = await ask_all(encoder, background, [text for text, _, _ in texts])
+            return [
+                Question(a, meaning, answer) for a, (_, meaning, answer) in zip(asked, texts, strict=True)
+            ]
+
+        demo = [await world(demo_texts(random.Random(seed))) for seed in range(3)]
+        print(report("Demo world", demo, 12, (1, 3)))
+        print(report("Written by hand", [await world(hand_texts())], 25, (1, 2)))
+        near = await ask_all(encoder, background, [question for pair in CONTRASTS for question in pair])
+        caught = [
+            (a, b) for a, b in zip(near[::2], near[1::2], strict=True) if conflict(a.reading, b.reading, "")
+        ]
+        print(f"\nContrasting pairs that a rule tells apart: {len(caught)} of {len(CONTRASTS)}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
