@@ -1,6 +1,7 @@
 """Forwarding to the engine: pooled connections, streamed bodies, retries only before the first byte."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
 
+import orjson
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import NetworkError, PyreqwestError, RequestTimeoutError
 from pyreqwest.request import RequestBuilder
@@ -18,7 +20,12 @@ from gateway.leases import Leases
 from gateway.replicas import Replica, Replicas
 from gateway.routing import Route
 
+log = logging.getLogger(__name__)
+
 CHAT_PATH = "/v1/chat/completions"
+ABORT_PATH = "/inference/v1/abort_requests"
+ENGINE_ID = "chatcmpl-{}"
+"""How vLLM calls a chat request that came with this `x-request-id`."""
 CONNECT_TIMEOUT_S = 2.0
 POOL_IDLE_S = 4.0
 """Below the five seconds after which vLLM closes an idle connection, so that we never write into a closing
@@ -66,10 +73,12 @@ class Proxy:
         builder = builder.pool_idle_timeout(timedelta(seconds=POOL_IDLE_S))
         builder = builder.connect_timeout(timedelta(seconds=CONNECT_TIMEOUT_S))
         builder = builder.read_timeout(timedelta(seconds=timeout_s))
+        self._aborts: set[asyncio.Task[None]] = set()
         headers = {"content-type": "application/json", "authorization": f"Bearer {token}"}
         self._http: Client = builder.default_headers(headers).build()
 
     async def close(self) -> None:
+        await asyncio.gather(*self._aborts)
         await self._http.close()
 
     async def answer(self, call: Call) -> Reply:
@@ -107,8 +116,22 @@ class Proxy:
             return False
 
     def _request(self, replica: Replica, call: Call) -> RequestBuilder:
-        request = self._http.post(replica.url + CHAT_PATH)
+        request = self._http.post(replica.url + CHAT_PATH).streamed_read_buffer_limit(0)
         return request.header("x-request-id", call.attempt_id).body_bytes(call.body)
+
+    def _abort(self, replica: Replica, call: Call) -> None:
+        """Tell the engine to stop: before an answer's head has come, pyreqwest does not close the connection
+        of a request that is cancelled."""
+        task = asyncio.create_task(self._send_abort(replica.url, ENGINE_ID.format(call.attempt_id)))
+        self._aborts.add(task)
+        task.add_done_callback(self._aborts.discard)
+
+    async def _send_abort(self, url: str, engine_id: str) -> None:
+        request = self._http.post(url + ABORT_PATH).timeout(timedelta(seconds=CONNECT_TIMEOUT_S))
+        try:
+            await request.body_bytes(orjson.dumps({"request_ids": [engine_id]})).build().send()
+        except PyreqwestError as error:
+            log.warning("%s could not be stopped: %s", engine_id, error)
 
     async def _until_resident(
         self, call: Call, send: Callable[[Replica], Awaitable[T]], status: Callable[[T], int]
@@ -138,6 +161,9 @@ class Proxy:
                 break
             try:
                 reply = await send(replica)
+            except asyncio.CancelledError:
+                self._abort(replica, call)
+                raise
             except RequestTimeoutError as error:
                 self._replicas.failed(replica)
                 raise Timeout("The engine did not answer in time.") from error

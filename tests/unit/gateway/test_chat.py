@@ -1,0 +1,218 @@
+"""The chat endpoint over real sockets."""
+
+import asyncio
+import json
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from gateway.policy import Policy
+from gateway.snapshot import CurrentSnapshot
+from retrieval.types import MemoryHit
+from tests.unit.gateway.conftest import Bench
+from tests.unit.gateway.stub_engine import until
+from tests.unit.gateway.worlds import Member, snapshot
+
+HIT = MemoryHit("fb_1", "Hello?", "The approved answer.", 0.9)
+
+
+def with_policy(bench: Bench, document: dict) -> None:
+    view = replace(bench.acme.view, policy=Policy.model_validate(document))
+    bench.current.value = snapshot(replace(bench.acme, view=view), bench.globex)
+
+
+def events(response: httpx.Response) -> list[str]:
+    return [line.removeprefix("data: ") for line in response.text.split("\n\n") if line]
+
+
+async def test_an_answer_carries_our_names_and_says_who_answered(bench: Bench) -> None:
+    response = await bench.chat()
+    answer = response.json()
+    assert answer["model"] == "default"
+    assert answer["id"].startswith("chatcmpl-") and answer["id"] != "chatcmpl-upstream"
+    headers = response.headers
+    assert (headers["x-graft-version"], headers["x-graft-arm"]) == ("default@v1", "stable")
+    assert (headers["x-graft-memory"], headers["x-graft-passages"]) == ("", "")
+    assert float(headers["x-graft-overhead-ms"]) >= 0
+    assert headers["x-request-id"].startswith("req_")
+
+
+async def test_the_engine_is_asked_for_the_version_and_never_named(bench: Bench) -> None:
+    response = await bench.chat()
+    assert bench.engine.asked[0]["model"] == "ver_1"
+    assert "ver_1" not in response.text + str(response.headers)
+
+
+async def test_a_stream_carries_our_names_in_every_event(bench: Bench) -> None:
+    response = await bench.chat(stream=True)
+    *chunks, done = events(response)
+    assert done == "[DONE]"
+    parsed = [json.loads(chunk) for chunk in chunks]
+    assert {chunk["model"] for chunk in parsed} == {"default"}
+    assert len({chunk["id"] for chunk in parsed}) == 1
+    assert "".join(chunk["choices"][0]["delta"]["content"] for chunk in parsed) == "Hello there"
+    assert "ver_1" not in response.text
+
+
+async def test_usage_is_streamed_to_those_who_ask(bench: Bench) -> None:
+    asked = await bench.chat(stream=True, stream_options={"include_usage": True})
+    assert json.loads(events(asked)[-2])["usage"]["total_tokens"] == 9
+    assert "usage" not in (await bench.chat(stream=True)).text
+
+
+async def test_a_stream_that_breaks_off_ends_with_an_error_event(bench: Bench) -> None:
+    bench.engine.break_after = 2
+    response = await bench.chat(stream=True)
+    assert json.loads(events(response)[-1])["error"]["code"] == "engine_unavailable"
+    await until(lambda: bool(bench.journal.written))
+    assert bench.journal.written[0].status == 503
+
+
+async def test_memory_goes_into_the_prompt_and_is_named(bench: Bench) -> None:
+    bench.memories.by_tenant["ten_acme"] = HIT
+    response = await bench.chat()
+    assert response.headers["x-graft-memory"] == "fb_1"
+    assert "The approved answer." in bench.engine.asked[0]["messages"][0]["content"]
+
+
+async def test_memory_can_be_left_out_of_a_request(bench: Bench) -> None:
+    bench.memories.by_tenant["ten_acme"] = HIT
+    response = await bench.chat(headers={"x-memory": "off", "x-retrieval": "off"})
+    assert response.headers["x-graft-memory"] == ""
+    assert bench.engine.asked[0]["messages"] == [{"role": "user", "content": "Hello?"}]
+
+
+async def test_one_tenants_memory_never_reaches_another(bench: Bench) -> None:
+    bench.memories.by_tenant["ten_acme"] = HIT
+    response = await bench.chat(bench.globex)
+    assert response.headers["x-graft-memory"] == ""
+    assert "approved" not in json.dumps(bench.engine.asked)
+
+
+async def test_tenants_do_not_share_the_engines_prefix_cache(bench: Bench) -> None:
+    await bench.chat(cache_salt="salt-globex")
+    await bench.chat(bench.globex)
+    assert [asked["cache_salt"] for asked in bench.engine.asked] == ["salt-acme", "salt-globex"]
+
+
+@pytest.mark.parametrize(
+    "model", ["ver_1", "default@v1", "default@v2", "default@candidate", "acme", "ten_acme"]
+)
+async def test_another_tenants_versions_are_not_found(bench: Bench, model: str) -> None:
+    for response in (
+        await bench.chat(bench.globex, model=model),
+        await bench.chat(bench.globex, headers={"x-adapter": model}),
+    ):
+        assert (response.status_code, response.json()["error"]["code"]) == (404, "model_not_found")
+    assert bench.engine.asked == []
+
+
+async def test_a_tenant_key_cannot_name_another_tenant(bench: Bench) -> None:
+    response = await bench.chat(bench.globex, headers={"x-tenant-id": "acme"})
+    assert (response.status_code, response.json()["error"]["code"]) == (403, "permission_denied")
+
+
+async def test_a_stranger_is_turned_away_before_the_body_is_read(bench: Bench) -> None:
+    response = await bench.client.post("/v1/chat/completions", content=b"not json")
+    assert (response.status_code, response.json()["error"]["code"]) == (401, "invalid_api_key")
+
+
+async def test_a_body_over_the_limit_is_refused(bench: Bench) -> None:
+    response = await bench.chat(messages=[{"role": "user", "content": "x" * 200_000}])
+    assert (response.status_code, response.json()["error"]["code"]) == (413, "request_too_large")
+
+
+async def test_an_engines_refusal_is_the_clients_error_in_the_clients_words(bench: Bench) -> None:
+    bench.engine.status, bench.engine.error = 400, "ver_1 is too small for this"
+    response = await bench.chat()
+    assert response.status_code == 400
+    assert response.json()["error"]["message"] == "default is too small for this"
+
+
+async def test_an_engines_failure_is_503_with_a_time_to_come_back(bench: Bench) -> None:
+    bench.engine.status = 500
+    response = await bench.chat(stream=True)
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "engine_unavailable")
+    assert response.headers["retry-after"] == "1"
+
+
+async def test_the_journal_holds_what_the_client_said_and_not_what_was_added(bench: Bench) -> None:
+    bench.memories.by_tenant["ten_acme"] = HIT
+    response = await bench.chat(headers={"x-session-id": "s1"})
+    (entry,) = bench.journal.written
+    assert entry.id == response.json()["id"]
+    assert list(entry.messages) == [{"role": "user", "content": "Hello?"}]
+    assert (entry.response, entry.version_id, entry.session_id) == ("Hello there", "ver_1", "s1")
+    assert (entry.memory_ids, entry.usage["total_tokens"]) == (("fb_1",), 9)
+
+
+async def test_a_stream_is_journalled_as_one_text(bench: Bench) -> None:
+    await bench.chat(stream=True)
+    assert bench.journal.written[0].response == "Hello there"
+    assert bench.journal.written[0].usage["completion_tokens"] == 2
+
+
+async def test_a_tenant_that_logs_metadata_leaves_no_text(bench: Bench) -> None:
+    with_policy(bench, {"logging": "metadata"})
+    await bench.chat()
+    await bench.chat(stream=True)
+    assert [(entry.messages, entry.response) for entry in bench.journal.written] == [((), "")] * 2
+
+
+async def test_a_tenant_that_logs_nothing_leaves_nothing(bench: Bench) -> None:
+    with_policy(bench, {"logging": "off"})
+    await bench.chat()
+    assert bench.journal.written == []
+
+
+async def test_limits_are_enforced_and_told(bench: Bench) -> None:
+    with_policy(bench, {"limits": {"requests_per_minute": 1}})
+    first, second = await bench.chat(), await bench.chat()
+    assert first.headers["x-ratelimit-remaining-requests"] == "0"
+    assert (second.status_code, second.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+    assert len(bench.engine.asked) == 1
+
+
+async def test_a_request_holds_its_version_until_it_is_answered(bench: Bench) -> None:
+    bench.engine.hold = asyncio.Event()
+    request = asyncio.create_task(bench.chat())
+    await until(lambda: bench.engine.waiting == 1)
+    assert bench.leases.counts() == {"ver_1": 1}
+    bench.engine.hold.set()
+    await request
+    assert bench.leases.counts() == {}
+
+
+async def test_a_request_finishes_on_the_version_it_began_with(bench: Bench) -> None:
+    bench.engine.hold = asyncio.Event()
+    request = asyncio.create_task(bench.chat())
+    await until(lambda: bench.engine.waiting == 1)
+    bench.current.value = CurrentSnapshot(snapshot(bench.globex)).value
+    bench.engine.hold.set()
+    assert (await request).headers["x-graft-version"] == "default@v1"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_client_that_leaves_stops_the_engine_and_frees_its_lease(bench: Bench, stream: bool) -> None:
+    bench.engine.hold = asyncio.Event()
+    request = asyncio.create_task(bench.chat(stream=stream))
+    await until(lambda: bench.engine.waiting == 1)
+    request.cancel()
+    await until(lambda: bench.engine.left == stream and len(bench.engine.aborted) == (not stream))
+    await until(lambda: bench.leases.counts() == {})
+    assert bench.journal.written == []
+
+
+@pytest.mark.parametrize("who", ["acme", "globex"])
+async def test_a_key_that_is_revoked_stops_working_with_the_next_snapshot(bench: Bench, who: str) -> None:
+    revoked: Member = getattr(bench, who)
+    bench.current.value = replace(bench.current.value, keys={})
+    assert (await bench.chat(revoked)).status_code == 401
+
+
+async def test_metrics_count_what_was_served(bench: Bench) -> None:
+    await bench.chat()
+    exposition = bench.telemetry.exposition().decode()
+    assert 'gen_ai_client_token_usage_total{arm="stable",kind="prompt_tokens"' in exposition
+    assert "graft_inflight 0.0" in exposition

@@ -1,0 +1,121 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import EngineUnavailable, GatewayError, InvalidRequest
+from gateway.protocol import ENGINE_ONLY, engine_error, engine_payload, parse_chat, rename_answer
+
+HELLO = {"model": "default", "messages": [{"role": "user", "content": "Hello?"}]}
+
+
+def parsed(**changes: object):
+    return parse_chat(json.dumps({**HELLO, **changes}).encode())
+
+
+@pytest.mark.parametrize("field", sorted(ENGINE_ONLY))
+def test_fields_that_reach_past_a_tenant_never_reach_the_engine(field: str) -> None:
+    request = parsed(**{field: "forged"})
+    body = json.loads(engine_payload(request, request.messages, "ver_1", "salt"))
+    assert body.get(field) == ("salt" if field == "cache_salt" else None)
+
+
+def test_fields_that_the_gateway_does_not_know_pass() -> None:
+    request = parsed(seed=7, tools=[{"type": "function"}])
+    body = json.loads(engine_payload(request, request.messages, "ver_1", "salt"))
+    assert (body["seed"], body["tools"], body["model"]) == (7, [{"type": "function"}], "ver_1")
+
+
+def test_a_stream_always_carries_its_usage() -> None:
+    request = parsed(stream=True)
+    body = json.loads(engine_payload(request, request.messages, "base", "salt"))
+    assert body["stream_options"] == {"include_usage": True}
+    assert not request.wants_usage
+
+
+@pytest.mark.parametrize(
+    ("changes", "param"),
+    [
+        ({"model": None}, "model"),
+        ({"model": 5}, "model"),
+        ({"messages": []}, "messages"),
+        ({"messages": "hi"}, "messages"),
+        ({"messages": [{"content": "x"}]}, "messages[0]"),
+        ({"n": 0}, "n"),
+        ({"n": 1000}, "n"),
+        ({"max_tokens": "many"}, "max_tokens"),
+        ({"max_tokens": True}, "max_tokens"),
+        ({"stream": "yes"}, "stream"),
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x"}}]}
+                ]
+            },
+            "messages[0].content",
+        ),
+    ],
+)
+def test_a_wrong_field_is_named(changes: dict, param: str) -> None:
+    with pytest.raises(InvalidRequest) as error:
+        parsed(**changes)
+    assert error.value.param == param
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 5000])
+def test_what_is_not_a_json_object_is_refused(body: bytes) -> None:
+    with pytest.raises(InvalidRequest):
+        parse_chat(body)
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(messages=JSON_VALUES, model=JSON_VALUES, stream=JSON_VALUES, tokens=JSON_VALUES)
+def test_any_json_is_either_understood_or_refused(messages, model, stream, tokens) -> None:
+    body = {"messages": messages, "model": model, "stream": stream, "max_tokens": tokens}
+    try:
+        request = parse_chat(json.dumps(body).encode())
+    except GatewayError:
+        return
+    assert request.token_estimate >= 0
+    assert isinstance(request.question, str)
+
+
+def test_an_answer_is_renamed_and_shows_nothing_of_the_engine() -> None:
+    theirs = {
+        "id": "chatcmpl-x",
+        "model": "ver_1",
+        "prompt_logprobs": [1],
+        "kv_transfer_params": {},
+        "choices": [{"index": 0, "message": {"content": "Yes."}}],
+        "usage": {"total_tokens": 3, "prompt_tokens_details": None},
+    }
+    body, outcome = rename_answer(json.dumps(theirs).encode(), "chatcmpl-ours", "default")
+    answer = json.loads(body)
+    assert (answer["id"], answer["model"]) == ("chatcmpl-ours", "default")
+    assert {"prompt_logprobs", "kv_transfer_params"}.isdisjoint(answer)
+    assert (outcome.text, outcome.usage) == ("Yes.", {"total_tokens": 3})
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"<html>"])
+def test_garbage_from_the_engine_is_an_engine_failure(body: bytes) -> None:
+    with pytest.raises(EngineUnavailable):
+        rename_answer(body, "id", "default")
+
+
+def test_an_engines_refusal_speaks_of_the_clients_model() -> None:
+    body = json.dumps({"error": {"message": "ver_1 has 2048 tokens", "param": "messages"}}).encode()
+    error = engine_error(400, body, "ver_1", "default")
+    assert (error.status, error.message, error.param) == (400, "default has 2048 tokens", "messages")
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 500, 502])
+def test_an_engines_own_failure_is_not_shown(status: int) -> None:
+    error = engine_error(status, b'{"error": {"message": "/path/to/ver_1"}}', "ver_1", "default")
+    assert (error.status, "ver_1" in error.message) == (503, False)

@@ -1,0 +1,127 @@
+"""The proxy against an upstream of our own, over real sockets."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from pyreqwest.exceptions import PyreqwestError
+
+from gateway import proxy as proxy_module
+from gateway.errors import EngineUnavailable, Timeout
+from gateway.leases import Leases
+from gateway.proxy import Call, Proxy
+from gateway.replicas import Replicas
+from gateway.routing import Route
+from tests.unit.gateway.stub_engine import StubEngine, served, until, unused_url
+
+BASE = Route("default", None, "base", "stable")
+VERSION = Route("default", "ver_1", "default@v1", "stable")
+BODY = b'{"model": "ver_1"}'
+STREAM = b'{"model": "ver_1", "stream": true}'
+
+
+@asynccontextmanager
+async def proxied(*urls: str, timeout_s: float = 5.0) -> AsyncIterator[Proxy]:
+    proxy = Proxy(Replicas(urls), Leases(), "token", timeout_s)
+    yield proxy
+    await proxy.close()
+
+
+async def test_an_answer_comes_back_with_its_status() -> None:
+    stub = StubEngine()
+    async with served(stub) as url, proxied(url) as proxy:
+        reply = await proxy.answer(Call(VERSION, BODY, "abc"))
+    assert (reply.status, stub.headers[0]["authorization"]) == (200, "Bearer token")
+    assert stub.headers[0]["x-request-id"] == "abc"
+
+
+async def test_an_unreachable_replica_is_retried_on_another() -> None:
+    stub = StubEngine()
+    async with served(stub) as url, proxied(unused_url(), url, unused_url()) as proxy:
+        calls = [Call(Route("d", f"ver_{n}", "d@v1", "stable"), BODY, "abc") for n in range(8)]
+        for call in calls:
+            assert (await proxy.answer(call)).status == 200
+    assert sum(call.retries for call in calls) > 0
+
+
+async def test_an_engine_that_comes_back_at_once_loses_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proxy_module, "BACKOFF_S", 0.001)
+    stub, call = StubEngine(), Call(VERSION, BODY, "abc")
+    async with served(stub) as url, proxied(unused_url(), url) as proxy:
+        await proxy.answer(call)
+    assert stub.headers[-1]["x-request-id"] == call.attempt_id
+
+
+async def test_no_replica_at_all_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proxy_module, "BACKOFF_S", 0.001)
+    async with proxied(unused_url()) as proxy:
+        with pytest.raises(EngineUnavailable) as error:
+            await proxy.answer(Call(VERSION, BODY, "abc"))
+    assert error.value.retry_after_s == 1.0
+
+
+async def test_a_silent_engine_times_out() -> None:
+    async with served(StubEngine(hold=asyncio.Event())) as url, proxied(url, timeout_s=0.2) as proxy:
+        with pytest.raises(Timeout):
+            await proxy.answer(Call(VERSION, BODY, "abc"))
+
+
+async def test_a_version_that_is_being_loaded_is_waited_for() -> None:
+    stub = StubEngine(resident=set())
+    async with served(stub) as url, proxied(url) as proxy:
+        call = Call(VERSION, BODY, "abc")
+        waiting = asyncio.create_task(proxy.answer(call))
+        await until(lambda: len(stub.asked) >= 2)
+        stub.resident = {"ver_1"}
+        assert (await waiting).status == 200
+    assert call.retries >= 1
+
+
+async def test_a_missing_base_model_is_not_waited_for() -> None:
+    async with served(StubEngine(resident=set())) as url, proxied(url) as proxy:
+        assert (await proxy.answer(Call(BASE, b'{"model": "base"}', "abc"))).status == 404
+
+
+async def test_cancelling_an_answer_cancels_the_engines_work() -> None:
+    stub = StubEngine(hold=asyncio.Event())
+    async with served(stub) as url, proxied(url) as proxy:
+        task = asyncio.create_task(proxy.answer(Call(VERSION, BODY, "abc")))
+        await until(lambda: stub.waiting == 1)
+        task.cancel()
+        await until(lambda: stub.aborted == ["chatcmpl-abc"])
+
+
+async def test_leaving_a_stream_ends_the_engines_work() -> None:
+    stub = StubEngine(hold=asyncio.Event())
+    async with served(stub) as url, proxied(url) as proxy:
+        async with proxy.stream(Call(VERSION, STREAM, "abc")) as response:
+            await response.body_reader.read_chunk()
+        await until(lambda: stub.left == 1)
+
+
+async def test_a_streams_first_event_does_not_wait_for_the_second() -> None:
+    stub, call = StubEngine(hold=asyncio.Event()), Call(VERSION, STREAM, "abc")
+    async with served(stub) as url, proxied(url) as proxy, proxy.stream(call) as response:
+        assert b"assistant" in (await response.body_reader.read_chunk()).to_bytes()
+        assert not stub.hold.is_set()
+
+
+async def test_a_stream_arrives_whole() -> None:
+    call = Call(VERSION, STREAM, "abc")
+    async with served(StubEngine()) as url, proxied(url) as proxy, proxy.stream(call) as response:
+        body = (await response.bytes()).to_bytes()
+    assert body.endswith(b"data: [DONE]\n\n")
+
+
+async def test_a_stream_that_breaks_off_raises() -> None:
+    async with served(StubEngine(break_after=2)) as url, proxied(url) as proxy:
+        with pytest.raises(PyreqwestError):
+            async with proxy.stream(Call(VERSION, STREAM, "abc")) as response:
+                while await response.body_reader.read_chunk() is not None:
+                    pass
+
+
+async def test_health_is_told_per_replica() -> None:
+    async with served(StubEngine()) as url, proxied(url, unused_url()) as proxy:
+        assert await proxy.healthy() == [True, False]

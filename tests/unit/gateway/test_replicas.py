@@ -1,0 +1,46 @@
+from gateway.replicas import FAILURES_TO_OPEN, OPEN_S, Replicas
+
+URLS = ("http://a", "http://b", "http://c")
+
+
+def test_a_version_stays_on_its_replica() -> None:
+    replicas = Replicas(URLS)
+    assert len({replicas.pick("ver_1").url for _ in range(10)}) == 1
+
+
+def test_versions_spread_over_replicas() -> None:
+    replicas = Replicas(URLS)
+    assert {replicas.pick(f"ver_{number}").url for number in range(50)} == set(URLS)
+
+
+def test_losing_a_replica_moves_only_its_own_versions() -> None:
+    before, after = Replicas(URLS), Replicas(URLS[:2])
+    for number in range(50):
+        chosen = before.pick(f"ver_{number}").url
+        assert chosen == "http://c" or after.pick(f"ver_{number}").url == chosen
+
+
+def test_a_replica_that_was_tried_is_not_picked_again() -> None:
+    replicas = Replicas(URLS[:2])
+    first = replicas.pick("ver_1")
+    second = replicas.pick("ver_1", {first.url})
+    assert first.url != second.url
+    assert replicas.pick("ver_1", {first.url, second.url}) is None
+
+
+def test_a_replica_that_keeps_failing_is_left_alone_for_a_while() -> None:
+    now = [0.0]
+    replicas = Replicas(URLS[:2], clock=lambda: now[0])
+    first = replicas.pick("ver_1")
+    for _ in range(FAILURES_TO_OPEN):
+        replicas.failed(first)
+    assert replicas.pick("ver_1").url != first.url
+    now[0] += OPEN_S
+    assert replicas.pick("ver_1").url == first.url
+
+
+def test_the_last_replica_is_tried_even_when_it_fails() -> None:
+    replicas = Replicas(URLS[:1])
+    for _ in range(FAILURES_TO_OPEN):
+        replicas.failed(replicas.pick("ver_1"))
+    assert replicas.pick("ver_1").url == "http://a"
