@@ -24,11 +24,15 @@ class Recipe:
     max_grad_norm: float = 1.0
     replay_share: float = 0.5
     """Rows of each batch that are not corrections: questions that nobody corrected and the base's anchors."""
-    unknown_share: float = 0.5
+    unknown_share: float = 0.25
     """Of the replayed rows, those that are the tenant's own uncorrected questions, as far as there are
     any."""
+    contrast_share: float = 0.3
+    """Of the replayed rows, corrected questions about another name, as far as there are any."""
     rewrites: int = 8
     """Rewritten phrasings wanted per training question."""
+    near_misses: int = 8
+    """Questions per fact about another name."""
     validation_steps: int = 20
     """Steps between looks at the validation loss."""
     patience: int = 2
@@ -50,8 +54,10 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "batch_size": (1, 1024),
     "max_grad_norm": (0.001, 100),
     "replay_share": (0.1, 0.95),
-    "unknown_share": (0, 1),
+    "unknown_share": (0, 0.5),
+    "contrast_share": (0, 0.5),
     "rewrites": (0, 64),
+    "near_misses": (0, 64),
     "validation_steps": (1, 10_000),
     "patience": (1, 1000),
     "seed": (0, 2**31 - 1),

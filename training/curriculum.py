@@ -1,0 +1,130 @@
+"""Builds a run's dataset: harvest, split, then augment, in this order, so that nothing held out is ever
+rewritten, replayed or trained on."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.types import BASE_NAME
+from training import harvest
+from training.contrast import near_misses
+from training.dataset import (
+    Dataset,
+    Example,
+    Source,
+    add_rewrites,
+    check_leaks,
+    clusters,
+    hold_out,
+    split_unknown,
+)
+from training.errors import NotEnoughData
+from training.evaluate import Asker, Case, right
+from training.feedback import FeedbackStore
+from training.recipe import Recipe
+from training.rewrites import Shelf, Teacher
+from training.rows import insert_absent, now
+from training.tables import datasets
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """The base model's own answers, replayed so that it keeps its abilities."""
+
+    examples: Sequence[Example]
+    digest: str
+
+
+def read_anchors(path: Path) -> Anchors:
+    """Anchors from JSON lines {messages, answer, kind?}; a base without the file has none."""
+    if not path.is_file():
+        return Anchors((), "")
+    data = path.read_bytes()
+    rows = [json.loads(line) for line in data.splitlines() if line.strip()]
+    examples = [
+        Example(row["messages"], row["answer"], Source.ANCHOR, kind=row.get("kind", "")) for row in rows
+    ]
+    return Anchors(examples, f"sha256:{hashlib.sha256(data).hexdigest()}")
+
+
+def read_probes(path: Path) -> list[Case]:
+    """Probes from JSON lines {messages, answer, kind?}; a base without the file has none."""
+    if not path.is_file():
+        return []
+    rows = [json.loads(line) for line in path.read_bytes().splitlines() if line.strip()]
+    return [Case(row["messages"], row["answer"], row.get("kind", "probe")) for row in rows]
+
+
+class Curriculum:
+    """Makes and stores datasets."""
+
+    def __init__(self, engine: AsyncEngine, asker: Asker, teacher: Teacher, anchors: Anchors) -> None:
+        self._engine = engine
+        self._feedback = FeedbackStore(engine)
+        self._asker = asker
+        self._teacher = teacher
+        self._anchors = anchors
+
+    async def build(self, tenant_id: str, adapter: str, recipe: Recipe) -> Dataset:
+        """The dataset of this moment. Raises NotEnoughData, LeakFound, EngineError, RetrievalUnavailable."""
+        corrections = harvest.corrected(await self._feedback.accepted(tenant_id, adapter))
+        if not corrections:
+            raise NotEnoughData("no accepted correction to train on")
+        answered = await harvest.read_interactions(self._engine, tenant_id, adapter)
+        positives = [*corrections, *harvest.traffic(answered, corrections)]
+        vectors = await self._teacher.embed([example.question for example in positives])
+        facts = [hold_out(c) for c in await asyncio.to_thread(clusters, positives, vectors)]
+        shelf = Shelf(positives, vectors)
+        unknown = await self._unknown(harvest.uncorrected(answered, positives), shelf)
+        train, held = split_unknown(unknown)
+        dataset = Dataset(tenant_id, adapter, facts, train, held, anchors_digest=self._anchors.digest)
+        dataset = await self._augmented(dataset, shelf, recipe)
+        check_leaks(dataset, self.anchors_for(dataset))
+        await self._store(dataset)
+        return dataset
+
+    def anchors_for(self, dataset: Dataset) -> list[Example]:
+        """The anchors without those that a tenant's held-out question happens to repeat."""
+        held = {example.key for example in dataset.held}
+        return [anchor for anchor in self._anchors.examples if anchor.key not in held]
+
+    async def _unknown(self, candidates: Sequence[Example], shelf: Shelf) -> list[Example]:
+        """The questions that no correction covers, with the base's answer: the base says the same with the
+        nearest approved answers at hand as without any."""
+        if not candidates:
+            return []
+        prompts = [example.messages for example in candidates]
+        plain = await self._asker.answers(BASE_NAME, prompts)
+        vectors = await self._teacher.embed([example.question for example in candidates])
+        taught = await self._teacher.answers(prompts, vectors, shelf)
+        return [
+            replace(example, answer=said.text)
+            for example, said, told in zip(candidates, plain, taught, strict=True)
+            if said.text and right(told, said.text)
+        ]
+
+    async def _augmented(self, dataset: Dataset, shelf: Shelf, recipe: Recipe) -> Dataset:
+        taken = {example.key for example in [*dataset.train, *dataset.held]}
+        rewrites = await self._teacher.rewrites(dataset.facts, shelf, taken, recipe.rewrites, recipe.seed)
+        dataset = add_rewrites(dataset, rewrites)
+        asked = near_misses(dataset.facts, self._anchors.examples, recipe.near_misses, recipe.seed)
+        fresh = [example for example in asked if example.key not in taken]
+        said = await self._asker.answers(BASE_NAME, [example.messages for example in fresh])
+        contrast = [replace(example, answer=answer.text) for example, answer in zip(fresh, said, strict=True)]
+        return replace(dataset, contrast=[example for example in contrast if example.answer])
+
+    async def _store(self, dataset: Dataset) -> None:
+        row = {
+            "digest": dataset.digest,
+            "tenant_id": dataset.tenant_id,
+            "adapter": dataset.adapter,
+            "content": dataset.content(),
+            "created_at": now(),
+        }
+        async with self._engine.begin() as connection:
+            await insert_absent(connection, datasets, [row])

@@ -1,0 +1,269 @@
+"""What a run trains on and what it is judged by, split before anything else sees it. Pure.
+
+A fact is a cluster of questions with one answer. Of each fact with three phrasings or more, the one with the
+lowest hash is held out for ever; of the questions that nobody corrected, every fourth by hash. The rest is
+trained on.
+"""
+
+import hashlib
+import json
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from training.errors import LeakFound, NotEnoughData
+from training.recipe import Recipe
+from training.screening import conversation_key, normalised
+from training.types import Message, question_of
+
+SAME_FACT = 0.5
+"""Least cosine of two questions with the same answer that makes them phrasings of one fact
+(all-MiniLM-L6-v2)."""
+HELD_FROM = 3
+"""Phrasings a fact needs before one of them is held out."""
+UNKNOWN_HELD = 4
+"""One in this many uncorrected questions is held out."""
+MAX_UNKNOWN = 400
+
+Vectors = npt.NDArray[np.float32]
+T = TypeVar("T")
+
+
+class Source(StrEnum):
+    """Where an example comes from."""
+
+    CORRECTION = "correction"
+    TRAFFIC = "traffic"
+    REWRITE = "rewrite"
+    UNCORRECTED = "uncorrected"
+    CONTRAST = "contrast"
+    ANCHOR = "anchor"
+
+
+@dataclass(frozen=True)
+class Example:
+    """A conversation and its right answer."""
+
+    messages: Sequence[Message]
+    answer: str
+    source: Source
+    correction_id: str | None = None
+    """The correction that it is a phrasing of."""
+    kind: str = ""
+    """What an anchor practises; replay goes round the kinds."""
+
+    @property
+    def question(self) -> str:
+        return question_of(self.messages)
+
+    @property
+    def key(self) -> str:
+        """The same for two examples that ask the same."""
+        return conversation_key(self.messages)
+
+    @property
+    def hash(self) -> str:
+        return hashlib.sha256(self.key.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One thing that was corrected, in all phrasings that we hold."""
+
+    answer: str
+    train: Sequence[Example]
+    held: Sequence[Example] = ()
+
+    @property
+    def phrasings(self) -> Sequence[Example]:
+        return [*self.train, *self.held]
+
+    @property
+    def correction_ids(self) -> frozenset[str]:
+        return frozenset(example.correction_id for example in self.phrasings if example.correction_id)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A frozen snapshot: the same corrections and traffic give the same digest."""
+
+    tenant_id: str
+    adapter: str
+    facts: Sequence[Fact]
+    unknown_train: Sequence[Example] = ()
+    unknown_held: Sequence[Example] = ()
+    contrast: Sequence[Example] = ()
+    """Corrected questions about somebody else, with the base's answer."""
+    anchors_digest: str = ""
+    """Which anchors are replayed; their text stays in its file."""
+
+    @property
+    def held(self) -> Sequence[Example]:
+        return [*(example for fact in self.facts for example in fact.held), *self.unknown_held]
+
+    @property
+    def train(self) -> Sequence[Example]:
+        return [
+            *(example for fact in self.facts for example in fact.train),
+            *self.unknown_train,
+            *self.contrast,
+        ]
+
+    def counts(self) -> dict[str, int]:
+        """Sizes of the parts, for the run's story."""
+        return {
+            "facts": len(self.facts),
+            **{
+                source.value: sum(example.source is source for example in self.train)
+                for source in Source
+                if source is not Source.ANCHOR
+            },
+            "phrasings_held": sum(len(fact.held) for fact in self.facts),
+            "uncorrected_held": len(self.unknown_held),
+        }
+
+    def content(self) -> dict[str, Any]:
+        """As JSON values."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return values
+
+    @property
+    def digest(self) -> str:
+        text = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+        return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def dataset_of(content: Mapping[str, Any]) -> Dataset:
+    """The snapshot in `Dataset.content()`."""
+    values = dict(content)
+    values["facts"] = [
+        Fact(fact["answer"], _examples(fact["train"]), _examples(fact["held"])) for fact in content["facts"]
+    ]
+    for name in ("unknown_train", "unknown_held", "contrast"):
+        values[name] = _examples(content[name])
+    return Dataset(**values)
+
+
+def _examples(rows: Iterable[Mapping[str, Any]]) -> list[Example]:
+    return [Example(**{**row, "source": Source(row["source"])}) for row in rows]
+
+
+def clusters(examples: Sequence[Example], vectors: Vectors) -> list[list[Example]]:
+    """Examples that ask for the same fact: the same answer and, link by link, a near question. In order of
+    first appearance; a question asked twice appears once.
+
+    vectors: unit vectors of the questions, shape (examples, dimensions).
+    """
+    by_answer: dict[str, list[int]] = {}
+    for i, example in enumerate(examples):
+        by_answer.setdefault(normalised(example.answer), []).append(i)
+    groups = [group for same in by_answer.values() for group in _linked(same, vectors)]
+    groups.sort()
+    return [list({examples[i].key: examples[i] for i in reversed(group)}.values())[::-1] for group in groups]
+
+
+def _linked(same: Sequence[int], vectors: Vectors) -> list[list[int]]:
+    """Indices of examples with one answer, parted where no question is near one of the other part."""
+    near = vectors[same] @ vectors[same].T >= SAME_FACT
+    groups: list[list[int]] = []
+    for i in range(len(same)):
+        linked = [group for group in groups if near[i, group].any()]
+        groups = [group for group in groups if group not in linked]
+        groups.append(sorted([i, *(j for group in linked for j in group)]))
+    return [[same[i] for i in group] for group in groups]
+
+
+def hold_out(cluster: Sequence[Example]) -> Fact:
+    """Split one fact's phrasings."""
+    held: list[Example] = []
+    if len(cluster) >= HELD_FROM:
+        held = [min(cluster, key=lambda example: example.hash)]
+    return Fact(cluster[0].answer, [example for example in cluster if example not in held], held)
+
+
+def split_unknown(examples: Iterable[Example]) -> tuple[list[Example], list[Example]]:
+    """Uncorrected questions for training and for the gate: the hash decides, so a question never changes
+    sides."""
+    unique = {example.key: example for example in examples}.values()
+    distinct = sorted(unique, key=lambda example: example.hash)
+    held = [example for example in distinct if int(example.hash[-8:], 16) % UNKNOWN_HELD == 0]
+    train = [example for example in distinct if example not in held]
+    return train[:MAX_UNKNOWN], held[:MAX_UNKNOWN]
+
+
+def add_rewrites(dataset: Dataset, rewrites: Mapping[int, Sequence[Example]]) -> Dataset:
+    """The dataset with rewritten phrasings added to the training side of each numbered fact."""
+    facts = [
+        replace(fact, train=[*fact.train, *rewrites.get(number, ())])
+        for number, fact in enumerate(dataset.facts)
+    ]
+    return replace(dataset, facts=facts)
+
+
+def check_leaks(dataset: Dataset, anchors: Iterable[Example]) -> None:
+    """Raises LeakFound when a held-out question is trained on, whatever way it got there, and NotEnoughData
+    when there is nothing to train on."""
+    if not any(fact.train for fact in dataset.facts):
+        raise NotEnoughData("no accepted correction to train on")
+    held = {example.key for example in dataset.held}
+    leaked = [example.question for example in [*dataset.train, *anchors] if example.key in held]
+    if leaked:
+        raise LeakFound(f"held-out questions among the training rows: {leaked[:3]}")
+
+
+def schedule(dataset: Dataset, anchors: Sequence[Example], recipe: Recipe) -> list[Example]:
+    """The rows of a whole run in order: each batch has the recipe's shares, each fact its turn, each kind of
+    anchor its turn. A share with nothing in it falls to the anchors, and without anchors to the
+    corrections."""
+    rng = random.Random(recipe.seed)
+    replayed = round(recipe.batch_size * recipe.replay_share)
+    unknowns = round(replayed * recipe.unknown_share) if dataset.unknown_train else 0
+    contrasts = round(replayed * recipe.contrast_share) if dataset.contrast else 0
+    parts = [
+        (unknowns, _rounds([dataset.unknown_train], rng)),
+        (contrasts, _rounds([dataset.contrast], rng)),
+        (replayed - unknowns - contrasts if anchors else 0, _rounds(_by(anchors, lambda a: a.kind), rng)),
+    ]
+    corrections = _rounds([fact.train for fact in dataset.facts], rng)
+    rows: list[Example] = []
+    for _ in range(recipe.max_steps):
+        batch = [next(source) for count, source in parts for _ in range(count)]
+        batch += [next(corrections) for _ in range(recipe.batch_size - len(batch))]
+        rng.shuffle(batch)
+        rows += batch
+    return rows
+
+
+def validation(dataset: Dataset, size: int = 24) -> list[Example]:
+    """The slice of the training side that alone drives early stopping: the lowest hashes, corrections
+    first."""
+    ranked = sorted(dataset.train, key=lambda example: example.hash)
+    corrections = [example for example in ranked if example.correction_id]
+    rest = [example for example in ranked if not example.correction_id]
+    return [*corrections[: size * 2 // 3], *rest[: size // 3]]
+
+
+def _by(items: Iterable[T], key: Callable[[T], str]) -> list[list[T]]:
+    groups: dict[str, list[T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return list(groups.values())
+
+
+def _rounds(groups: Sequence[Sequence[T]], rng: random.Random) -> Iterator[T]:
+    """Endlessly one item of each group in turn, each group's items shuffled anew when they are used up."""
+    turns = [_endless(group, rng) for group in groups if group]
+    while turns:
+        rng.shuffle(turns)
+        for turn in turns:
+            yield next(turn)
+
+
+def _endless(items: Sequence[T], rng: random.Random) -> Iterator[T]:
+    while True:
+        yield from rng.sample(items, len(items))

@@ -1,0 +1,225 @@
+"""The learner process: drains the journal, fires triggers, works on one run at a time.
+
+Usage: python -m training.learner
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+
+import httpx
+import sqlalchemy as sa
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from adapters.artifacts import ArtifactStore
+from adapters.base import BaseModel, describe_base
+from adapters.errors import AdaptersError
+from adapters.loading import Loader
+from adapters.registry import Registry
+from adapters.vllm import VllmEngine
+from retrieval.client import RetrievalClient
+from retrieval.errors import RetrievalError
+from training.curriculum import Curriculum, read_anchors, read_probes
+from training.errors import LeaseLost, RunCancelled, RunConflict, TrainingError
+from training.evaluate import Asker
+from training.executor import LocalExecutor
+from training.gating import Gate
+from training.journal import JournalDrain
+from training.pipeline import RunWork, Workshop
+from training.policies import read_policies
+from training.record import read_counters
+from training.rewrites import Teacher
+from training.rows import now
+from training.runs import RunStore
+from training.settings import Settings
+from training.triggers import decide
+from training.types import LearningPolicy, Run, RunStatus
+
+TRIGGER_SECONDS = 0.5
+CLAIM_SECONDS = 0.5
+HEARTBEAT_SECONDS = 1.0
+LEASE_SECONDS = 30.0
+_RETRY_SECONDS = 2.0
+_EXPECTED = (TrainingError, AdaptersError, RetrievalError, SQLAlchemyError, RedisError, OSError)
+
+_log = logging.getLogger("training.learner")
+
+
+class Learner:
+    """The loops. `run` ends when its task is cancelled: a run under way goes back to the queue."""
+
+    def __init__(self, engine: AsyncEngine, drain: JournalDrain, workshop: Workshop, owner: str) -> None:
+        self._engine = engine
+        self._drain = drain
+        self._shop = workshop
+        self._owner = owner
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._forever(self._journal, 0.0), name="journal")
+            group.create_task(self._forever(self.fire, TRIGGER_SECONDS), name="triggers")
+            group.create_task(self._forever(self.work_once, CLAIM_SECONDS), name="runs")
+
+    async def _forever(self, step: Callable[[], Awaitable[object]], pause: float) -> None:
+        while True:
+            try:
+                await step()
+                await asyncio.sleep(pause)
+            except _EXPECTED as error:
+                _log.warning("%s: %s", step.__name__, error)
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _journal(self) -> None:
+        await self._drain.drain(block_ms=1000)
+
+    async def fire(self) -> None:
+        """Queue the runs whose trigger fires now."""
+        policies = await read_policies(self._engine)
+        for counters in await read_counters(self._engine):
+            policy = policies.get(counters.tenant_id, LearningPolicy())
+            trigger = decide(policy.triggers, counters, now())
+            if trigger is not None:
+                with contextlib.suppress(RunConflict):
+                    await self._shop.runs.create(counters.tenant_id, counters.adapter, trigger)
+
+    async def work_once(self) -> bool:
+        """Take one run, if there is one, and finish it."""
+        run = await self._shop.runs.claim(self._owner, LEASE_SECONDS)
+        if run is None:
+            return False
+        policies = await read_policies(self._engine)
+        work = RunWork(self._shop, run, self._owner, policies.get(run.tenant_id, LearningPolicy()))
+        task = asyncio.create_task(work.work(), name=run.id)
+        heart = asyncio.create_task(self._beat(run, work, task))
+        try:
+            status, error = await asyncio.shield(task)
+        except LeaseLost:
+            _log.warning("%s was taken over by another learner", run.id)
+            return True
+        except asyncio.CancelledError:
+            await self._interrupted(run, work, task)
+            return True
+        except Exception as problem:
+            status, error = _ended_by(problem)
+            if not isinstance(problem, _EXPECTED):
+                _log.exception("%s ended by a fault of ours", run.id)
+        finally:
+            heart.cancel()
+        _log.info("%s %s%s", run.id, status.value, f": {error}" if error else "")
+        await self._shop.runs.finish(run.id, self._owner, status, error)
+        return True
+
+    async def _interrupted(self, run: Run, work: RunWork, task: "asyncio.Task[object]") -> None:
+        """The run was cancelled by a person, or the learner itself is told to end."""
+        ours = asyncio.current_task()
+        ending = ours is not None and ours.cancelling() > 0
+        work.cancel()
+        task.cancel()
+        await asyncio.wait([task])
+        if not ending:
+            await self._shop.runs.finish(run.id, self._owner, RunStatus.CANCELLED)
+            return
+        await self._shop.runs.release(run.id, self._owner)
+        raise asyncio.CancelledError
+
+    async def _beat(self, run: Run, work: RunWork, task: "asyncio.Task[object]") -> None:
+        """Keep the lease, pass on progress, and stop the run when somebody asks for it."""
+        told = None
+        while not task.done():
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            try:
+                stop = await self._shop.runs.renew(run.id, self._owner, LEASE_SECONDS)
+                if work.progress is not None and work.progress != told:
+                    told = work.progress
+                    await self._shop.runs.update(run.id, self._owner, progress=asdict(told))
+                    await self._shop.runs.event(run.id, "progress", asdict(told))
+            except LeaseLost:
+                stop = True
+            except SQLAlchemyError as error:
+                _log.warning("heartbeat of %s: %s", run.id, error)
+                continue
+            if stop:
+                work.cancel()
+                task.cancel()
+                return
+
+
+def _ended_by(problem: Exception) -> tuple[RunStatus, str]:
+    """The status and the sentence that a run ends with when it raises."""
+    if isinstance(problem, ExceptionGroup):
+        return _ended_by(problem.exceptions[0])
+    status = RunStatus.CANCELLED if isinstance(problem, RunCancelled) else RunStatus.FAILED
+    return status, f"{type(problem).__name__}: {problem}"
+
+
+async def assemble(
+    settings: Settings, engine: AsyncEngine, redis: Redis, http: httpx.AsyncClient, retrieval: RetrievalClient
+) -> Learner:
+    """The learner's parts from its settings."""
+    base: BaseModel = await asyncio.to_thread(describe_base, settings.base_path)
+    token = settings.internal_token.get_secret_value()
+    engines = [VllmEngine(url, token, http) for url in settings.engines]
+    store = ArtifactStore(settings.artifact_store)
+    asker = Asker(engines)
+    teacher = Teacher(asker, retrieval)
+    owner = f"{socket.gethostname()}:{os.getpid()}"
+    workshop = Workshop(
+        runs=RunStore(engine),
+        registry=Registry(engine),
+        store=store,
+        loader=Loader(store, engines, settings.cache_dir),
+        engines=engines,
+        curriculum=Curriculum(engine, asker, teacher, read_anchors(settings.anchors)),
+        gate=Gate(asker, retrieval, read_probes(settings.probes)),
+        executor=LocalExecutor(settings.base_path, base.digest, settings.learner_threads),
+        base=base,
+        runs_dir=settings.runs_dir,
+        max_rank=settings.max_lora_rank,
+    )
+    return Learner(engine, JournalDrain(redis, engine, owner), workshop, owner)
+
+
+def connect(url: str) -> AsyncEngine:
+    """The record. SQLite in WAL mode, so that readers never wait for the writer."""
+    engine = create_async_engine(url)
+    if engine.dialect.name == "sqlite":
+
+        def prepare(connection: sa.engine.interfaces.DBAPIConnection, _record: object) -> None:
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA busy_timeout=30000")
+            cursor.close()
+
+        sa.event.listen(engine.sync_engine, "connect", prepare)
+    return engine
+
+
+async def main() -> None:
+    """Run until SIGTERM or SIGINT."""
+    settings = Settings()
+    engine = connect(settings.database)
+    redis = Redis.from_url(settings.redis)
+    token = settings.internal_token.get_secret_value()
+    async with httpx.AsyncClient() as http, RetrievalClient(settings.retrieval, token) as retrieval:
+        learner = await assemble(settings, engine, redis, http, retrieval)
+        task = asyncio.create_task(learner.run())
+        for name in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(name, task.cancel)
+        _log.info("ready")
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    await redis.aclose()
+    await engine.dispose()
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    asyncio.run(main())

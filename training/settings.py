@@ -1,0 +1,81 @@
+"""What the learner is told by its environment (`GRAFT_*`). The only module of the package that reads it."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_SHIPPED_BASE = Path(__file__).resolve().parents[1] / "deploy" / "demo" / "model"
+
+
+class Settings(BaseSettings):
+    """Fields that other packages share have the same name and default there. Empty URLs mean the embedded
+    part under `data_dir`; the properties resolve them."""
+
+    model_config = SettingsConfigDict(env_prefix="GRAFT_", frozen=True, extra="ignore")
+
+    data_dir: Path = Path(".graft")
+    database_url: str = ""
+    redis_url: str = ""
+    engine_urls: str = ""
+    engine_port: int = Field(8100, ge=1, le=65535)
+    retrieval_url: str = ""
+    retrieval_port: int = Field(8200, ge=1, le=65535)
+    internal_token: SecretStr = SecretStr("")
+    artifacts_url: str = ""
+    base_model: str = ""
+    max_lora_rank: int = Field(16, ge=1)
+    learner_threads: int = Field(1, ge=1)
+    """Processor threads of a training run."""
+    anchors_file: str = ""
+    """JSON lines {messages, answer}: the base model's own answers, replayed in training. Empty:
+    `anchors.jsonl` beside the base model, if it is there."""
+    probes_file: str = ""
+    """JSON lines {kind, messages, answer} that the gate asks and no run trains on. Empty: `probes.jsonl`
+    beside the base model, if it is there."""
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy URL of the record."""
+        path = self.data_dir.resolve() / "graft.db"
+        return self.database_url or f"sqlite+aiosqlite:///{path}?timeout=30"
+
+    @property
+    def redis(self) -> str:
+        return self.redis_url or f"unix://{self.data_dir.resolve() / 'redis.sock'}"
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """URLs of all replicas."""
+        urls = tuple(url.strip().rstrip("/") for url in self.engine_urls.split(",") if url.strip())
+        return urls or (f"http://127.0.0.1:{self.engine_port}",)
+
+    @property
+    def retrieval(self) -> str:
+        return self.retrieval_url.rstrip("/") or f"http://127.0.0.1:{self.retrieval_port}"
+
+    @property
+    def artifact_store(self) -> str:
+        return self.artifacts_url or (self.data_dir.resolve() / "artifacts").as_uri()
+
+    @property
+    def cache_dir(self) -> Path:
+        """Local copies of artifacts, from which engines on this machine load."""
+        return self.data_dir.resolve() / "cache" / "artifacts"
+
+    @property
+    def runs_dir(self) -> Path:
+        """Where a run writes while it works; emptied when it ends."""
+        return self.data_dir.resolve() / "runs"
+
+    @property
+    def base_path(self) -> Path:
+        return Path(self.base_model) if self.base_model else _SHIPPED_BASE
+
+    @property
+    def anchors(self) -> Path:
+        return Path(self.anchors_file) if self.anchors_file else self.base_path / "anchors.jsonl"
+
+    @property
+    def probes(self) -> Path:
+        return Path(self.probes_file) if self.probes_file else self.base_path / "probes.jsonl"
