@@ -1,0 +1,157 @@
+"""Swaps in a real vLLM, under requests, with the record in SQLite and artifacts on disk."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from adapters import tables
+from adapters.artifacts import ArtifactStore
+from adapters.base import BaseModel, describe_base
+from adapters.reconcile import Reconciler
+from adapters.registry import Registry
+from adapters.swap import Holds, Swapper
+from adapters.testing import FakeWorkers
+from adapters.types import Alias, Lineage, Version, VersionStatus
+from adapters.vllm import VllmEngine
+from deploy.demo.serving import RunningEngine
+
+pytestmark = pytest.mark.slow
+
+ACME = ("ten_acme", "default")
+
+
+@pytest.fixture
+def base(base_model: Path) -> BaseModel:
+    return describe_base(base_model)
+
+
+class OneWorker(FakeWorkers):
+    """A gateway worker: routes by what it has applied, and leases what it routes to."""
+
+    def __init__(self, registry: Registry) -> None:
+        super().__init__(1)
+        self._registry = registry
+        self._route = ""
+
+    async def announce(self, change: int) -> None:
+        self._route = (await self._registry.alias(*ACME, Alias.STABLE))[0] or ""
+        await super().announce(change)
+
+    @contextlib.contextmanager
+    def lease(self) -> Iterator[str]:
+        version_id = self._route
+        self.held[version_id] += 1
+        yield version_id
+        self.held[version_id] -= 1
+
+
+class House:
+    """The adapters package put together around one engine, as the control process does it."""
+
+    def __init__(self, registry: Registry, engine: VllmEngine, base: BaseModel, directory: Path) -> None:
+        self.registry = registry
+        self.engine = engine
+        self._base = base
+        self._directory = directory
+        self._store = ArtifactStore((directory / "artifacts").as_uri())
+        self.worker = OneWorker(registry)
+        holds, cache = Holds(), directory / "cache"
+        self.swapper = Swapper(registry, self._store, [engine], self.worker, cache, holds)
+        self.reconciler = Reconciler(registry, self._store, [engine], self.worker, holds, cache)
+
+    async def approved(self, seed: int) -> Version:
+        """A version of random weights, ready to go live."""
+        artifact = await self._store.put(self._write(seed))
+        version = await self.registry.register(*ACME, artifact.digest, Lineage(self._base.digest), {})
+        await self.registry.set_status(version.id, VersionStatus.APPROVED)
+        return version
+
+    def _write(self, seed: int) -> Path:
+        directory = self._directory / f"adapter-{seed}"
+        directory.mkdir()
+        random = np.random.default_rng(seed)
+        tensors: dict[str, np.ndarray] = {}
+        for module, (out_features, in_features) in self._base.modules.items():
+            prefix = f"base_model.model.{module}"
+            tensors[f"{prefix}.lora_A.weight"] = random.normal(0, 0.05, (4, in_features)).astype(np.float32)
+            tensors[f"{prefix}.lora_B.weight"] = random.normal(0, 0.2, (out_features, 4)).astype(np.float32)
+        save_file(tensors, directory / "adapter_model.safetensors")
+        targets = sorted({module.rpartition(".")[2] for module in self._base.modules})
+        config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": targets, "bias": "none"}
+        (directory / "adapter_config.json").write_text(json.dumps(config))
+        return directory
+
+
+@pytest.fixture
+async def house(engine: RunningEngine, base: BaseModel, tmp_path: Path) -> AsyncIterator[House]:
+    database = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}?timeout=30")
+    async with database.begin() as connection:
+        await connection.run_sync(tables.metadata.create_all)
+    registry = Registry(database)
+    await registry.ensure_adapter(*ACME, base.digest)
+    async with httpx.AsyncClient(trust_env=False) as http:
+        vllm = VllmEngine(engine.url, engine.token, http)
+        yield House(registry, vllm, base, tmp_path)
+        for version_id in await vllm.resident():
+            await vllm.unload(version_id)
+    await database.dispose()
+
+
+async def test_a_swap_a_second_one_and_a_rollback_leave_only_what_serves(house: House) -> None:
+    one, two = await house.approved(1), await house.approved(2)
+    await house.swapper.swap(*ACME, one.id, "test")
+    result = await house.swapper.swap(*ACME, two.id, "test")
+    assert (result.unloaded, await house.engine.resident()) == ((one.id,), {two.id})
+    back = await house.swapper.rollback(*ACME, "test")
+    assert (back.version_id, await house.engine.resident()) == (one.id, {one.id})
+    await house.swapper.rollback(*ACME, "test")
+    assert await house.engine.resident() == frozenset()
+
+
+async def test_requests_go_on_while_versions_are_swapped(house: House) -> None:
+    """No request is refused, although every swap unloads the version before."""
+    versions = [await house.approved(seed) for seed in (1, 2, 3)]
+    await house.swapper.swap(*ACME, versions[0].id, "test")
+    ended = asyncio.Event()
+    served: list[str] = []
+
+    async def client() -> None:
+        while not ended.is_set():
+            with house.worker.lease() as version_id:
+                await house.engine.chat(version_id, [{"role": "user", "content": "Hello"}], 4)
+            served.append(version_id)
+
+    asking = [asyncio.create_task(client()) for _ in range(3)]
+    for version in versions[1:]:
+        await seen(served, asking, len(served) + 3)
+        result = await house.swapper.swap(*ACME, version.id, "test")
+        assert len(result.unloaded) == 1
+    await seen(served, asking, len(served) + 3)
+    ended.set()
+    await asyncio.gather(*asking)
+    assert set(served) == {version.id for version in versions}
+
+
+async def seen(served: list[str], asking: list[asyncio.Task[None]], count: int) -> None:
+    """Wait until this many requests were answered; a client that failed ends the wait with its error."""
+    while len(served) < count:
+        done, _ = await asyncio.wait(asking, timeout=0.02, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+
+async def test_the_reconciler_fills_an_engine_that_forgot_everything(house: House) -> None:
+    version = await house.approved(1)
+    await house.swapper.swap(*ACME, version.id, "test")
+    await house.engine.unload(version.id)
+    repairs = await house.reconciler.run_once()
+    assert [repair.version_id for repair in repairs.loaded] == [version.id]
+    assert await house.engine.resident() == {version.id}

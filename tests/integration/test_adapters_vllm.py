@@ -1,0 +1,170 @@
+"""The engine port and the probe against a real vLLM, with adapters of random weights."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from adapters.artifacts import ArtifactStore
+from adapters.base import BaseModel, describe_base
+from adapters.engine import Completion
+from adapters.errors import EngineRefused, ProbeFailed
+from adapters.loading import Loader
+from adapters.validation import validate
+from adapters.vllm import VllmEngine
+from deploy.demo.serving import RunningEngine
+
+pytestmark = pytest.mark.slow
+
+RANK = 8
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def base(base_model: Path) -> BaseModel:
+    return describe_base(base_model)
+
+
+@pytest.fixture
+async def vllm(engine: RunningEngine) -> AsyncIterator[VllmEngine]:
+    """The session's engine, left without adapters."""
+    async with httpx.AsyncClient(trust_env=False) as http:
+        replica = VllmEngine(engine.url, engine.token, http)
+        yield replica
+        for version_id in await replica.resident():
+            await replica.unload(version_id)
+
+
+@pytest.fixture
+def write(tmp_path: Path, base: BaseModel) -> Write:
+    """Writes a LoRA over every linear layer, strong enough that no prompt is answered as before."""
+
+    def make(name: str, strength: float = 0.3) -> Path:
+        directory = tmp_path / name
+        directory.mkdir()
+        random = np.random.default_rng(len(name))
+        tensors: dict[str, np.ndarray] = {}
+        for module, (out_features, in_features) in base.modules.items():
+            prefix = f"base_model.model.{module}"
+            down, up = random.normal(0, 0.05, (RANK, in_features)), random.normal(0, 1, (out_features, RANK))
+            tensors[f"{prefix}.lora_A.weight"] = down.astype(np.float32)
+            tensors[f"{prefix}.lora_B.weight"] = (up * strength).astype(np.float32)
+        save_file(tensors, directory / "adapter_model.safetensors")
+        targets = sorted({module.rpartition(".")[2] for module in base.modules})
+        config = {"peft_type": "LORA", "r": RANK, "lora_alpha": 16, "target_modules": targets, "bias": "none"}
+        (directory / "adapter_config.json").write_text(json.dumps(config))
+        return directory
+
+    return make
+
+
+async def ask(engine: VllmEngine, model: str, text: str, tokens: int = 8) -> Completion:
+    return await engine.chat(model, [{"role": "user", "content": text}], tokens, top_logprobs=3)
+
+
+async def test_a_loaded_version_is_listed_answers_and_goes_again(vllm: VllmEngine, write: Write) -> None:
+    await vllm.load("ver_life", write("life"))
+    assert await vllm.resident() == {"ver_life"}
+    assert (await ask(vllm, "ver_life", "Hello")).completion_tokens > 0
+    await vllm.unload("ver_life")
+    assert await vllm.resident() == frozenset()
+    with pytest.raises(EngineRefused) as caught:
+        await ask(vllm, "ver_life", "Hello")
+    assert caught.value.status == 404
+
+
+async def test_loading_and_unloading_twice_are_no_errors(vllm: VllmEngine, write: Write) -> None:
+    directory = write("twice")
+    for _ in range(2):
+        await vllm.load("ver_twice", directory)
+    for _ in range(2):
+        await vllm.unload("ver_twice")
+
+
+async def test_an_answer_that_has_begun_ends_although_its_version_is_unloaded(
+    vllm: VllmEngine, engine: RunningEngine, write: Write
+) -> None:
+    await vllm.load("ver_stream", write("stream"))
+    body = {
+        "model": "ver_stream",
+        "messages": [{"role": "user", "content": "Tell me a long story."}],
+        "max_tokens": 64,
+        "min_tokens": 64,
+        "stream": True,
+    }
+    headers = {"authorization": f"Bearer {engine.token}"}
+    url = f"{engine.url}/v1/chat/completions"
+    async with (
+        httpx.AsyncClient(trust_env=False, timeout=60) as http,
+        http.stream("POST", url, json=body, headers=headers) as response,
+    ):
+        lines = response.aiter_lines()
+        assert (await anext(lines)).startswith("data: ")
+        await vllm.unload("ver_stream")
+        rest = [line async for line in lines if line]
+    assert rest[-1] == "data: [DONE]"
+    assert not any("error" in line for line in rest)
+
+
+async def test_what_the_engine_cannot_load_is_refused_and_it_goes_on(
+    vllm: VllmEngine, tmp_path: Path
+) -> None:
+    with pytest.raises(EngineRefused):
+        await vllm.load("ver_nowhere", tmp_path / "nowhere")
+    assert await vllm.healthy()
+
+
+async def test_a_wrong_token_is_refused(engine: RunningEngine) -> None:
+    async with httpx.AsyncClient(trust_env=False) as http:
+        with pytest.raises(EngineRefused):
+            await VllmEngine(engine.url, "wrong", http).resident()
+
+
+async def test_several_choices_are_sampled_and_repeatable(vllm: VllmEngine) -> None:
+    messages = [{"role": "user", "content": "Tell me something."}]
+    once, again = [await vllm.chat("base", messages, 8, temperature=1.0, n=4, seed=7) for _ in range(2)]
+    assert len(once.texts) == 4
+    assert once.texts == again.texts
+
+
+async def test_the_probe_passes_an_adapter_and_finds_one_without_effect(
+    vllm: VllmEngine, write: Write, tmp_path: Path
+) -> None:
+    loader = Loader(ArtifactStore((tmp_path / "store").as_uri()), [vllm], tmp_path / "cache")
+    await vllm.load("ver_acts", write("acts"))
+    await vllm.load("ver_idle", write("idle", strength=0.0))
+    await loader.probe("ver_acts", [vllm])
+    with pytest.raises(ProbeFailed, match="exactly like the base"):
+        await loader.probe("ver_idle", [vllm])
+
+
+async def test_with_every_slot_filled_the_base_model_answers_in_mixed_batches_as_alone(
+    vllm: VllmEngine, write: Write
+) -> None:
+    """vLLM's CPU kernels would answer with the adapter in the last slot; our plugin in the engine prevents it."""
+    names = [f"ver_slot{i}" for i in range(6)]
+    for i, name in enumerate(names):
+        await vllm.load(name, write("slot" * (i + 1)))
+    questions = [f"What is the price of plan number {i}?" for i in range(8)]
+    alone = [(await ask(vllm, "base", question)).texts for question in questions]
+    neighbours = [ask(vllm, name, f"Hello {i}", 32) for i, name in enumerate(names[-3:] * 3)]
+    mixed = [ask(vllm, "base", question) for question in questions]
+    answers = (await asyncio.gather(*neighbours, *mixed))[len(neighbours) :]
+    assert [answer.texts for answer in answers] == alone
+
+
+def test_what_peft_writes_is_valid(base: BaseModel, tmp_path: Path) -> None:
+    """Written by PEFT itself, in a process of its own: model libraries stay out of this one."""
+    peft = pytest.importorskip("peft")
+    transformers = pytest.importorskip("transformers")
+    model = transformers.AutoModelForCausalLM.from_pretrained(base.path)
+    config = peft.LoraConfig(r=RANK, target_modules="all-linear", init_lora_weights=False)
+    peft.get_peft_model(model, config).save_pretrained(tmp_path)
+    shape = validate(tmp_path, base, max_rank=16)
+    assert shape.rank == RANK
+    assert set(shape.modules) == set(base.modules)
