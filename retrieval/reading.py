@@ -77,7 +77,7 @@ class Reading:
 
     @cached_property
     def numbers(self) -> frozenset[str]:
-        digits = re.findall(r"(?<![^\W\d_])\d+(?:[.,]\d+)*", self.text)
+        digits = re.findall(r"(?<![\w.])\d+(?:[.,]\d+)*(?!\w)", self.text)
         return frozenset(digits) | {_NUMBER_WORDS[word] for word in self.words if word in _NUMBER_WORDS}
 
     @cached_property
@@ -139,12 +139,11 @@ def _names(text: str) -> frozenset[str]:
     Text written in capitals throughout tells nothing either.
     """
     matches = list(_WORD.finditer(text))
-    capitals = sum(match.group()[:1].isupper() for match in matches)
-    trust_case = capitals <= max(3, 0.7 * len(matches))
-    following = [match.group()[:1].isupper() for match in matches[1:]] + [False]
+    capitals = [match.group()[:1].isupper() for match in matches]
+    trust_case = sum(capitals) <= max(3, 0.7 * len(matches))
     found = {
         _base(match.group())
-        for match, next_is_capital in zip(matches, following, strict=True)
+        for match, next_is_capital in zip(matches, [*capitals[1:], False], strict=False)
         if _is_name(text, match, next_is_capital, trust_case)
     }
     return frozenset(found - _FUNCTION_WORDS)
