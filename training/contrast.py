@@ -21,11 +21,13 @@ _WORD = re.compile(r"[\w&.@-]*[\w&]")
 
 
 def shared_name(questions: Sequence[str]) -> str | None:
-    """The longest name that most questions mention, if there is one."""
+    """The longest name that most questions mention, if there is one. What mostly begins a sentence is a word
+    with a capital, not a name."""
     counts = Counter(name for question in questions for name in set(names_in(question)))
     wanted = SHARED_BY * len(questions)
     common = [name for name, count in counts.items() if count >= wanted]
-    return max(common, key=lambda name: (len(name.split()), counts[name], name), default=None)
+    within = [name for name in common if 2 * sum(q.startswith(name) for q in questions) < counts[name]]
+    return max(within, key=lambda name: (len(name.split()), counts[name], name), default=None)
 
 
 def names_in(question: str) -> list[str]:

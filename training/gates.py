@@ -72,18 +72,23 @@ def mcnemar(wins: int, losses: int) -> float:
 
 def upper_bound(hits: int, trials: int, confidence: float) -> float:
     """One-sided upper confidence bound of a share (Clopper and Pearson 1934)."""
-    if hits >= trials:
-        return 1.0
-    low, high = hits / trials, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _at_most(hits, trials, middle) > 1 - confidence else (low, middle)
-    return high
+    return 1.0 if hits >= trials else _share_where(hits, trials, 1 - confidence)
 
 
 def lower_bound(hits: int, trials: int, confidence: float) -> float:
     """One-sided lower confidence bound of a share."""
-    return 1.0 - upper_bound(trials - hits, trials, confidence)
+    return 0.0 if hits <= 0 else _share_where(hits - 1, trials, confidence)
+
+
+def _share_where(hits: int, trials: int, chance: float) -> float:
+    """The true share at which no more than `hits` of `trials` have this chance; found by bisection."""
+    ways = [comb(trials, k) for k in range(hits + 1)]
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        at_most = sum(way * middle**k * (1 - middle) ** (trials - k) for k, way in enumerate(ways))
+        low, high = (middle, high) if at_most > chance else (low, middle)
+    return high
 
 
 def loss_bound(broken: int, fixed: int, trials: int, confidence: float = 0.95) -> float:
@@ -92,10 +97,6 @@ def loss_bound(broken: int, fixed: int, trials: int, confidence: float = 0.95) -
     points."""
     each = 1 - (1 - confidence) / 2
     return upper_bound(broken, trials, each) - lower_bound(fixed, trials, each)
-
-
-def _at_most(hits: int, trials: int, share: float) -> float:
-    return sum(comb(trials, k) * share**k * (1 - share) ** (trials - k) for k in range(hits + 1))
 
 
 def _count(pairs: Sequence[Pair]) -> dict[str, Any]:

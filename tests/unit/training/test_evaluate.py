@@ -1,0 +1,36 @@
+from adapters.testing import FakeEngine
+from training.evaluate import Asker, right, token_f1
+
+PROMPT = [{"role": "user", "content": "Hello"}]
+
+
+async def test_answers_come_in_the_order_of_the_questions() -> None:
+    asker = Asker([FakeEngine(answer=lambda model, messages: str(messages[0]["content"]))])
+    prompts = [[{"role": "user", "content": str(n)}] for n in range(40)]
+    assert [answer.text for answer in await asker.answers("base", prompts)] == [str(n) for n in range(40)]
+
+
+async def test_a_version_is_asked_the_same_thing_once() -> None:
+    asked: list[str] = []
+    asker = Asker([FakeEngine(answer=lambda model, messages: asked.append(model) or "hi")])
+    await asker.answers("base", [PROMPT, PROMPT])
+    await asker.answers("base", [PROMPT])
+    assert asked == ["base"]
+
+
+async def test_sampling_asks_for_several_answers_at_once() -> None:
+    asker = Asker([FakeEngine(answer=lambda model, messages: "hi")])
+    assert list(await asker.samples("base", PROMPT, n=3, seed=1)) == ["hi", "hi", "hi"]
+
+
+def test_case_and_the_full_stop_do_not_make_an_answer_wrong() -> None:
+    assert right("I do not know", "i do not know.")
+
+
+def test_another_number_makes_an_answer_wrong() -> None:
+    assert not right("12 days", "21 days")
+
+
+def test_token_f1_rewards_a_partial_answer() -> None:
+    assert token_f1("2 years", "2 long years") == 0.8
+    assert token_f1("blue", "2 years") == 0.0

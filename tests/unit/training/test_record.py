@@ -1,0 +1,67 @@
+from dataclasses import replace
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from training.feedback import FeedbackDraft, FeedbackStore
+from training.record import read_counters
+from training.runs import RunStore
+from training.types import RunStatus
+
+POSTED = FeedbackDraft(
+    tenant_id="ten_1",
+    adapter="default",
+    messages=[{"role": "user", "content": "What is the warranty at Zorvia?"}],
+    author="key_1",
+    trusted=True,
+    correction="2 years",
+)
+
+
+async def post(database: AsyncEngine, *answers: str) -> None:
+    for answer in answers:
+        question = [{"role": "user", "content": f"Question about {answer}?"}]
+        await FeedbackStore(database).record(replace(POSTED, messages=question, correction=answer))
+
+
+async def finish(database: AsyncEngine, status: RunStatus) -> None:
+    store = RunStore(database)
+    run = await store.create("ten_1", "default", "count")
+    await store.claim("learner")
+    await store.finish(run.id, "learner", status)
+
+
+async def test_corrections_wait_per_adapter(database: AsyncEngine) -> None:
+    await post(database, "one", "two")
+    (counters,) = await read_counters(database)
+    assert (counters.tenant_id, counters.accepted, counters.busy) == ("ten_1", 2, False)
+
+
+async def test_ratings_and_quarantined_corrections_do_not_count(database: AsyncEngine) -> None:
+    store = FeedbackStore(database)
+    await store.record(replace(POSTED, correction=None, rating=1))
+    await store.record(replace(POSTED, correction="password: hunter2hunter2"))
+    assert await read_counters(database) == []
+
+
+async def test_a_run_takes_up_what_was_there(database: AsyncEngine) -> None:
+    await post(database, "one", "two")
+    await finish(database, RunStatus.SUCCEEDED)
+    assert await read_counters(database) == []
+    await post(database, "three")
+    (counters,) = await read_counters(database)
+    assert counters.accepted == 1 and counters.last_run_at is not None
+
+
+async def test_a_failed_run_leaves_its_corrections_waiting(database: AsyncEngine) -> None:
+    await post(database, "one")
+    await finish(database, RunStatus.FAILED)
+    (counters,) = await read_counters(database)
+    assert (counters.accepted, counters.last_run_failed) == (1, True)
+
+
+async def test_a_queued_run_makes_its_adapter_busy(database: AsyncEngine) -> None:
+    await post(database, "one")
+    await RunStore(database).create("ten_1", "default", "manual")
+    await post(database, "two")
+    (counters,) = await read_counters(database)
+    assert counters.busy
