@@ -1,6 +1,7 @@
 """The retrieval process: `python -m retrieval.service`."""
 
 import asyncio
+import sys
 
 import uvicorn
 
@@ -28,5 +29,12 @@ async def serve(settings: Settings) -> None:
         await engine.dispose()
 
 
+def main() -> None:
+    settings = Settings()
+    if not settings.internal_token.get_secret_value():
+        sys.exit("GRAFT_INTERNAL_TOKEN is not set: the retrieval service answers nobody without it.")
+    asyncio.run(serve(settings))
+
+
 if __name__ == "__main__":
-    asyncio.run(serve(Settings()))
+    main()
