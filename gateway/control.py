@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.artifacts import ArtifactStore
 from adapters.base import BaseModel, describe_base
+from adapters.engine import Engine
 from adapters.errors import AdaptersError
 from adapters.reconcile import Reconciler, Repairs
 from adapters.registry import Registry
@@ -54,7 +55,7 @@ class Control:
     redis: Redis
     registry: Registry
     store: ArtifactStore
-    engines: tuple[VllmEngine, ...]
+    engines: tuple[Engine, ...]
     workers: RedisWorkers
     swapper: Swapper
     reconciler: Reconciler

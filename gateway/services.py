@@ -99,7 +99,7 @@ def services(plan: Plan, inherited: Mapping[str, str], probes: Probes, gateway_f
     if plan.retrieval_port is not None:
         told = {**ours, "GRAFT_RETRIEVAL_PORT": str(plan.retrieval_port)}
         ready = probes.http(f"{plan.retrieval_url}/healthz")
-        found.append(_python("retrieval", ["retrieval.service"], told, ready, (), ready_within_s=120.0))
+        found.append(_python("retrieval", ["retrieval.service"], told, ready, ()))
     found.append(_control(plan, ours, probes))
     for number in range(plan.workers):
         found.append(_gateway(plan, ours, probes, number, gateway_fd))
@@ -175,7 +175,7 @@ def _python(
     ready: Probe,
     after: Sequence[str],
     niceness: int = 0,
-    ready_within_s: float = 60.0,
+    ready_within_s: float = 180.0,
 ) -> ProcessSpec:
     command = [sys.executable, "-m", *module]
     return ProcessSpec(name, command, environment, ready, after, niceness, ready_within_s=ready_within_s)

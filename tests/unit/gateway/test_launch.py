@@ -1,0 +1,87 @@
+"""From settings to a plan."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway import launch
+from gateway.credentials import Credentials
+from gateway.launch_errors import LaunchError
+
+SECRETS = Credentials("token", "gk-a-1", "gk-p-1")
+
+
+@pytest.fixture(autouse=True)
+def quiet_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in launch.environment():
+        if name.startswith("GRAFT_"):
+            monkeypatch.delenv(name)
+
+
+def settings(**overrides: object) -> launch.AllSettings:
+    return launch.read_settings(launch.environment(), overrides)
+
+
+def test_an_unknown_variable_stops_the_start_and_suggests_the_right_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GRAFT_DATABASEURL", "x")
+    with pytest.raises(
+        LaunchError, match=r"GRAFT_DATABASEURL is not known \(did you mean GRAFT_DATABASE_URL"
+    ):
+        settings()
+
+
+def test_a_bad_value_is_named_with_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFT_PORT", "eighty")
+    with pytest.raises(LaunchError, match="GRAFT_PORT='eighty'"):
+        settings()
+
+
+def test_all_problems_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFT_WORKERS", "0")
+    monkeypatch.setenv("GRAFT_MAX_LORAS", "none")
+    with pytest.raises(LaunchError, match=r"(?s)(?=.*GRAFT_WORKERS)(?=.*GRAFT_MAX_LORAS)"):
+        settings()
+
+
+def test_an_override_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFT_PORT", "9000")
+    assert settings(port=9001).gateway.port == 9001
+
+
+def test_an_override_reaches_every_package_that_has_the_field(tmp_path: Path) -> None:
+    found = settings(data_dir=tmp_path)
+    each = (found.gateway, found.adapters, found.retrieval, found.training)
+    assert {one.data_dir for one in each} == {tmp_path}
+
+
+def test_defaults_become_absolute(tmp_path: Path) -> None:
+    plan = launch.make_plan(settings(data_dir=tmp_path), SECRETS)
+    assert plan.redis_url == f"unix://{plan.redis_socket}"
+    assert plan.artifacts_url == (tmp_path / "artifacts").as_uri()
+    assert plan.base_model.is_absolute() and plan.encoder.is_absolute()
+
+
+def test_parts_of_a_fleet_are_used_and_not_started(tmp_path: Path) -> None:
+    fleet = {
+        "redis_url": "redis://fleet",
+        "engine_urls": "http://a:1, http://b:1/",
+        "retrieval_url": "http://r:1",
+    }
+    plan = launch.make_plan(settings(data_dir=tmp_path, **fleet), SECRETS)
+    assert (plan.redis_socket, plan.engine_port, plan.retrieval_port) == (None, None, None)
+    assert plan.engine_urls == ("http://a:1", "http://b:1")
+
+
+def test_redis_listens_beside_the_data_where_the_path_is_short_enough(tmp_path: Path) -> None:
+    short = Path("/tmp/short")
+    assert launch.socket_path(short) == short / "redis.sock"
+
+
+def test_a_path_too_long_for_a_socket_is_replaced_by_a_stable_short_one(tmp_path: Path) -> None:
+    deep = tmp_path / ("x" * 120)
+    found = launch.socket_path(deep)
+    assert len(str(found)) < launch.SOCKET_PATH_BYTES + 8
+    assert found == launch.socket_path(deep)
+    found.parent.rmdir()

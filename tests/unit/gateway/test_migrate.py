@@ -1,0 +1,45 @@
+"""The one migration history against the four packages' tables."""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from adapters.tables import metadata as adapters
+from gateway import migrate
+from gateway.database import connect
+from gateway.tables import metadata as gateway
+from retrieval.tables import metadata as retrieval
+from training.tables import metadata as training
+
+ALL = [gateway, adapters, retrieval, training]
+
+
+async def test_the_migrated_schema_is_the_schema_of_the_tables(tmp_path: Path) -> None:
+    def differences(connection: sa.Connection) -> list[object]:
+        return compare_metadata(MigrationContext.configure(connection), ALL)  # type: ignore[arg-type]
+
+    url = f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}"
+    await migrate.upgrade(url)
+    engine = connect(url)
+    async with engine.connect() as connection:
+        found = await connection.run_sync(differences)
+    await engine.dispose()
+    assert found == []
+
+
+async def test_upgrading_twice_changes_nothing(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}"
+    await migrate.upgrade(url)
+    await migrate.upgrade(url)
+
+
+def test_the_history_has_one_head() -> None:
+    assert len(ScriptDirectory.from_config(migrate.config()).get_heads()) == 1
+
+
+def test_no_table_belongs_to_two_packages() -> None:
+    names = [name for metadata in ALL for name in metadata.tables]
+    assert len(names) == len(set(names))

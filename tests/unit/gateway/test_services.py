@@ -1,0 +1,97 @@
+"""What the processes of a deployment are and are told."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gateway.probes import Probes
+from gateway.services import Plan, reachable, services
+from gateway.supervisor import ProcessSpec
+
+PLAN = Plan(
+    data_dir=Path("/data"),
+    host="0.0.0.0",
+    port=8000,
+    admin_host="127.0.0.1",
+    admin_port=8001,
+    database_url="sqlite+aiosqlite:////data/graft.db",
+    redis_url="unix:///data/redis.sock",
+    redis_socket=Path("/data/redis.sock"),
+    engine_urls=("http://127.0.0.1:8100",),
+    engine_port=8100,
+    retrieval_url="http://127.0.0.1:8200",
+    retrieval_port=8200,
+    artifacts_url="file:///data/artifacts",
+    base_model=Path("/model"),
+    encoder=Path("/encoder"),
+    internal_token="the-token",
+    admin_key="gk-admin-1",
+    platform_key="gk-platform-1",
+    workers=1,
+    learner_threads=1,
+    max_loras=4,
+    max_cpu_loras=16,
+    max_lora_rank=16,
+)
+
+
+def named(plan: Plan, inherited: dict[str, str] | None = None) -> dict[str, ProcessSpec]:
+    return {spec.name: spec for spec in services(plan, inherited or {}, Probes(), 7)}
+
+
+def test_an_embedded_system_has_all_six_processes() -> None:
+    assert list(named(PLAN)) == ["redis", "engine", "retrieval", "control", "gateway", "learner"]
+
+
+def test_what_is_configured_elsewhere_is_not_started() -> None:
+    remote = replace(PLAN, redis_socket=None, engine_port=None, retrieval_port=None)
+    assert list(named(remote)) == ["control", "gateway", "learner"]
+
+
+def test_every_worker_gets_the_one_listening_socket() -> None:
+    found = named(replace(PLAN, workers=2))
+    assert [found[name].pass_fds for name in ("gateway-1", "gateway-2")] == [(7,), (7,)]
+
+
+def test_the_engine_learns_none_of_our_settings_but_its_key() -> None:
+    told = named(PLAN, {"GRAFT_ADMIN_KEY": "x", "PATH": "/bin"})["engine"].environment
+    assert told["VLLM_API_KEY"] == "the-token"
+    assert not [name for name in told if name.startswith("GRAFT_")]
+
+
+def test_no_secret_is_on_a_command_line() -> None:
+    lines = " ".join(word for spec in named(PLAN).values() for word in spec.command)
+    assert not any(secret in lines for secret in (PLAN.internal_token, PLAN.admin_key, PLAN.platform_key))
+
+
+@pytest.mark.parametrize("name", ["retrieval", "control", "gateway", "learner"])
+def test_our_processes_are_told_every_resolved_value(name: str) -> None:
+    told = named(PLAN, {"GRAFT_BASE_MODEL": "stale"})[name].environment
+    assert PLAN.environment().items() <= told.items()
+
+
+def test_threads_are_pinned_in_every_numeric_process() -> None:
+    found = named(replace(PLAN, learner_threads=3))
+    threads = {name: spec.environment.get("OMP_NUM_THREADS") for name, spec in found.items()}
+    assert threads == {
+        "redis": None,
+        "engine": "1",
+        "retrieval": "1",
+        "control": "1",
+        "gateway": "1",
+        "learner": "3",
+    }
+
+
+def test_the_learner_gives_way_to_those_who_answer() -> None:
+    found = named(PLAN)
+    assert found["learner"].niceness > 0
+    assert not any(spec.niceness for name, spec in found.items() if name != "learner")
+
+
+@pytest.mark.parametrize(
+    ("host", "connect"), [("0.0.0.0", "127.0.0.1"), ("::", "127.0.0.1"), ("10.1.2.3", "10.1.2.3")]
+)
+def test_an_address_to_listen_on_becomes_one_to_connect_to(host: str, connect: str) -> None:
+    assert reachable(host) == connect
