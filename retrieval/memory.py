@@ -70,6 +70,8 @@ def score(question: Asked, stored: Stored) -> float:
     if question.reading.same_wording(stored.asked.reading):
         return 1.0
     cosine = float(np.einsum("vd,vd->v", question.vectors, stored.asked.vectors).mean())
+    if question.reading.same_content(stored.asked.reading):
+        return cosine
     return cosine - (question.level + stored.asked.level) / 2
 
 
@@ -82,7 +84,7 @@ class Bar:
     """
 
     lowest: float = 0.25
-    rise: float = 0.036
+    rise: float = 0.04
     highest: float = 0.40
     margin: float = 0.02
     """By how much a match must lead entries that give another answer: two that fit alike are no answer."""

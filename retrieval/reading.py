@@ -16,6 +16,7 @@ _OPENER = re.compile(
     r"|do you know\s+|i am asking about\s+)+",
     re.IGNORECASE,
 )
+_ASKS = re.compile(r"\b(?:who|whom|whose|when|where|why|how (?:much|many|long|often|far))\b", re.IGNORECASE)
 _FUNCTION_WORDS = frozenset(
     """a an the this that these those some any all each i me my mine we us our ours you your yours he him his
     she her it its they them their theirs somebody someone anybody one is are am was were be been being
@@ -101,6 +102,20 @@ class Reading:
     def views(self) -> tuple[str, str, str]:
         """The texts whose vectors are compared: as asked, without names and openers, content words only."""
         return (self.text, self.plain, self.core)
+
+    @cached_property
+    def asks(self) -> frozenset[str]:
+        """The question words that change what is asked even where all content words are the same."""
+        return frozenset(match.casefold() for match in _ASKS.findall(self.text))
+
+    def same_content(self, other: "Reading") -> bool:
+        """Whether both are made of the same content words, names and question words, in whatever sentence."""
+        return (
+            self.core == other.core
+            and self.names == other.names
+            and self.numbers == other.numbers
+            and self.asks == other.asks
+        )
 
     def same_wording(self, other: "Reading") -> bool:
         """Whether both are one question but for case, punctuation and politeness."""

@@ -1,10 +1,11 @@
-"""Recall and false use of memory over its threshold: `python -m tests.bench.memory_calibration`.
+"""Recall and false use of memory over its threshold: `python -m tests.bench.memory_calibration --seed 100`.
 
 Two worlds: the demo's (fresh companies and phrasings), and questions written by hand in the style of real support
 traffic. Pairs: two questions, do they match? Questions: one question against a whole memory; a false use is an entry
 returned that does not answer it, also where another entry would have.
 """
 
+import argparse
 import asyncio
 import itertools
 import random
@@ -24,6 +25,7 @@ from retrieval.types import MemoryEntry
 from tests.bench.memory_pairs import CONTRASTS, intents
 
 THRESHOLDS = (0.15, 0.20, 0.25, 0.28, 0.30, 0.32, 0.34, 0.36, 0.38, 0.40, 0.45)
+DRAWS = 4
 
 
 @dataclass(frozen=True)
@@ -78,60 +80,69 @@ def pair_scores(questions: Sequence[Question]) -> tuple[np.ndarray, np.ndarray]:
     return np.array(same), np.array(other)
 
 
-def memory_outcomes(
-    questions: Sequence[Question], size: int, phrasings: int, rng: random.Random, bar: Bar
-) -> tuple[float, float]:
-    """(recall, false use) of asking all questions against a memory of `size` meanings in `phrasings` each."""
-    meanings = sorted({question.meaning for question in questions})
-    kept = set(rng.sample(meanings, size))
+@dataclass(frozen=True)
+class Outcome:
+    """One question asked of one memory: the score of what came back (-1: nothing), and what that was worth."""
+
+    score: float
+    correct: bool
+    known: bool
+    entries: int
+
+
+def ask_memory(questions: Sequence[Question], size: int, phrasings: int, rng: random.Random) -> list[Outcome]:
+    """All questions but the stored ones, against a memory of `size` meanings in `phrasings` each, without a bar."""
     by_meaning: dict[str, list[Question]] = {}
     for question in rng.sample(list(questions), len(questions)):
         by_meaning.setdefault(question.meaning, []).append(question)
-    memory = [
-        stored(question, order)
-        for order, question in enumerate(q for meaning in kept for q in by_meaning[meaning][:phrasings])
-    ]
-    right = false = known = unknown = 0
+    kept = set(rng.sample(sorted(by_meaning), size))
+    remembered = [question for meaning in kept for question in by_meaning[meaning][:phrasings]]
+    memory = [stored(question, order) for order, question in enumerate(remembered)]
+    outcomes = []
     for meaning, variants in by_meaning.items():
         for question in variants[phrasings:] if meaning in kept else variants:
-            hits = decide(question.asked, memory, bar, len(memory))
+            hits = decide(question.asked, memory, Bar(lowest=-1.0, rise=0.0), len(memory))
             correct = bool(hits) and hits[0].answer == question.answer
-            known += meaning in kept
-            unknown += meaning not in kept
-            right += correct
-            false += bool(hits) and not correct
-    return right / max(known, 1), false / (known + unknown)
+            outcomes.append(Outcome(hits[0].score if hits else -1.0, correct, meaning in kept, len(memory)))
+    return outcomes
 
 
-def table(title: str, rows: Sequence[tuple[float, ...]], columns: Sequence[str]) -> str:
+def rates(outcomes: Sequence[Outcome], bar: Bar) -> tuple[float, float]:
+    """(recall of the questions that have an entry, false use of all questions)"""
+    used = [outcome for outcome in outcomes if outcome.score >= bar.at(outcome.entries)]
+    right = sum(outcome.correct for outcome in used)
+    return right / sum(outcome.known for outcome in outcomes), (len(used) - right) / len(outcomes)
+
+
+def table(title: str, rows: Sequence[Sequence[str | float]], columns: Sequence[str]) -> str:
     lines = [f"\n{title}", "| threshold | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
-    lines += [f"| {row[0]:.2f} | " + " | ".join(f"{value:.3f}" for value in row[1:]) + " |" for row in rows]
+    lines += [f"| {row[0]} | " + " | ".join(f"{value:.3f}" for value in row[1:]) + " |" for row in rows]
     return "\n".join(lines)
 
 
 def report(title: str, worlds: Sequence[Sequence[Question]], size: int, phrasings: Sequence[int]) -> str:
     pairs = [pair_scores(world) for world in worlds]
     same, other = np.concatenate([p[0] for p in pairs]), np.concatenate([p[1] for p in pairs])
+    rng = random.Random(size)
+    asked = [
+        [o for w in worlds for _ in range(DRAWS) for o in ask_memory(w, size, n, rng)] for n in phrasings
+    ]
     columns = ["pairs: recall", "pairs: false"]
-    columns += [f"{name} ({count} phrasings)" for count in phrasings for name in ("recall", "false use")]
+    columns += [f"{name} ({count} stored)" for count in phrasings for name in ("recall", "false use")]
     rows = []
     for threshold in THRESHOLDS:
-        row = [threshold, float((same >= threshold).mean()), float((other >= threshold).mean())]
-        for count in phrasings:
-            rng = random.Random(count)
-            outcomes = [
-                memory_outcomes(w, size, count, rng, Bar(threshold, 0.0, 1.0))
-                for w in worlds
-                for _ in range(6)
-            ]
-            row += [float(np.mean([o[0] for o in outcomes])), float(np.mean([o[1] for o in outcomes]))]
-        rows.append(tuple(row))
+        row = [f"{threshold:.2f}", float((same >= threshold).mean()), float((other >= threshold).mean())]
+        fixed = Bar(threshold, 0.0, 1.0)
+        rows.append([*row, *(rate for outcomes in asked for rate in rates(outcomes, fixed))])
+    alone = Bar().at(1)
+    row = ["shipped", float((same >= alone).mean()), float((other >= alone).mean())]
+    rows.append([*row, *(rate for outcomes in asked for rate in rates(outcomes, Bar()))])
     return table(
         f"{title}: {len(same)} pairs alike, {len(other)} not; memory of {size} meanings", rows, columns
     )
 
 
-async def main() -> None:
+async def main(seed: int) -> None:
     settings = Settings()
     async with Encoder.load(settings.encoder_path(), settings.encoder_threads) as encoder:
         background = await load_background(encoder)
@@ -142,7 +153,7 @@ async def main() -> None:
                 Question(a, meaning, answer) for a, (_, meaning, answer) in zip(asked, texts, strict=True)
             ]
 
-        demo = [await world(demo_texts(random.Random(seed))) for seed in range(3)]
+        demo = [await world(demo_texts(random.Random(seed + n))) for n in range(3)]
         print(report("Demo world", demo, 12, (1, 3)))
         print(report("Written by hand", [await world(hand_texts())], 25, (1, 2)))
         near = await ask_all(encoder, background, [question for pair in CONTRASTS for question in pair])
@@ -153,4 +164,6 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    parser = argparse.ArgumentParser(description="Recall and false use of memory over its threshold.")
+    parser.add_argument("--seed", type=int, default=0, help="of the demo world's companies and phrasings")
+    asyncio.run(main(parser.parse_args().seed))

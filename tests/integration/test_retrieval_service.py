@@ -49,7 +49,8 @@ class Service:
             "GRAFT_INTERNAL_TOKEN": TOKEN,
             "OMP_NUM_THREADS": "1",
         }
-        self._process = subprocess.Popen([sys.executable, "-m", "retrieval.service"], env=environment)
+        command = [sys.executable, "-m", "retrieval.service"]
+        self._process = await asyncio.to_thread(subprocess.Popen, command, env=environment)
         async with RetrievalClient(self.url, TOKEN) as client:
             while not await client.healthy():
                 assert self._process.poll() is None, "the service ended before it was ready"

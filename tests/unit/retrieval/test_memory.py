@@ -72,6 +72,16 @@ def test_the_same_wording_matches_whatever_its_level() -> None:
     assert score(QUESTION, stored) == 1.0
 
 
+def test_the_same_content_in_another_sentence_matches_whatever_its_level() -> None:
+    stored = remember("Zorvia: what is the return window?", "30 days", 0.9, level=0.9)
+    assert score(ask("I need to know the return window for Zorvia."), stored) == pytest.approx(0.9, abs=1e-6)
+
+
+def test_another_question_word_is_not_the_same_content() -> None:
+    stored = remember("When is the team meeting?", "on Monday", 0.9, level=0.8)
+    assert score(ask("Where is the team meeting?", level=0.8), stored) == pytest.approx(0.1, abs=1e-6)
+
+
 def test_a_question_close_to_everything_needs_a_closer_match() -> None:
     stored = remember("What is the return period?", "30 days", 0.8, level=0.6)
     assert score(ask("What is the return window?", level=0.6), stored) == pytest.approx(0.2, abs=1e-6)
