@@ -175,7 +175,7 @@ def _python(
     ready: Probe,
     after: Sequence[str],
     niceness: int = 0,
-    ready_within_s: float = 180.0,
+    ready_within_s: float = 600.0,
 ) -> ProcessSpec:
     command = [sys.executable, "-m", *module]
     return ProcessSpec(name, command, environment, ready, after, niceness, ready_within_s=ready_within_s)

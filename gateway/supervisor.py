@@ -43,7 +43,7 @@ class ProcessSpec:
     """Processes that must be ready before this one starts."""
     niceness: int = 0
     pass_fds: Sequence[int] = ()
-    ready_within_s: float = 180.0
+    ready_within_s: float = 600.0
     stop_within_s: float = 10.0
 
 

@@ -62,9 +62,9 @@ def test_a_file_where_the_data_directory_should_be_is_an_error(tmp_path: Path) -
 
 
 def test_two_supervisors_never_share_a_data_directory(tmp_path: Path) -> None:
-    with preflight.lock(tmp_path), pytest.raises(LaunchError, match=f"process {os.getpid()}"):
-        with preflight.lock(tmp_path, wait_s=0.0):
-            raise AssertionError("locked twice")
+    refused = pytest.raises(LaunchError, match=f"process {os.getpid()}")
+    with preflight.lock(tmp_path), refused, preflight.lock(tmp_path, wait_s=0.0):
+        raise AssertionError("locked twice")
 
 
 def test_a_data_directory_is_free_again_once_its_supervisor_has_ended(tmp_path: Path) -> None:

