@@ -158,7 +158,7 @@ class Corpus:
         draw = rng.random()
         if draw < 0.05:
             return self._general_turn(rng)
-        if draw < 0.50:
+        if draw < 0.45:
             fact = rng.choice(facts)
             return ask(fact.intent, fact.company, rng), fact.value
         if draw < 0.72:

@@ -137,8 +137,9 @@ class Weights:
         if run["phase"] != "training" or not done:
             self._story.say(f"[dim]{run['phase']}[/] {run['status']}")
             return
-        line = f"step {done.get('step')}/{done.get('total_steps')}  loss {done.get('loss', 0):.3f}"
-        self._story.say(f"[dim]training[/] {line}  ETA {done.get('eta_seconds', 0):.0f} s")
+        loss = "" if done["loss"] is None else f"loss {done['loss']:.3f}  "
+        line = f"step {done['step']}/{done['total_steps']}  {loss}"
+        self._story.say(f"[dim]training[/] {line}ETA {done['eta_seconds']:.0f} s")
 
     def _gate_report(self, run: Mapping[str, Any]) -> None:
         """Step 5: what the gate saw. The version's being served is checked afterwards, whoever approved it."""
@@ -146,7 +147,7 @@ class Weights:
         self._story.step(5, "Gated through the running engine, beside what is there")
         for check in report.get("checks", []):
             self._story.say(
-                f"{check['name']}: [bold]{check['verdict']}[/]  [dim]{check.get('detail', '')}[/]"
+                f"{check['name']}: [bold]{check['verdict']}[/]  [dim]{check['says']}[/]"
             )
         self._story.check(
             "the candidate passes its gate", report.get("verdict") == "pass", str(run.get("error") or "")
