@@ -3,10 +3,11 @@
 import argparse
 import asyncio
 import logging
+import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import uvicorn
@@ -134,6 +135,18 @@ def compose(settings: Settings, held: Connections) -> DataPlane:
     return DataPlane(chat, app)
 
 
+class Server(uvicorn.Server):
+    """uvicorn raises a stop signal anew once it has stopped, which would kill the process before what the worker
+    still holds (interactions not yet in Redis, its heartbeat) is closed."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+
 async def serve(settings: Settings, listener: socket.socket) -> None:
     """One worker until SIGINT or SIGTERM."""
     async with data_plane(settings) as plane:
@@ -147,7 +160,7 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
             timeout_graceful_shutdown=GRACE_S,
             timeout_keep_alive=75,
         )
-        await uvicorn.Server(config).serve(sockets=[listener])
+        await Server(config).serve(sockets=[listener])
 
 
 def listening(host: str, port: int) -> socket.socket:

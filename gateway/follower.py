@@ -30,6 +30,7 @@ class Follower:
         self._redis = redis
         self._current = current
         self._heartbeat = heartbeat
+        self._listening = True
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -60,9 +61,12 @@ class Follower:
             try:
                 async with self._redis.pubsub() as channel:
                     await channel.subscribe(CHANGES_CHANNEL)
+                    self._listening = True
                     await self._listen(channel)
             except (RedisError, OSError) as error:
-                log.warning("no change events, polling: %s", error)
+                if self._listening:
+                    log.warning("no change events until Redis is back, polling: %s", error)
+                self._listening = False
                 await asyncio.sleep(POLL_S)
                 await self.catch_up()
 

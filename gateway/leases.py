@@ -61,6 +61,7 @@ class Heartbeat:
         self._id = worker_id
         self._leases = leases
         self._change = 0
+        self._written = True
         self._task: asyncio.Task[None] | None = None
 
     def applied(self, change: int) -> None:
@@ -98,5 +99,8 @@ class Heartbeat:
                 pipe.set(WORKER_KEY.format(id=self._id), orjson.dumps(state), px=TTL_MS)
                 pipe.zadd(WORKERS_KEY, {self._id: now})
                 await pipe.execute()
+            self._written = True
         except (RedisError, OSError) as error:
-            log.warning("heartbeat not written: %s", error)
+            if self._written:
+                log.warning("no heartbeat until Redis is back: %s", error)
+            self._written = False

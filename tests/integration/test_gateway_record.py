@@ -1,0 +1,176 @@
+"""What the data plane does with the record: tenants, keys, feedback, documents. No engine is needed for it."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from adapters.types import Alias, Lineage, VersionStatus
+from gateway.keys import Scope
+from gateway.policy import Policy
+from tests.integration.gateway_house import BASE_DIGEST, House, house
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ENGINE = "http://127.0.0.1:9"
+QUESTION = "What does the Zorvia starter plan cost per month?"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def built(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    """One house for all: every test brings tenants of its own."""
+    async with house(tmp_path_factory.mktemp("house"), ENGINE, "internal") as made:
+        yield made
+
+
+async def test_a_new_key_works_once_its_change_is_applied(built: House) -> None:
+    async with built.customer("acme") as acme:
+        models = (await acme.client.get("/v1/models")).json()
+    assert [(model["id"], model["version"]) for model in models["data"]] == [
+        ("base", "base"),
+        ("default", "base"),
+    ]
+
+
+async def test_a_revoked_key_stops_working(built: House) -> None:
+    async with built.customer("acme") as acme:
+        await built.applied(await built.tenants.revoke_key(acme.id, acme.key_id, "test"))
+        response = await acme.client.get("/v1/models")
+    assert (response.status_code, response.json()["error"]["code"]) == (401, "invalid_api_key")
+
+
+async def test_a_moved_alias_is_served_by_every_worker(built: House) -> None:
+    async with built.customer("acme") as acme, built.customer("globex") as globex:
+        version = await built.registry.register(acme.id, "default", "sha256:a", Lineage(BASE_DIGEST), {})
+        await built.registry.set_status(version.id, VersionStatus.APPROVED)
+        move = await built.registry.move_alias(acme.id, "default", Alias.STABLE, version.id, "test")
+        await built.applied(move.change)
+        mine = (await acme.client.get("/v1/models/default")).json()
+        theirs = (await globex.client.get("/v1/models/default")).json()
+        pinned = await globex.client.get("/v1/models/default@v1")
+    assert (mine["version"], theirs["version"], pinned.status_code) == ("default@v1", "base", 404)
+
+
+async def test_a_change_is_applied_without_being_announced(built: House) -> None:
+    async with built.customer("acme") as acme:
+        _, change = await built.tenants.put_policy(acme.id, Policy(), "test")
+        assert await built.workers.wait_for(change, 5.0) == 1
+
+
+async def test_a_correction_is_in_memory_when_it_is_acknowledged(built: House) -> None:
+    async with built.customer("acme") as acme:
+        response = await acme.correct(QUESTION, "It costs 19 euros.")
+        body = response.json()
+        listed = (await acme.client.get("/v1/feedback")).json()
+    assert (response.status_code, body["memory"], body["status"]) == (201, "active", "accepted")
+    assert [entry["id"] for entry in listed["data"]] == [body["id"]]
+
+
+async def test_a_withdrawn_correction_is_gone_from_memory(built: House) -> None:
+    async with built.customer("acme") as acme:
+        posted = (await acme.correct(QUESTION, "It costs 19 euros.")).json()
+        deleted = await acme.client.delete(f"/v1/feedback/{posted['id']}")
+        again = (await acme.client.get(f"/v1/feedback/{posted['id']}")).json()
+    assert (deleted.status_code, deleted.json()["memory"]) == (200, "withdrawn")
+    assert again["status"] == "withdrawn"
+
+
+async def test_posting_twice_with_one_idempotency_key_is_one_correction(built: House) -> None:
+    body = {"messages": [{"role": "user", "content": QUESTION}], "correction": "It costs 19 euros."}
+    async with built.customer("acme") as acme:
+        sent = [
+            await acme.client.post("/v1/feedback", json=body, headers={"idempotency-key": "once"})
+            for _ in range(2)
+        ]
+    assert [response.status_code for response in sent] == [201, 200]
+    assert len({response.json()["id"] for response in sent}) == 1
+
+
+async def test_a_correction_that_looks_like_a_secret_waits_for_a_person(built: House) -> None:
+    async with built.customer("acme") as acme:
+        body = (await acme.correct(QUESTION, "Use password: hunter2hunter2")).json()
+    assert (body["memory"], body["reasons"]) == ("quarantined", ["secret"])
+
+
+async def test_one_tenants_feedback_is_nobody_elses(built: House) -> None:
+    async with built.customer("acme") as acme, built.customer("globex") as globex:
+        posted = (await acme.correct(QUESTION, "It costs 19 euros.")).json()
+        path = f"/v1/feedback/{posted['id']}"
+        seen = [await globex.client.get(path), await globex.client.delete(path)]
+        listed = (await globex.client.get("/v1/feedback")).json()
+        after = (await globex.client.get("/v1/feedback", params={"after": posted["id"]})).json()
+    assert [response.status_code for response in seen] == [404, 404]
+    assert (listed["data"], after["data"]) == ([], [])
+
+
+async def test_one_tenants_documents_are_nobody_elses(built: House) -> None:
+    async with built.customer("acme") as acme, built.customer("globex") as globex:
+        file = (await acme.upload("handbook.md", "# Opening hours\n\nWe open at nine.")).json()
+        paths = [f"/v1/files/{file['id']}", f"/v1/files/{file['id']}/content"]
+        paths += [f"/v1/files/../../{acme.id}/files/{file['id']}", f"/v1/files/..%2f..%2f{acme.id}%2ffiles"]
+        seen = [(await globex.client.get(path)).status_code for path in paths]
+        listed = (await globex.client.get("/v1/files")).json()
+        mine = (await acme.client.get("/v1/files")).json()
+    assert file["object"] == "file"
+    assert seen == [404] * len(paths)
+    assert (listed["data"], [entry["id"] for entry in mine["data"]]) == ([], [file["id"]])
+
+
+async def test_a_key_without_the_scope_is_refused(built: House) -> None:
+    async with built.customer("acme", Scope.CHAT) as acme:
+        refused = [await acme.correct(QUESTION, "x"), await acme.client.get("/v1/files")]
+    assert [response.json()["error"]["code"] for response in refused] == ["permission_denied"] * 2
+
+
+async def test_feedback_on_an_unknown_response_is_not_found(built: House) -> None:
+    async with built.customer("acme") as acme:
+        response = await acme.client.post("/v1/feedback", json={"response_id": "chatcmpl-x", "rating": 1})
+    assert (response.status_code, response.json()["error"]["param"]) == (404, "response_id")
+
+
+async def test_a_tenant_that_logs_nothing_must_bring_the_conversation(built: House) -> None:
+    async with built.customer("acme") as acme:
+        policy = Policy.model_validate({"logging": "off"})
+        _, change = await built.tenants.put_policy(acme.id, policy, "test")
+        await built.applied(change)
+        response = await acme.client.post("/v1/feedback", json={"response_id": "chatcmpl-x", "rating": 1})
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "response_not_logged")
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"rating": 2, "response_id": "x"}, "rating"),
+        ({"rating": 1}, "response_id"),
+        ({"correction": "x", "stars": 5}, "stars"),
+        ({"messages": [{"role": "user", "content": "Hi?"}], "correction": " "}, "correction"),
+    ],
+)
+async def test_wrong_feedback_names_the_field(built: House, body: dict, param: str) -> None:
+    async with built.customer("acme") as acme:
+        response = await acme.client.post("/v1/feedback", json=body)
+    assert (response.status_code, response.json()["error"]["param"]) == (400, param)
+
+
+async def test_embeddings_are_the_encoders(built: House) -> None:
+    async with built.customer("acme") as acme:
+        body = {"model": "minilm", "input": ["one", "two"], "encoding_format": "float"}
+        data = (await acme.client.post("/v1/embeddings", json=body)).json()["data"]
+    assert [len(entry["embedding"]) for entry in data] == [384, 384]
+
+
+async def test_an_unreachable_engine_is_said_and_retryable(built: House) -> None:
+    async with built.customer("acme") as acme:
+        response = await acme.ask(QUESTION)
+        ready = await acme.client.get("/readyz")
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "engine_unavailable")
+    assert response.headers["retry-after"] == "1"
+    assert ready.json()["parts"] == {"engine": False, "retrieval": True, "redis": True}
+
+
+async def test_unknown_paths_and_methods_answer_in_openais_shape(built: House) -> None:
+    async with built.customer("acme") as acme:
+        unknown = await acme.client.get("/v1/nothing")
+        wrong = await acme.client.put("/v1/models", json={})
+    assert set(unknown.json()["error"]) == set(wrong.json()["error"]) == {"message", "type", "param", "code"}
+    assert (unknown.status_code, wrong.status_code) == (404, 405)
