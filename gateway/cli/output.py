@@ -63,16 +63,13 @@ class Output:
             self.console.print(table)
 
     def record(self, row: Mapping[str, Any]) -> None:
-        """One thing with all of its fields."""
+        """One thing with all of its fields, a line each: keys are copied from here."""
         if self.json:
             self.document(row)
             return
-        table = Table(box=None, show_header=False, pad_edge=False)
-        table.add_column(style="dim")
-        table.add_column(overflow="fold")
+        width = max(map(len, row), default=0)
         for name, value in row.items():
-            table.add_row(name, shown(value))
-        self.console.print(table)
+            self.console.print(f"[dim]{name:<{width}}[/]  {shown(value)}")
 
     def error(self, error: CommandError) -> None:
         self.errors.print(f"[red]error[/] {escape(error.message)}")

@@ -63,6 +63,8 @@ def _resident(replicas: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _memory(pid: int) -> str:
     """Resident memory of a process and all that it started."""
+    if not pid:
+        return "waiting"
     try:
         process = psutil.Process(pid)
         sizes = [each.memory_info().rss for each in (process, *process.children(recursive=True))]
