@@ -14,6 +14,7 @@ from rich.markup import escape
 from gateway.cli.client import Api
 from gateway.cli.output import CommandError
 from gateway.cli.session import Session, of
+from training.types import question_of
 
 feedback = typer.Typer(help="Corrections and ratings.", no_args_is_help=True)
 
@@ -117,9 +118,9 @@ def list_feedback(
         "question": "question",
         "correction": "correction",
         "rating": "rating",
-        "created_at": "created",
     }
-    session.output.rows(page["data"], columns, "There is no feedback yet.")
+    rows = [{**each, "question": question_of(each["messages"])} for each in page["data"]]
+    session.output.rows(rows, columns, "There is no feedback yet.")
 
 
 @feedback.command("show")
