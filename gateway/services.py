@@ -128,6 +128,7 @@ def engine(plan: Plan, environment: Mapping[str, str], probes: Probes) -> Proces
         "--host", "127.0.0.1", "--port", str(plan.engine_port),
         "--enable-lora", "--max-loras", str(plan.max_loras), "--max-cpu-loras", str(plan.max_cpu_loras),
         "--max-lora-rank", str(plan.max_lora_rank), "--disable-uvicorn-access-log",
+        "--enable-scale-out",  # its /inference/v1/abort_requests lets the gateway stop what nobody waits for
     ]  # fmt: skip
     told = {
         **environment,

@@ -25,7 +25,7 @@ async def built(engine: RunningEngine, tmp_path_factory: pytest.TempPathFactory)
 def official(customer: Customer) -> openai.AsyncOpenAI:
     key = customer.client.headers["authorization"].removeprefix("Bearer ")
     return openai.AsyncOpenAI(
-        api_key=key, base_url=f"{customer.client.base_url}v1", max_retries=0, timeout=60
+        api_key=key, base_url=str(customer.client.base_url.join("/v1")), max_retries=0, timeout=60
     )
 
 
