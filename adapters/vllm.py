@@ -21,6 +21,9 @@ LOAD_TIMEOUT_S = 30.0
 usually does."""
 CHAT_TIMEOUT_S = 60.0
 ASK_TIMEOUT_S = 5.0
+_DROPPED = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
+"""A connection that ended under a request, most often one that was kept alive and that the engine closed just
+then."""
 
 
 class VllmEngine:
@@ -86,10 +89,19 @@ class VllmEngine:
     async def _send(
         self, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float
     ) -> httpx.Response:
-        try:
+        """Tried again once when the connection drops: every request of this port may be repeated, a second load
+        or unload included."""
+
+        async def once() -> httpx.Response:
             return await self._http.request(
                 method, self._url + path, json=body, headers=self._headers, timeout=timeout_s
             )
+
+        try:
+            try:
+                return await once()
+            except _DROPPED:
+                return await once()
         except httpx.HTTPError as error:
             raise EngineUnavailable(self._url, f"{method} {path}: {type(error).__name__} {error}") from error
 

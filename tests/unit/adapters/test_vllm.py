@@ -1,6 +1,9 @@
 """What vLLM's answers are turned into. The engine itself answers in tests/integration/test_adapters_vllm.py."""
 
+import asyncio
 import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +64,36 @@ async def test_an_engine_that_does_not_answer_is_unavailable() -> None:
         assert not await nobody.healthy()
         with pytest.raises(EngineUnavailable):
             await nobody.resident()
+
+
+@asynccontextmanager
+async def dropping(drops: int) -> AsyncIterator[VllmEngine]:
+    """A server that closes its first connections under the request, and answers the later ones."""
+    left = drops
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal left
+        await reader.readuntil(b"\r\n\r\n")
+        left -= 1
+        if left < 0:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server, httpx.AsyncClient() as http:
+        port = server.sockets[0].getsockname()[1]
+        yield VllmEngine(f"http://127.0.0.1:{port}", "", http)
+
+
+async def test_a_dropped_connection_is_tried_again() -> None:
+    async with dropping(1) as replica:
+        assert await replica.healthy()
+
+
+async def test_an_engine_that_drops_twice_is_unavailable() -> None:
+    async with dropping(2) as replica:
+        with pytest.raises(EngineUnavailable):
+            await replica.chat("base", MESSAGES, 4)
 
 
 async def test_a_sick_engine_is_not_healthy() -> None:
