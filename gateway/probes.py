@@ -49,10 +49,16 @@ class Probes:
 
         return probe
 
-    def always(self) -> Probe:
-        """For a process that nobody calls: it is ready when it runs."""
+    def redis_key(self, url: str, key: str) -> Probe:
+        """True while the key exists."""
 
         async def probe() -> bool:
-            return True
+            client = Redis.from_url(url, socket_timeout=2.0, socket_connect_timeout=2.0)
+            try:
+                return bool(await client.exists(key))
+            except (RedisError, OSError):
+                return False
+            finally:
+                await client.aclose()
 
         return probe

@@ -12,6 +12,7 @@ from pathlib import Path
 from gateway.launch_errors import LaunchError
 from gateway.probes import Probes
 from gateway.supervisor import Probe, ProcessSpec
+from training.types import LEARNER_KEY
 
 LEARNER_NICENESS = 10
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -104,7 +105,7 @@ def services(plan: Plan, inherited: Mapping[str, str], probes: Probes, gateway_f
     for number in range(plan.workers):
         found.append(_gateway(plan, ours, probes, number, gateway_fd))
     learner = {**ours, **threads(plan.learner_threads)}
-    ready = probes.always()
+    ready = probes.redis_key(plan.redis_url, LEARNER_KEY)
     needed = ("redis", "engine")
     found.append(_python("learner", ["training.learner"], learner, ready, needed, LEARNER_NICENESS))
     return found

@@ -144,7 +144,7 @@ def _service_routes() -> APIRouter:
         """One encoding serves both: the question as asked is memory's first view and the passages' query."""
         reading = read(body.question)
         if body.memory and await use.memory.size(tenant):
-            views = (await use.memory.encode([reading]))[0]
+            views = await use.memory.views(tenant, reading)
             hits = await use.memory.search(tenant, reading, views)
             vector = views[0]
         elif body.k and await use.documents.has_passages(tenant):

@@ -1,6 +1,7 @@
 """A tenant's memory at work: entries in SQL, their vectors in an index, a question answered or not."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from retrieval.types import MemoryEntry, MemoryHit
 
 CANDIDATES = 32
 """How many of the best scoring entries are held against the rules."""
+RECENT = 4096
+"""Questions whose vectors are kept, over all tenants; about 5 KiB each."""
 
 
 @dataclass
@@ -37,14 +40,15 @@ class Recollection:
         self._background = background
         self._bar = bar
         self._held: dict[str, _Held] = {}
+        self._recent: OrderedDict[tuple[str, str], Vectors] = OrderedDict()
         self._loading: dict[str, asyncio.Lock] = {}
 
     async def put(self, entry: MemoryEntry) -> None:
         held = await self._of(entry.tenant_id)
         reading = read(entry.question)
-        views = await self.encode([reading])
-        await self._store.put([EntryRow(entry, self._encoder.digest, views[0].reshape(-1))])
-        self._hold(held, entry, self._background.ask(reading, views[0]))
+        views = await self.views(entry.tenant_id, reading)
+        await self._store.put([EntryRow(entry, self._encoder.digest, views.reshape(-1))])
+        self._hold(held, entry, self._background.ask(reading, views))
 
     async def delete(self, tenant_id: str, entry_id: str) -> bool:
         """Whether there was such an entry."""
@@ -56,6 +60,8 @@ class Recollection:
     async def delete_tenant(self, tenant_id: str) -> None:
         await self._store.delete_tenant(tenant_id)
         self._held.pop(tenant_id, None)
+        for key in [key for key in self._recent if key[0] == tenant_id]:
+            del self._recent[key]
 
     async def size(self, tenant_id: str) -> int:
         return len((await self._of(tenant_id)).index)
@@ -69,9 +75,16 @@ class Recollection:
         candidates = [stored for _, stored in held.index.search(_query(question), CANDIDATES)]
         return decide(question, candidates, self._bar, len(held.index))
 
-    async def encode(self, readings: Sequence[Reading], *, bulk: bool = False) -> Vectors:
-        """Unit vectors of the readings' views, shape (len(readings), 3, d)."""
-        return await encode_views(self._encoder, readings, bulk=bulk)
+    async def views(self, tenant_id: str, reading: Reading) -> Vectors:
+        """Unit vectors of the reading's views, shape (3, d). What a tenant asked lately is not encoded again; only
+        its own questions count, so that nobody can time what others ask."""
+        key = (tenant_id, reading.text)
+        if key not in self._recent:
+            self._recent[key] = (await encode_views(self._encoder, [reading]))[0]
+        self._recent.move_to_end(key)
+        while len(self._recent) > RECENT:
+            self._recent.popitem(last=False)
+        return self._recent[key]
 
     async def _of(self, tenant_id: str) -> _Held:
         if tenant_id in self._held:
@@ -86,7 +99,8 @@ class Recollection:
         rows = await self._store.of(tenant_id)
         stale = [row for row in rows if row.encoder != self._encoder.digest]
         if stale:
-            views = await self.encode([read(row.entry.question) for row in stale], bulk=True)
+            readings = [read(row.entry.question) for row in stale]
+            views = await encode_views(self._encoder, readings, bulk=True)
             renewed = [
                 EntryRow(row.entry, self._encoder.digest, own.reshape(-1))
                 for row, own in zip(stale, views, strict=True)

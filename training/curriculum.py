@@ -17,6 +17,7 @@ from training.dataset import (
     Dataset,
     Example,
     Source,
+    add_contexts,
     add_rewrites,
     check_leaks,
     clusters,
@@ -30,6 +31,9 @@ from training.recipe import Recipe
 from training.rewrites import Shelf, Teacher
 from training.rows import insert_absent, now
 from training.tables import datasets
+
+_SERVED = frozenset({Source.CORRECTION, Source.TRAFFIC, Source.UNCORRECTED})
+"""Questions that tenants really asked."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class Curriculum:
         train, held = split_unknown(unknown)
         dataset = Dataset(tenant_id, adapter, facts, train, held, anchors_digest=self._anchors.digest)
         dataset = await self._augmented(dataset, shelf, recipe)
+        dataset = add_contexts(dataset, await self._contexts(dataset))
         check_leaks(dataset, self.anchors_for(dataset))
         await self._store(dataset)
         return dataset
@@ -117,6 +122,20 @@ class Curriculum:
         said = await self._asker.answers(BASE_NAME, [example.messages for example in fresh])
         contrast = [replace(example, answer=answer.text) for example, answer in zip(fresh, said, strict=True)]
         return replace(dataset, contrast=[example for example in contrast if example.answer])
+
+    async def _contexts(self, dataset: Dataset) -> dict[str, str]:
+        """The passages that requests with these questions are served with, by example key. Rewritings are not
+        looked up: their correction's passages stand for them. A question that nobody corrected goes without
+        passages that answer it."""
+        asked = [e for e in [*dataset.train, *dataset.held] if e.source in _SERVED]
+        found = await self._teacher.passages(dataset.tenant_id, [example.question for example in asked])
+        placed = [replace(e, context=text) for e, text in zip(asked, found, strict=True) if text]
+        said = await self._asker.answers(BASE_NAME, [example.served.messages for example in placed])
+        return {
+            example.key: example.context
+            for example, answer in zip(placed, said, strict=True)
+            if example.source is not Source.UNCORRECTED or right(answer.text, example.answer)
+        }
 
     async def _store(self, dataset: Dataset) -> None:
         row = {

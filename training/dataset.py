@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.prompt import compose
 from training.errors import LeakFound, NotEnoughData
 from training.recipe import Recipe
 from training.screening import conversation_key, normalised
@@ -56,6 +57,8 @@ class Example:
     """The correction that it is a phrasing of."""
     kind: str = ""
     """What an anchor practises; replay goes round the kinds."""
+    context: str = ""
+    """The tenant's own passages that a request with this question is served with, as the prompt shows them."""
 
     @property
     def question(self) -> str:
@@ -69,6 +72,11 @@ class Example:
     @property
     def hash(self) -> str:
         return hashlib.sha256(self.key.encode()).hexdigest()
+
+    @property
+    def served(self) -> "Example":
+        """The same, with its passages in the prompt."""
+        return replace(self, messages=compose(self.messages, self.context))
 
 
 @dataclass(frozen=True)
@@ -205,6 +213,25 @@ def add_rewrites(dataset: Dataset, rewrites: Mapping[int, Sequence[Example]]) ->
     return replace(dataset, facts=facts)
 
 
+def add_contexts(dataset: Dataset, contexts: Mapping[str, str]) -> Dataset:
+    """The dataset with each question's passages, by the example's key. A rewriting is served like the
+    correction that it rewords."""
+
+    def placed(examples: Sequence[Example]) -> list[Example]:
+        own = {e.correction_id or "": contexts[e.key] for e in examples if e.key in contexts}
+        return [
+            replace(e, context=contexts.get(e.key) or own.get(e.correction_id or e.key, "")) for e in examples
+        ]
+
+    facts = [replace(fact, train=placed(fact.train), held=placed(fact.held)) for fact in dataset.facts]
+    return replace(
+        dataset,
+        facts=facts,
+        unknown_train=placed(dataset.unknown_train),
+        unknown_held=placed(dataset.unknown_held),
+    )
+
+
 def check_leaks(dataset: Dataset, anchors: Iterable[Example]) -> None:
     """Raises LeakFound when a held-out question is trained on, whatever way it got there, and NotEnoughData
     when there is nothing to train on."""
@@ -235,7 +262,7 @@ def schedule(dataset: Dataset, anchors: Sequence[Example], recipe: Recipe) -> li
         batch = [next(source) for count, source in parts for _ in range(count)]
         batch += [next(corrections) for _ in range(recipe.batch_size - len(batch))]
         rng.shuffle(batch)
-        rows += batch
+        rows += [row.served if rng.random() < recipe.context_share else row for row in batch]
     return rows
 
 
@@ -245,7 +272,8 @@ def validation(dataset: Dataset, size: int = 24) -> list[Example]:
     ranked = sorted(dataset.train, key=lambda example: example.hash)
     corrections = [example for example in ranked if example.correction_id]
     rest = [example for example in ranked if not example.correction_id]
-    return [*corrections[: size * 2 // 3], *rest[: size // 3]]
+    chosen = [*corrections[: size * 2 // 3], *rest[: size // 3]]
+    return [example.served if number % 2 else example for number, example in enumerate(chosen)]
 
 
 def _by(items: Iterable[T], key: Callable[[T], str]) -> list[list[T]]:

@@ -13,6 +13,9 @@ from training.recipe import Recipe
 class Executor(Protocol):
     """Trains one adapter at a time."""
 
+    async def warm(self) -> None:
+        """Return once training could start at once. Raises what loading the base model raised."""
+
     async def train(
         self,
         rows: Sequence[Row],
@@ -31,6 +34,9 @@ class LocalExecutor:
     def __init__(self, base: Path, name: str, threads: int) -> None:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="training")
         self._warm = self._pool.submit(WarmBase, base, name, threads)
+
+    async def warm(self) -> None:
+        await asyncio.wrap_future(self._warm)
 
     async def train(
         self,

@@ -10,9 +10,11 @@ from typing import Any
 from adapters.types import BASE_NAME
 from retrieval.client import RetrievalClient
 from retrieval.prompt import compose, render
+from retrieval.types import Found
 from training.dataset import Dataset, Example, Fact, Source
 from training.evaluate import Answer, Asker, Case, right, token_f1
 from training.gates import Check, Evidence, Pair, judge
+from training.rewrites import PASSAGES, SEARCH_TIMEOUT_S, SEARCHES
 from training.types import GatePolicy, Message, Verdict
 
 UNKNOWN_KIND = "unknown"
@@ -24,8 +26,6 @@ EARLIER = "earlier corrections"
 ABSTENTION = "abstention"
 PROBES = "base probes"
 WITH_MEMORY = "memory on"
-_SEARCHES = 8
-_SEARCH_TIMEOUT_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Gate:
         before = production or BASE_NAME
         facts = await self._facts(dataset.facts, before, candidate)
         guarded = await self._guarded(dataset, facts, before, candidate, learned_before)
-        learned = _learned(dataset.facts, facts)
+        learned = _learned(dataset.facts, facts, await self._served(dataset.facts, candidate))
         memory = await self._with_memory(dataset, before, candidate, learned_before, learned)
         evidence = Evidence(
             facts=[_vote(judged) for judged in facts if _held(judged)],
@@ -113,6 +113,18 @@ class Gate:
         cases = [_cases(fact) for fact in facts]
         judged = iter(await self._both([case for own in cases for case in own], before, candidate))
         return [list(islice(judged, len(own))) for own in cases]
+
+    async def _served(self, facts: Sequence[Fact], candidate: str) -> list[bool]:
+        """By fact: whether the candidate is right without memory beside the tenant's passages too, which is
+        how it will be asked once memory is skipped."""
+        asked = [[e for e in fact.phrasings if e.context] for fact in facts]
+        prompts = [example.served.messages for own in asked for example in own]
+        said = iter(await self._asker.answers(candidate, prompts))
+        return [all([right(next(said).text, example.answer) for example in own]) for own in asked]
+
+    async def prepare(self) -> None:
+        """Ask the base model the probes before any run waits for their answers. Raises EngineError."""
+        await self._asker.answers(BASE_NAME, [case.messages for case in self._probes])
 
     async def _guarded(
         self,
@@ -149,9 +161,9 @@ class Gate:
         """What people posted, asked as a tenant asks it: with the memory that each version has not
         learned."""
         posted = [e for fact in dataset.facts for e in fact.phrasings if e.source is not Source.REWRITE]
-        slots = asyncio.Semaphore(_SEARCHES)
+        slots = asyncio.Semaphore(SEARCHES)
         found = await asyncio.gather(
-            *(self._remembered(dataset.tenant_id, example.question, slots) for example in posted)
+            *(self._found(dataset.tenant_id, example.question, slots) for example in posted)
         )
         old = [_recalled(e, hits, learned_before) for e, hits in zip(posted, found, strict=True)]
         new = [_recalled(e, hits, learned) for e, hits in zip(posted, found, strict=True)]
@@ -161,14 +173,10 @@ class Gate:
             for example, one, other in zip(posted, *answers, strict=True)
         ]
 
-    async def _remembered(
-        self, tenant_id: str, question: str, slots: asyncio.Semaphore
-    ) -> Sequence[tuple[str, str, str]]:
-        """(correction id, question, answer) of the memory entries that a request with this question would
-        use."""
+    async def _found(self, tenant_id: str, question: str, slots: asyncio.Semaphore) -> Found:
+        """The passages and memory that a request with this question would use."""
         async with slots:
-            found = await self._retrieval.search(tenant_id, question, k=0, timeout_s=_SEARCH_TIMEOUT_S)
-        return [(hit.id, hit.question, hit.answer) for hit in found.memory]
+            return await self._retrieval.search(tenant_id, question, k=PASSAGES, timeout_s=SEARCH_TIMEOUT_S)
 
     async def _both(self, cases: Sequence[Case], before: str, candidate: str) -> list[Judged]:
         prompts = [case.messages for case in cases]
@@ -184,11 +192,11 @@ def _cases(fact: Fact) -> list[Case]:
     ]
 
 
-def _recalled(
-    example: Example, hits: Sequence[tuple[str, str, str]], learned: frozenset[str]
-) -> Sequence[Message]:
-    answers = [(question, answer) for correction_id, question, answer in hits if correction_id not in learned]
-    return compose(example.messages, render([], answers))
+def _recalled(example: Example, found: Found, learned: frozenset[str]) -> Sequence[Message]:
+    """The prompt of a request, which leaves out the memory that its version has learned."""
+    passages = [(passage.title, passage.text) for passage in found.passages]
+    answers = [(hit.question, hit.answer) for hit in found.memory if hit.id not in learned]
+    return compose(example.messages, render(passages, answers))
 
 
 def _held(judged: Sequence[Judged]) -> list[Judged]:
@@ -201,12 +209,14 @@ def _vote(judged: Sequence[Judged]) -> Pair:
     return Pair(all(one.pair.before for one in held), all(one.pair.after for one in held))
 
 
-def _learned(facts: Sequence[Fact], judged: Sequence[Sequence[Judged]]) -> frozenset[str]:
-    """Corrections of the facts whose every phrasing is right now."""
+def _learned(
+    facts: Sequence[Fact], judged: Sequence[Sequence[Judged]], served: Sequence[bool]
+) -> frozenset[str]:
+    """Corrections of the facts whose every phrasing is right now, alone and as served."""
     whole = [
         fact.correction_ids
-        for fact, ones in zip(facts, judged, strict=True)
-        if all(one.pair.after for one in ones)
+        for fact, ones, also_served in zip(facts, judged, served, strict=True)
+        if also_served and all(one.pair.after for one in ones)
     ]
     return frozenset().union(*whole)
 

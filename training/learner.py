@@ -41,12 +41,13 @@ from training.rows import now
 from training.runs import RunStore
 from training.settings import Settings
 from training.triggers import decide
-from training.types import LearningPolicy, Run, RunStatus
+from training.types import LEARNER_KEY, LearningPolicy, Run, RunStatus
 
 TRIGGER_SECONDS = 0.5
 CLAIM_SECONDS = 0.5
 HEARTBEAT_SECONDS = 1.0
 LEASE_SECONDS = 30.0
+PRESENCE_SECONDS = 6.0
 _RETRY_SECONDS = 2.0
 _EXPECTED = (TrainingError, AdaptersError, RetrievalError, SQLAlchemyError, RedisError, OSError)
 
@@ -56,14 +57,19 @@ _log = logging.getLogger("training.learner")
 class Learner:
     """The loops. `run` ends when its task is cancelled: a run under way goes back to the queue."""
 
-    def __init__(self, engine: AsyncEngine, drain: JournalDrain, workshop: Workshop, owner: str) -> None:
+    def __init__(
+        self, engine: AsyncEngine, redis: Redis, drain: JournalDrain, workshop: Workshop, owner: str
+    ) -> None:
         self._engine = engine
+        self._redis = redis
+        self._prepared = False
         self._drain = drain
         self._shop = workshop
         self._owner = owner
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._forever(self._present, PRESENCE_SECONDS / 3), name="presence")
             group.create_task(self._forever(self._journal, 0.0), name="journal")
             group.create_task(self._forever(self.fire, TRIGGER_SECONDS), name="triggers")
             group.create_task(self._forever(self.work_once, CLAIM_SECONDS), name="runs")
@@ -76,6 +82,14 @@ class Learner:
             except _EXPECTED as error:
                 _log.warning("%s: %s", step.__name__, error)
                 await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _present(self) -> None:
+        """Say that this learner could start a run now."""
+        await self._shop.executor.warm()
+        if not self._prepared:
+            await self._shop.gate.prepare()
+            self._prepared = True
+        await self._redis.set(LEARNER_KEY, self._owner, px=int(PRESENCE_SECONDS * 1000))
 
     async def _journal(self) -> None:
         await self._drain.drain(block_ms=1000)
@@ -184,7 +198,7 @@ async def assemble(
         runs_dir=settings.runs_dir,
         max_rank=settings.max_lora_rank,
     )
-    return Learner(engine, JournalDrain(redis, engine, owner), workshop, owner)
+    return Learner(engine, redis, JournalDrain(redis, engine, owner), workshop, owner)
 
 
 def connect(url: str) -> AsyncEngine:

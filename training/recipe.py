@@ -19,7 +19,7 @@ class Recipe:
     alpha: int = 32
     learning_rate: float = 2e-3
     warmup_steps: int = 4
-    max_steps: int = 60
+    max_steps: int = 44
     batch_size: int = 32
     max_grad_norm: float = 1.0
     replay_share: float = 0.5
@@ -27,13 +27,16 @@ class Recipe:
     unknown_share: float = 0.25
     """Of the replayed rows, those that are the tenant's own uncorrected questions, as far as there are
     any."""
-    contrast_share: float = 0.3
+    contrast_share: float = 0.45
     """Of the replayed rows, corrected questions about another name, as far as there are any."""
+    context_share: float = 0.25
+    """Of all rows, those asked with the tenant's passages in the prompt, as requests are served: without them
+    an adapter learns to answer only where nothing else is said."""
     rewrites: int = 8
     """Rewritten phrasings wanted per training question."""
     near_misses: int = 8
     """Questions per fact about another name."""
-    validation_steps: int = 20
+    validation_steps: int = 11
     """Steps between looks at the validation loss."""
     patience: int = 2
     """Looks without improvement after which training stops."""
@@ -56,6 +59,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "replay_share": (0.1, 0.95),
     "unknown_share": (0, 0.5),
     "contrast_share": (0, 0.5),
+    "context_share": (0, 1),
     "rewrites": (0, 64),
     "near_misses": (0, 64),
     "validation_steps": (1, 10_000),

@@ -23,6 +23,11 @@ MIN_SIMILARITY = 0.6
 """Least cosine between a question and its rewriting (all-MiniLM-L6-v2)."""
 NEAR_FACTS = 3
 """Approved answers in the teacher's context: the nearest ones, as memory would find them or worse."""
+PASSAGES = 3
+"""Passages in a prompt: what a tenant's policy says by default."""
+SEARCHES = 8
+"""Searches under way at once."""
+SEARCH_TIMEOUT_S = 15.0
 _EMBED_BATCH = 256
 
 
@@ -39,6 +44,19 @@ class Teacher:
         for start in range(0, len(texts), _EMBED_BATCH):
             rows += await self._retrieval.embed(texts[start : start + _EMBED_BATCH])
         return np.asarray(rows, dtype=np.float32)
+
+    async def passages(self, tenant_id: str, questions: Sequence[str]) -> list[str]:
+        """What of the tenant's documents stands in the prompt of each question, '' for nothing."""
+        slots = asyncio.Semaphore(SEARCHES)
+
+        async def one(question: str) -> str:
+            async with slots:
+                found = await self._retrieval.search(
+                    tenant_id, question, k=PASSAGES, memory=False, timeout_s=SEARCH_TIMEOUT_S
+                )
+            return render([(passage.title, passage.text) for passage in found.passages], [])
+
+        return await asyncio.gather(*(one(question) for question in questions))
 
     async def answers(
         self, conversations: Sequence[Sequence[Message]], vectors: Vectors, shelf: "Shelf"

@@ -8,6 +8,9 @@ from typing import Any
 
 Message = Mapping[str, Any]
 
+LEARNER_KEY = "graft:learner"
+"""In Redis while a learner with a warm base model is alive."""
+
 
 class Logging(StrEnum):
     """What the journal keeps of a tenant's interactions."""

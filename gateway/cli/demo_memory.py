@@ -150,14 +150,17 @@ async def _rival(world: World, question: str, own: str) -> None:
 
 
 async def post_the_rest(world: World) -> int:
-    """Ask and correct every remaining phrasing; returns how many corrections the company has now."""
+    """Ask and correct every remaining phrasing; returns how many corrections the company has in memory now.
+
+    Asked without memory: an earlier phrasing of the fact would have put the answer right already.
+    """
     slots = asyncio.Semaphore(4)
 
-    async def one(check: Check) -> None:
+    async def one(check: Check) -> bool:
         async with slots:
-            answer = await ask(world.acme.client, check.question)
-            await post_correction(world, world.acme, answer, check.answer)
+            answer = await ask(world.acme.client, check.question, headers={"X-Memory": "off"})
+            posted = await post_correction(world, world.acme, answer, check.answer)
+            return bool(posted["memory"] == "active")
 
-    posted = world.facts.posted
-    await asyncio.gather(*(one(check) for check in posted[1:]))
-    return len(posted)
+    active = await asyncio.gather(*(one(check) for check in world.facts.posted[1:]))
+    return 1 + sum(active)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ RUN_SECONDS = 120.0
 SWAP_MS = 1000.0
 RUN_DEADLINE = 300.0
 SWAP_DEADLINE = 30.0
+SHOWN_STEPS = 8
 NEVER = "never corrected → does not know"
 OTHERS = "other companies → does not know"
 BARS = {"trained phrasings": 0.95, "other phrasings": 0.85, "unseen frames": 0.75, NEVER: 0.85}
@@ -78,6 +79,7 @@ class Weights:
     def __init__(self, world: World, control: Control, weights: Path, probes: Path) -> None:
         self._world, self._control, self._weights = world, control, weights
         self._story, self._acme = world.story, world.acme
+        self._phase, self._step = ("", ""), 0
         self._probes = [json.loads(line) for line in probes.read_text(encoding="utf-8").splitlines()]
         questions = [check.question for check in world.facts.posted] + list(world.facts.undisputed)
         self._traffic = Traffic([world.acme.client, world.globex.client], questions, RATE)
@@ -115,28 +117,27 @@ class Weights:
     async def _run_and_swap(self, started: float) -> str:
         """Steps 4 to 6: the run as it goes, its gate, and the alias moving under the load."""
         self._story.step(4, "The count trigger starts a run: LoRA on the frozen base")
-        streams = StraddlingStreams(self._world, self._traffic)
         run: dict[str, Any] = {}
         async for run in self._control.follow(self._acme.id, RUN_DEADLINE):
             self._progress(run)
-            if run["phase"] == "gate":
-                streams.open()
         self._gate_report(run)
         await self._control.wait_stable(self._acme.id, SWAP_DEADLINE)
-        streams.flipped(time.monotonic())
         elapsed = time.monotonic() - started
         self._story.step(6, "The alias moves while both tenants are served")
         self._story.figure("run: train + gate + swap, under load", round(elapsed, 1), "s", RUN_SECONDS)
         version = await self._control.stable(self._acme.id)
         self._story.say(f"{self._acme.name} is served by {version}")
-        await streams.report()
         return str(version)
 
     def _progress(self, run: Mapping[str, Any]) -> None:
-        done = run["progress"]
-        if run["phase"] != "training" or not done:
+        """Every phase once, and training every few steps."""
+        done, phase = run["progress"], (run["phase"], run["status"])
+        if phase != self._phase:
+            self._phase, self._step = phase, 0
             self._story.say(f"[dim]{run['phase']}[/] {run['status']}")
+        if run["phase"] != "training" or not done or done["step"] < self._step + SHOWN_STEPS:
             return
+        self._step = done["step"]
         loss = "" if done["loss"] is None else f"loss {done['loss']:.3f}  "
         line = f"step {done['step']}/{done['total_steps']}  {loss}"
         self._story.say(f"[dim]training[/] {line}ETA {done['eta_seconds']:.0f} s")
@@ -146,9 +147,7 @@ class Weights:
         report, costs = run["report"], run["costs"]
         self._story.step(5, "Gated through the running engine, beside what is there")
         for check in report.get("checks", []):
-            self._story.say(
-                f"{check['name']}: [bold]{check['verdict']}[/]  [dim]{check['says']}[/]"
-            )
+            self._story.say(f"{check['name']}: [bold]{check['verdict']}[/]  [dim]{check['says']}[/]")
         self._story.check(
             "the candidate passes its gate", report.get("verdict") == "pass", str(run.get("error") or "")
         )
@@ -159,13 +158,26 @@ class Weights:
         )
 
     async def _back_and_forth(self, version: str) -> None:
-        """Still under load: roll back, wait for the unload, swap forward again."""
-        back = await self._control.rollback(self._acme.id)
+        """Still under load, and with streams open across both flips: roll back, wait for the unload, swap forward."""
+        story, streams = self._story, StraddlingStreams(self._world, self._traffic)
+        back, on_version = await streams.across(lambda: self._control.rollback(self._acme.id))
         await self._control.wait_unloaded(SWAP_DEADLINE)
-        self._story.check("rolled back, drained, removed from the engine", not await self._control.resident())
-        forth = await self._control.swap(self._acme.id, version)
-        self._story.figure("rollback under load", round(back["total_ms"], 1), "ms")
-        self._story.figure("swap under load", round(forth["total_ms"], 1), "ms", SWAP_MS)
+        story.check("rolled back, drained, removed from the engine", not await self._control.resident())
+        forth, on_base = await streams.across(lambda: self._control.swap(self._acme.id, version))
+        held = [s for s in on_version if s.version == version] + [s for s in on_base if s.version == "base"]
+        story.check(
+            "streams open across the flips end on the version they began with",
+            len(held) == 2 * STREAMS,
+            f"{len(held)} streams",
+        )
+        pure = await streams.unmixed(on_version, "base") + await streams.unmixed(on_base, version)
+        story.check(
+            "no stream mixes versions",
+            pure == 2 * STREAMS,
+            f"{pure} follow their own version's answer, asked again",
+        )
+        story.figure("rollback under load, until drained", round(back["total_ms"], 1), "ms")
+        story.figure("swap under load", round(forth["total_ms"], 1), "ms", SWAP_MS)
 
     def _report_load(self, pids: set[int]) -> None:
         load = self._traffic.load
@@ -259,45 +271,36 @@ class Weights:
 
 
 class StraddlingStreams:
-    """Long streams kept open until the alias has moved."""
+    """Long streams that are open while the alias moves."""
 
     def __init__(self, world: World, traffic: Traffic) -> None:
         self._world, self._traffic = world, traffic
         self._questions = [fact.phrasings[0] for fact in world.facts.facts][:STREAMS]
-        self._keeper: asyncio.Task[list[Stream]] | None = None
-        self._flip = float("inf")
 
-    def open(self) -> None:
-        """Start once; each stream that ends before the flip is followed by another."""
-        if self._keeper is None:
-            self._keeper = asyncio.create_task(self._keep())
+    async def across(
+        self, flip: Callable[[], Awaitable[dict[str, Any]]]
+    ) -> tuple[dict[str, Any], list[Stream]]:
+        """Open the streams, move the alias once all of them have said something, let them finish."""
+        client, opened = self._world.acme.client, [asyncio.Event() for _ in self._questions]
+        tasks = [
+            self._traffic.open_stream(client, question, started=event)
+            for question, event in zip(self._questions, opened, strict=True)
+        ]
+        await asyncio.wait_for(asyncio.gather(*(event.wait() for event in opened)), SWAP_DEADLINE)
+        moved = await flip()
+        return moved, await asyncio.gather(*tasks)
 
-    def flipped(self, at: float) -> None:
-        self._flip = at
-
-    async def _keep(self) -> list[Stream]:
-        kept = await asyncio.gather(*(self._until_flip(question) for question in self._questions))
-        return list(kept)
-
-    async def _until_flip(self, question: str) -> Stream:
-        while True:
-            stream = await self._traffic.open_stream(self._world.acme.client, question)
-            if self._flip < stream.ended:
-                return stream
-
-    async def report(self) -> None:
-        """Compare each stream that was open at the flip with its version's own answer, asked again."""
-        self.open()
-        assert self._keeper is not None
-        open_at_flip = [s for s in await self._keeper if s.started < self._flip]
-        story, client = self._world.story, self._world.acme.client
-        other = "default" if all(s.version == "base" for s in open_at_flip) else "base"
-        mixed = 0
-        for stream in open_at_flip:
-            same = await self._traffic.open_stream(client, stream.question, stream.version)
-            changed = await self._traffic.open_stream(client, stream.question, other)
-            mixed += not own_version(stream, same.text, changed.text)
-        story.check(
-            "streams open across the flip finish", len(open_at_flip) >= 5, f"{len(open_at_flip)} streams"
+    async def unmixed(self, streams: Sequence[Stream], other: str) -> int:
+        """How many of the streams follow their own version throughout, each asked again of both versions."""
+        client = self._world.acme.client
+        asked = [
+            (
+                self._traffic.open_stream(client, s.question, s.version),
+                self._traffic.open_stream(client, s.question, other),
+            )
+            for s in streams
+        ]
+        again = [await asyncio.gather(*pair) for pair in asked]
+        return sum(
+            own_version(s, same.text, else_.text) for s, (same, else_) in zip(streams, again, strict=True)
         )
-        story.check("none of them mixes versions", not mixed)

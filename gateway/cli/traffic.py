@@ -11,19 +11,17 @@ from openai import AsyncOpenAI, OpenAIError
 
 from gateway.cli.asking import OFF
 
-LONG_TOKENS = 1200
+LONG_TOKENS = 300
 """Length of the streams that are meant to be open while the alias moves."""
 
 
 @dataclass(frozen=True)
 class Stream:
-    """One long stream: what it said, by which version, and when it ran (seconds of `time.monotonic`)."""
+    """One long stream: what it said, and by which version."""
 
     question: str
     version: str
     text: str
-    started: float
-    ended: float
 
 
 @dataclass
@@ -60,9 +58,14 @@ class Traffic:
         while self._tasks:
             await asyncio.wait(set(self._tasks))
 
-    def open_stream(self, client: AsyncOpenAI, question: str, model: str = "default") -> asyncio.Task[Stream]:
-        """Start one long stream; its failure counts like any other, and is raised by the task too."""
-        return asyncio.create_task(self._long_stream(client, question, model))
+    def open_stream(
+        self, client: AsyncOpenAI, question: str, model: str = "default", started: asyncio.Event | None = None
+    ) -> asyncio.Task[Stream]:
+        """Start one long stream; its failure counts like any other, and is raised by the task too.
+
+        started: set when the first chunk has come.
+        """
+        return asyncio.create_task(self._long_stream(client, question, model, started or asyncio.Event()))
 
     async def _pace(self) -> None:
         start, sent = time.monotonic(), 0
@@ -105,8 +108,9 @@ class Traffic:
                 pass
         return raw.headers.get("x-graft-version", "")
 
-    async def _long_stream(self, client: AsyncOpenAI, question: str, model: str) -> Stream:
-        started = time.monotonic()
+    async def _long_stream(
+        self, client: AsyncOpenAI, question: str, model: str, started: asyncio.Event
+    ) -> Stream:
         try:
             raw = await client.chat.completions.with_raw_response.create(
                 model=model,
@@ -120,13 +124,12 @@ class Traffic:
             parts: list[str] = []
             async with raw.parse() as stream:
                 async for chunk in stream:
+                    started.set()
                     parts += [choice.delta.content or "" for choice in chunk.choices]
         except OpenAIError as error:
             self.load.failed(error)
             raise
-        done = Stream(
-            question, raw.headers.get("x-graft-version", ""), "".join(parts), started, time.monotonic()
-        )
+        done = Stream(question, raw.headers.get("x-graft-version", ""), "".join(parts))
         self.load.streams.append(done)
         return done
 

@@ -239,7 +239,12 @@ async def world(tiny_base: Path, tmp_path: Path) -> AsyncIterator[World]:
     )
     drain = JournalDrain(Redis(), database, "learner")
     yield World(
-        database, engine, Learner(database, drain, workshop, "learner"), workshop.runs, registry, base
+        database,
+        engine,
+        Learner(database, Redis(), drain, workshop, "learner"),
+        workshop.runs,
+        registry,
+        base,
     )
     executor.close()
     await database.dispose()
