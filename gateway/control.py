@@ -30,6 +30,7 @@ from gateway.leader import Leadership
 from gateway.outbox import OutboxDrain
 from gateway.rollouts import Rollouts
 from gateway.settings import Settings
+from gateway.tasks import end
 from gateway.tenants import Tenant, TenantStore
 from gateway.workers import RedisWorkers
 from retrieval.client import RetrievalClient
@@ -159,9 +160,7 @@ class Loops:
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(*tasks)
             await self._control.leadership.release()
 
     async def reconcile(self) -> Repairs:

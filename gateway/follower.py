@@ -1,7 +1,6 @@
 """Keeps a worker's snapshot current: woken by Redis within milliseconds, or by a clock within a second."""
 
 import asyncio
-import contextlib
 import logging
 
 from redis.asyncio import Redis
@@ -12,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway.leases import Heartbeat
 from gateway.loader import SnapshotLoader
 from gateway.snapshot import CurrentSnapshot
+from gateway.tasks import end
 from gateway.workers import CHANGES_CHANNEL
 
 log = logging.getLogger(__name__)
@@ -41,9 +41,7 @@ class Follower:
 
     async def close(self) -> None:
         if self._task:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end(self._task)
 
     async def catch_up(self) -> None:
         """Apply what the change log holds beyond the current position."""

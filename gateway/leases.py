@@ -15,6 +15,8 @@ import orjson
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from gateway.tasks import end
+
 log = logging.getLogger(__name__)
 
 WORKERS_KEY = "graft:workers"
@@ -75,9 +77,7 @@ class Heartbeat:
 
     async def close(self) -> None:
         if self._task:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end(self._task)
         with contextlib.suppress(RedisError, OSError):
             await self._redis.delete(WORKER_KEY.format(id=self._id))
             await self._redis.zrem(WORKERS_KEY, self._id)
