@@ -60,6 +60,7 @@ class Customer:
 @dataclass(frozen=True)
 class House:
     url: str
+    settings: Settings
     record: AsyncEngine
     registry: Registry
     tenants: TenantStore
@@ -103,7 +104,7 @@ async def house(directory: Path, engine_url: str, token: str) -> AsyncIterator[H
             internal_token=token,
         )
         async with data_plane(settings) as plane, listening(plane) as url:
-            yield House(url, record, Registry(record), TenantStore(record), RedisWorkers(redis))
+            yield House(url, settings, record, Registry(record), TenantStore(record), RedisWorkers(redis))
     await redis.aclose()
     await record.dispose()
     server.shutdown()

@@ -2,14 +2,11 @@
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from adapters import tables
@@ -22,6 +19,7 @@ from adapters.testing import FakeWorkers
 from adapters.types import Alias, Lineage, Version, VersionStatus
 from adapters.vllm import VllmEngine
 from deploy.demo.serving import RunningEngine
+from tests.integration.random_adapters import write_adapter
 
 pytestmark = pytest.mark.slow
 
@@ -69,25 +67,11 @@ class House:
 
     async def approved(self, seed: int) -> Version:
         """A version of random weights, ready to go live."""
-        artifact = await self._store.put(self._write(seed))
+        files = write_adapter(self._directory / f"adapter-{seed}", self._base, seed)
+        artifact = await self._store.put(files)
         version = await self.registry.register(*ACME, artifact.digest, Lineage(self._base.digest), {})
         await self.registry.set_status(version.id, VersionStatus.APPROVED)
         return version
-
-    def _write(self, seed: int) -> Path:
-        directory = self._directory / f"adapter-{seed}"
-        directory.mkdir()
-        random = np.random.default_rng(seed)
-        tensors: dict[str, np.ndarray] = {}
-        for module, (out_features, in_features) in self._base.modules.items():
-            prefix = f"base_model.model.{module}"
-            tensors[f"{prefix}.lora_A.weight"] = random.normal(0, 0.05, (4, in_features)).astype(np.float32)
-            tensors[f"{prefix}.lora_B.weight"] = random.normal(0, 0.2, (out_features, 4)).astype(np.float32)
-        save_file(tensors, directory / "adapter_model.safetensors")
-        targets = sorted({module.rpartition(".")[2] for module in self._base.modules})
-        config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": targets, "bias": "none"}
-        (directory / "adapter_config.json").write_text(json.dumps(config))
-        return directory
 
 
 @pytest.fixture

@@ -1,14 +1,11 @@
 """The engine port and the probe against a real vLLM, with adapters of random weights."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
 from adapters.artifacts import ArtifactStore
 from adapters.base import BaseModel, describe_base
@@ -18,6 +15,7 @@ from adapters.loading import Loader
 from adapters.validation import validate
 from adapters.vllm import VllmEngine
 from deploy.demo.serving import RunningEngine
+from tests.integration.random_adapters import write_adapter
 
 pytestmark = pytest.mark.slow
 
@@ -45,20 +43,7 @@ def write(tmp_path: Path, base: BaseModel) -> Write:
     """Writes a LoRA over every linear layer, strong enough that no prompt is answered as before."""
 
     def make(name: str, strength: float = 0.3) -> Path:
-        directory = tmp_path / name
-        directory.mkdir()
-        random = np.random.default_rng(len(name))
-        tensors: dict[str, np.ndarray] = {}
-        for module, (out_features, in_features) in base.modules.items():
-            prefix = f"base_model.model.{module}"
-            down, up = random.normal(0, 0.05, (RANK, in_features)), random.normal(0, 1, (out_features, RANK))
-            tensors[f"{prefix}.lora_A.weight"] = down.astype(np.float32)
-            tensors[f"{prefix}.lora_B.weight"] = (up * strength).astype(np.float32)
-        save_file(tensors, directory / "adapter_model.safetensors")
-        targets = sorted({module.rpartition(".")[2] for module in base.modules})
-        config = {"peft_type": "LORA", "r": RANK, "lora_alpha": 16, "target_modules": targets, "bias": "none"}
-        (directory / "adapter_config.json").write_text(json.dumps(config))
-        return directory
+        return write_adapter(tmp_path / name, base, len(name), rank=RANK, strength=strength)
 
     return make
 
@@ -159,7 +144,7 @@ async def test_with_every_slot_filled_the_base_model_answers_in_mixed_batches_as
 
 
 def test_what_peft_writes_is_valid(base: BaseModel, tmp_path: Path) -> None:
-    """Written by PEFT itself, in a process of its own: model libraries stay out of this one."""
+    """Written by PEFT itself."""
     peft = pytest.importorskip("peft")
     transformers = pytest.importorskip("transformers")
     model = transformers.AutoModelForCausalLM.from_pretrained(base.path)
