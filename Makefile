@@ -14,7 +14,7 @@ setup:  ## make .venv from the lock
 	@$(PYTHON) requirements/install.py
 
 demo: setup  ## the whole loop on this machine: serve, correct, learn, swap (FACTS=file for your own)
-	$(BIN)/graft demo $(if $(FACTS),--facts $(FACTS))
+	$(BIN)/graft demo $(if $(FACTS),--facts $(FACTS)) $(ARGS)
 
 up: setup  ## start everything and stay up
 	$(BIN)/graft up

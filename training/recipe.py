@@ -22,12 +22,12 @@ class Recipe:
     max_steps: int = 44
     batch_size: int = 32
     max_grad_norm: float = 1.0
-    replay_share: float = 0.5
+    replay_share: float = 0.56
     """Rows of each batch that are not corrections: questions that nobody corrected and the base's anchors."""
-    unknown_share: float = 0.25
+    unknown_share: float = 0.15
     """Of the replayed rows, those that are the tenant's own uncorrected questions, as far as there are
     any."""
-    contrast_share: float = 0.45
+    contrast_share: float = 0.4
     """Of the replayed rows, corrected questions about another name, as far as there are any."""
     context_share: float = 0.25
     """Of all rows, those asked with the tenant's passages in the prompt, as requests are served: without them

@@ -22,8 +22,8 @@ from deploy.demo.general import all_general
 from deploy.demo.questions import fresh_questions, recall_question
 
 ANCHOR_KINDS = ("from context", "absent fact", "absent company", "no context", "recall")
-CONTEXT_ANCHORS = 60
-"""Anchors of each kind; with the general ones about 600 in all."""
+CONTEXT_ANCHORS = 120
+"""Anchors of each kind; with the general ones about 1,000 in all."""
 
 
 def anchors(seed: int) -> list[tuple[str, list[Message]]]:

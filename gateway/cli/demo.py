@@ -36,10 +36,12 @@ def demo(
     context: typer.Context,
     facts: Annotated[Path, typer.Option(help="The company, its facts and their phrasings.")] = DEFAULT_FACTS,
     keep: Annotated[bool, typer.Option(help="Keep the demo's data directory.")] = False,
+    untimed: Annotated[bool, typer.Option(help="Report times, but do not fail on a missed one.")] = False,
 ) -> None:
     """Show the loop: serve, correct, learn, swap, roll back. Fails if any line of it is untrue."""
     try:
-        story = asyncio.run(_demo(load(facts), keep, Console(stderr=of(context).output.json)))
+        told = Story(Console(stderr=of(context).output.json), timed=not untimed)
+        story = asyncio.run(_demo(load(facts), keep, told))
     except FactsError as error:
         raise CommandError(str(error), code=Exit.USAGE) from error
     except LaunchError as error:
@@ -49,8 +51,7 @@ def demo(
     raise typer.Exit(int(Exit.FAILED) if story.untrue else 0)
 
 
-async def _demo(facts: FactsFile, keep: bool, console: Console) -> Story:
-    story = Story(console)
+async def _demo(facts: FactsFile, keep: bool, story: Story) -> Story:
     directory = Path(tempfile.mkdtemp(prefix="graft-demo-"))
     try:
         with interrupted():

@@ -7,6 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+TIMES = ("ms", "s")
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -34,6 +36,8 @@ class Story:
     started: float = field(default_factory=time.monotonic)
     figures: list[Figure] = field(default_factory=list)
     untrue: list[str] = field(default_factory=list)
+    timed: bool = True
+    """Whether a missed time makes the story untrue; on a machine with other work it only is reported."""
 
     def step(self, number: int, title: str) -> None:
         self.console.print(
@@ -61,7 +65,7 @@ class Story:
         """Record a number for the table at the end; missing its target makes the demo fail."""
         made = Figure(name, value, unit, target, at_most)
         self.figures.append(made)
-        if not made.met:
+        if not made.met and (self.timed or unit not in TIMES):
             self.untrue.append(f"{name}: {value:g} {unit}, target {target:g}")
         return made.met
 
