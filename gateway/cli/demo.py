@@ -29,6 +29,7 @@ from gateway.launch_errors import LaunchError
 from gateway.supervisor import Event
 
 DEFAULT_FACTS = launch.ROOT / "deploy" / "demo" / "facts" / "acme.yaml"
+DEMO_SECONDS = 360.0
 SHIPPED_MODEL = launch.ROOT / "deploy" / "demo" / "model"
 
 
@@ -60,6 +61,7 @@ async def _demo(facts: FactsFile, keep: bool, story: Story) -> Story:
         story.check("the demo ran to its end", False, f"{type(error).__name__}: {error}")
     finally:
         _tidy(directory, keep or bool(story.untrue), story)
+    story.figure("the whole demo", round(story.elapsed, 1), "s", DEMO_SECONDS)
     story.finish()
     return story
 

@@ -95,7 +95,7 @@ class Weights:
                 await self._back_and_forth(version)
             finally:
                 await self._traffic.stop()
-        self._report_load(pids)
+        await self._report_load(pids)
         await self._judge(globex)
         await self._roll_back()
 
@@ -179,13 +179,14 @@ class Weights:
         story.figure("rollback under load, until drained", round(back["total_ms"], 1), "ms")
         story.figure("swap under load", round(forth["total_ms"], 1), "ms", SWAP_MS)
 
-    def _report_load(self, pids: set[int]) -> None:
+    async def _report_load(self, pids: set[int]) -> None:
         load = self._traffic.load
         versions = ", ".join(f"{name} {count}" for name, count in sorted(load.versions.items()))
         self._story.say(f"{load.answered} answers: {versions}")
         detail = load.failures[0] if load.failures else f"{load.sent} sent"
         self._story.check("no request failed", not load.failures and load.answered == load.sent, detail)
         self._story.figure("failed requests", len(load.failures), "", 0)
+        self._story.figure("requests that the gateway sent again", await self._retries(), "")
         same = self._control.engine_pids() == pids
         self._story.check(
             "the engine's processes are the same, EngineCore included", same, f"{len(pids)} processes"
@@ -194,6 +195,11 @@ class Weights:
             "the base weights' file was away from before the load until after the unload",
             self._weights.exists(),
         )
+
+    async def _retries(self) -> float:
+        """How often the gateway had to ask an engine again, by its own metrics."""
+        metrics = (await self._world.data.get("/metrics")).text.splitlines()
+        return sum(float(line.split()[1]) for line in metrics if line.startswith("graft_retries_total"))
 
     async def _judge(self, globex: Sequence[str]) -> None:
         """Steps 7 and 8: what the weights know alone, and what memory still adds."""
