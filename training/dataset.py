@@ -262,8 +262,14 @@ def schedule(dataset: Dataset, anchors: Sequence[Example], recipe: Recipe) -> li
         batch = [next(source) for count, source in parts for _ in range(count)]
         batch += [next(corrections) for _ in range(recipe.batch_size - len(batch))]
         rng.shuffle(batch)
-        rows += [row.served if rng.random() < recipe.context_share else row for row in batch]
+        rows += [row.served if rng.random() < _context_share(row, recipe) else row for row in batch]
     return rows
+
+
+def _context_share(row: Example, recipe: Recipe) -> float:
+    """Guessing begins where a passage comes near the question, so what nobody corrected is asked with passages more
+    often than not."""
+    return max(recipe.context_share, 0.6) if row.source is Source.UNCORRECTED else recipe.context_share
 
 
 def validation(dataset: Dataset, size: int = 24) -> list[Example]:
