@@ -93,9 +93,9 @@ def _share_where(hits: int, trials: int, chance: float) -> float:
 
 def loss_bound(broken: int, fixed: int, trials: int, confidence: float = 0.95) -> float:
     """Upper bound of how much worse the candidate is, as a share of all cases: the broken share's upper bound
-    less the fixed share's lower bound, half the error allowed to each. 300 cases allow 3 broken under 3
-    points."""
-    each = 1 - (1 - confidence) / 2
+    less the fixed share's lower bound, half the error allowed to each; without a fixed case there is no lower bound to
+    be wrong about. 300 cases allow 3 broken under 3 points."""
+    each = 1 - (1 - confidence) / 2 if fixed else confidence
     return upper_bound(broken, trials, each) - lower_bound(fixed, trials, each)
 
 

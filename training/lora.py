@@ -106,6 +106,7 @@ class WarmBase:
             if not math.isfinite(result.training_loss):
                 raise TrainingFailed(f"the loss is {result.training_loss}")
             watch.restore_best()
+            _weaken(trainer.model, recipe.strength)
             _write(trainer.model, self._name, directory)
         finally:
             self._restore(trainer)
@@ -246,6 +247,14 @@ class _Watch(TrainerCallback):
     def restore_best(self) -> None:
         if self._best is not None:
             set_peft_model_state_dict(self._trainer.model, self._best)
+
+
+@torch.no_grad()
+def _weaken(model: PeftModel, strength: float) -> None:
+    """Scale what the adapter adds to each layer."""
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.mul_(strength)
 
 
 def _write(model: PeftModel, base_name: str, directory: Path) -> None:

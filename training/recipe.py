@@ -18,6 +18,10 @@ class Recipe:
     rank: int = 16
     alpha: int = 32
     learning_rate: float = 2e-3
+    strength: float = 0.85
+    """Share of the learned change that is kept: a step back towards the base model gives up next to nothing of
+    what was learned and most of what was forgotten (Wortsman et al., "Robust fine-tuning of zero-shot models",
+    2022; our figures in docs/log.md)."""
     warmup_steps: int = 4
     max_steps: int = 44
     batch_size: int = 32
@@ -52,6 +56,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "rank": (1, 256),
     "alpha": (1, 1024),
     "learning_rate": (1e-7, 0.1),
+    "strength": (0.05, 1),
     "warmup_steps": (0, 10_000),
     "max_steps": (1, 100_000),
     "batch_size": (1, 1024),
