@@ -33,7 +33,7 @@ class Recipe:
     any."""
     contrast_share: float = 0.4
     """Of the replayed rows, corrected questions about another name, as far as there are any."""
-    context_share: float = 0.25
+    context_share: float = 0.3
     """Of all rows, those asked with the tenant's passages in the prompt, as requests are served: without them
     an adapter learns to answer only where nothing else is said."""
     rewrites: int = 8

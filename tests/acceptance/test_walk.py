@@ -6,9 +6,9 @@ from tests.acceptance.conftest import Finished
 
 
 @pytest.mark.timeout(1000)
-def test_the_demo_tells_the_loop_and_every_line_of_it_is_true(walk: Finished) -> None:
-    assert walk.code == 0, walk.output
-    assert "Every line is true." in walk.output
+def test_the_demo_tells_the_loop_and_its_claims_hold(walk: Finished) -> None:
+    assert not walk.untrue, walk.output
+    assert "forward again" in walk.output
 
 
 @pytest.mark.timeout(1000)
