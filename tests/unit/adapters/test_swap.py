@@ -161,9 +161,20 @@ async def test_without_workers_a_swap_is_visible_at_once(
 
 
 async def test_of_two_swaps_at_once_one_wins_and_the_other_is_told(
-    swapper: Swapper, registry: Registry, make_version: MakeVersion
+    swapper: Swapper,
+    registry: Registry,
+    engine: FakeEngine,
+    make_version: MakeVersion,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     one, two = await make_version(APPROVED), await make_version(APPROVED)
+    both_are_loading, load = asyncio.Barrier(2), engine.load
+
+    async def together(version_id: str, path: Path) -> None:
+        await both_are_loading.wait()
+        await load(version_id, path)
+
+    monkeypatch.setattr(engine, "load", together)
     outcomes = await asyncio.gather(
         swapper.swap(*ACME, one.id, "ada"), swapper.swap(*ACME, two.id, "bob"), return_exceptions=True
     )
