@@ -20,7 +20,7 @@ class Settings(BaseSettings):
     encoder: str = ""
     """A sentence-transformers model directory; empty: the MiniLM that is installed with Graft."""
     encoder_threads: int = Field(1, ge=1)
-    passage_min_score: float = Field(0.45, ge=-1, le=1)
+    passage_min_score: float = Field(0.30, ge=-1, le=1)
     """Passages whose cosine with the question is lower are not returned."""
     memory_lowest_bar: float = Field(0.25, ge=0, le=1)
     memory_bar_rise: float = Field(0.04, ge=0, le=1)
