@@ -32,7 +32,6 @@ class Load:
     answered: int = 0
     failures: list[str] = field(default_factory=list)
     versions: Counter[str] = field(default_factory=Counter)
-    streams: list[Stream] = field(default_factory=list)
 
     def failed(self, error: Exception) -> None:
         self.failures.append(f"{type(error).__name__}: {error}"[:200])
@@ -129,9 +128,7 @@ class Traffic:
         except OpenAIError as error:
             self.load.failed(error)
             raise
-        done = Stream(question, raw.headers.get("x-graft-version", ""), "".join(parts))
-        self.load.streams.append(done)
-        return done
+        return Stream(question, raw.headers.get("x-graft-version", ""), "".join(parts))
 
 
 def own_version(stream: Stream, same: str, other: str) -> bool:
