@@ -95,7 +95,7 @@ class ContextSource:
 
 def context_of(found: Found, learned: frozenset[str]) -> Context:
     """Memory that the version already answers by itself is left out: it would only lengthen the prompt."""
-    memory = [hit for hit in found.memory if hit.id not in learned]
+    memory = found.needed(learned)
     text = render(
         [(passage.title, passage.text) for passage in found.passages],
         [(hit.question, hit.answer) for hit in memory],

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from retrieval.background import QUESTIONS
 from retrieval.contrast import conflict
 from retrieval.reading import Reading, read
-from retrieval.types import MemoryEntry, MemoryHit
+from retrieval.types import SAME_WORDING, MemoryEntry, MemoryHit
 
 Vectors = NDArray[np.float32]
 
@@ -68,7 +68,7 @@ def background_readings() -> list[Reading]:
 def score(question: Asked, stored: Stored) -> float:
     """How surely both ask the same: 1 for the same wording, about 0 for unrelated ones. No rules applied."""
     if question.reading.same_wording(stored.asked.reading):
-        return 1.0
+        return SAME_WORDING
     cosine = float(np.einsum("vd,vd->v", question.vectors, stored.asked.vectors).mean())
     if question.reading.same_content(stored.asked.reading):
         return cosine

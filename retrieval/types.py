@@ -1,9 +1,11 @@
 """The nouns of the retrieval package. They carry no dependency, so that clients can import them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+SAME_WORDING = 1.0
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class MemoryHit:
     question: str
     answer: str
     score: float
+    """How surely both ask the same; SAME_WORDING for the very question that was corrected."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,11 @@ class Found:
 
     passages: Sequence[Passage] = ()
     memory: Sequence[MemoryHit] = ()
+
+    def needed(self, learned: Collection[str]) -> list[MemoryHit]:
+        """The memory that a version with these learned corrections still needs: what it was proven on is a wording,
+        so for another wording of a learned correction the approved answer stays in the prompt."""
+        return [hit for hit in self.memory if hit.id not in learned or hit.score < SAME_WORDING]
 
 
 @dataclass(frozen=True)

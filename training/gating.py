@@ -195,7 +195,7 @@ def _cases(fact: Fact) -> list[Case]:
 def _recalled(example: Example, found: Found, learned: frozenset[str]) -> Sequence[Message]:
     """The prompt of a request, which leaves out the memory that its version has learned."""
     passages = [(passage.title, passage.text) for passage in found.passages]
-    answers = [(hit.question, hit.answer) for hit in found.memory if hit.id not in learned]
+    answers = [(hit.question, hit.answer) for hit in found.needed(learned)]
     return compose(example.messages, render(passages, answers))
 
 

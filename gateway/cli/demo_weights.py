@@ -1,9 +1,8 @@
 """The demo's second half: corrections become a version, the version goes live under load, and back again."""
 
-import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from gateway.cli.asking import OFF, ask, ask_all, share_right, share_unknown
 from gateway.cli.control import Control
 from gateway.cli.demo_memory import World, post_the_rest
 from gateway.cli.facts import Check
-from gateway.cli.traffic import Stream, Traffic, own_version
+from gateway.cli.traffic import StraddlingStreams, Traffic
 
 RATE = 20.0
 """Requests per second of the load that spans the run, the swaps and the unload."""
@@ -24,6 +23,7 @@ SWAP_MS = 1000.0
 RUN_DEADLINE = 300.0
 SWAP_DEADLINE = 30.0
 SHOWN_STEPS = 8
+SHOWN_WRONG = 6
 NEVER = "never corrected → does not know"
 OTHERS = "other companies → does not know"
 BARS = {"trained phrasings": 0.95, "other phrasings": 0.85, "unseen frames": 0.75, NEVER: 0.85}
@@ -31,11 +31,13 @@ BARS = {"trained phrasings": 0.95, "other phrasings": 0.85, "unseen frames": 0.7
 
 @dataclass(frozen=True)
 class Scores:
-    """Shares of right answers by kind of question, and the prompts' lengths for the facts' questions."""
+    """Shares of right answers by kind of question, the wrong ones of the facts' questions, and their prompts'
+    lengths."""
 
     right: Mapping[str, float]
     asked: Mapping[str, int]
     prompt_tokens: Mapping[str, int]
+    wrong: Sequence[str]
 
     @property
     def all_right(self) -> float:
@@ -69,10 +71,13 @@ async def measure(world: World, headers: Mapping[str, str] | None = None, model:
     """Ask everything; `headers` decides whether memory takes part."""
     right: dict[str, float] = {}
     tokens: dict[str, int] = {}
+    wrong: list[str] = []
     for name, checks in _sets(world).items():
         answers = await ask_all(world.acme.client, [check.question for check in checks], model, headers)
         right[name] = share_right(answers, checks)
         tokens |= {answer.question: answer.prompt_tokens for answer in answers}
+        pairs = zip(answers, checks, strict=True)
+        wrong += [f"{said.question} → {said.text}" for said, check in pairs if not said.says(check.answer)]
     never = await ask_all(world.acme.client, world.facts.never_corrected, model, headers)
     others = await ask_all(world.acme.client, world.facts.other_companies, model, headers)
     right[NEVER], right[OTHERS] = share_unknown(never), share_unknown(others)
@@ -80,7 +85,7 @@ async def measure(world: World, headers: Mapping[str, str] | None = None, model:
         NEVER: len(never),
         OTHERS: len(others),
     }
-    return Scores(right, {name: count for name, count in asked.items() if count}, tokens)
+    return Scores(right, {name: count for name, count in asked.items() if count}, tokens, wrong)
 
 
 class Weights:
@@ -169,7 +174,7 @@ class Weights:
 
     async def _back_and_forth(self, version: str) -> None:
         """Still under load, and with streams open across both flips: roll back, wait for the unload, swap forward."""
-        story, streams = self._story, StraddlingStreams(self._world, self._traffic)
+        story, streams = self._story, self._straddling()
         back, on_version = await streams.across(lambda: self._control.rollback(self._acme.id))
         await self._control.wait_unloaded(SWAP_DEADLINE)
         story.check("rolled back, drained, removed from the engine", not await self._control.resident())
@@ -188,6 +193,10 @@ class Weights:
         )
         story.figure("rollback under load, until drained", round(back["total_ms"], 1), "ms")
         story.figure("swap under load", round(forth["total_ms"], 1), "ms", SWAP_MS)
+
+    def _straddling(self) -> StraddlingStreams:
+        questions = [fact.phrasings[0] for fact in self._world.facts.facts][:STREAMS]
+        return StraddlingStreams(self._traffic, self._acme.client, questions, SWAP_DEADLINE)
 
     async def _report_load(self, pids: set[int]) -> None:
         load = self._traffic.load
@@ -254,6 +263,8 @@ class Weights:
             story.check(f"{name}: {share:.0%} with memory", share >= least - 1e-9, detail)
         now, then = after.all_right, before.all_right
         story.check(f"all of them together: {now:.1%}, not lower", now >= then - 1e-9, f"before {then:.1%}")
+        for line in after.wrong[:SHOWN_WRONG]:
+            story.say(f"[dim]wrong with memory: {line}[/]")
         posted = [check.question for check in self._world.facts.posted]
         shorter = [q for q in posted if after.prompt_tokens[q] < before.prompt_tokens[q]]
         saved = sum(before.prompt_tokens[q] - after.prompt_tokens[q] for q in posted)
@@ -284,39 +295,3 @@ class Weights:
         await self._control.swap(self._acme.id, version)
         forward = await ask(self._acme.client, fact.phrasings[0], headers=OFF)
         story.check("forward again", forward.says(fact.answer) and forward.version == version, forward.text)
-
-
-class StraddlingStreams:
-    """Long streams that are open while the alias moves."""
-
-    def __init__(self, world: World, traffic: Traffic) -> None:
-        self._world, self._traffic = world, traffic
-        self._questions = [fact.phrasings[0] for fact in world.facts.facts][:STREAMS]
-
-    async def across(
-        self, flip: Callable[[], Awaitable[dict[str, Any]]]
-    ) -> tuple[dict[str, Any], list[Stream]]:
-        """Open the streams, move the alias once all of them have said something, let them finish."""
-        client, opened = self._world.acme.client, [asyncio.Event() for _ in self._questions]
-        tasks = [
-            self._traffic.open_stream(client, question, started=event)
-            for question, event in zip(self._questions, opened, strict=True)
-        ]
-        await asyncio.wait_for(asyncio.gather(*(event.wait() for event in opened)), SWAP_DEADLINE)
-        moved = await flip()
-        return moved, await asyncio.gather(*tasks)
-
-    async def unmixed(self, streams: Sequence[Stream], other: str) -> int:
-        """How many of the streams follow their own version throughout, each asked again of both versions."""
-        client = self._world.acme.client
-        asked = [
-            (
-                self._traffic.open_stream(client, s.question, s.version),
-                self._traffic.open_stream(client, s.question, other),
-            )
-            for s in streams
-        ]
-        again = [await asyncio.gather(*pair) for pair in asked]
-        return sum(
-            own_version(s, same.text, else_.text) for s, (same, else_) in zip(streams, again, strict=True)
-        )

@@ -4,8 +4,9 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from openai import AsyncOpenAI, OpenAIError
 
@@ -145,3 +146,40 @@ def _common(left: str, right: str) -> int:
         if a != b:
             return position
     return min(len(left), len(right))
+
+
+class StraddlingStreams:
+    """Long streams that are open while the alias moves."""
+
+    def __init__(
+        self, traffic: Traffic, client: AsyncOpenAI, questions: Sequence[str], deadline_s: float
+    ) -> None:
+        self._traffic, self._client, self._questions = traffic, client, questions
+        self._deadline_s = deadline_s
+
+    async def across(
+        self, flip: Callable[[], Awaitable[dict[str, Any]]]
+    ) -> tuple[dict[str, Any], list[Stream]]:
+        """Open the streams, move the alias once all of them have said something, let them finish."""
+        opened = [asyncio.Event() for _ in self._questions]
+        tasks = [
+            self._traffic.open_stream(self._client, question, started=event)
+            for question, event in zip(self._questions, opened, strict=True)
+        ]
+        await asyncio.wait_for(asyncio.gather(*(event.wait() for event in opened)), self._deadline_s)
+        moved = await flip()
+        return moved, await asyncio.gather(*tasks)
+
+    async def unmixed(self, streams: Sequence[Stream], other: str) -> int:
+        """How many of the streams follow their own version throughout, each asked again of both versions."""
+        asked = [
+            (
+                self._traffic.open_stream(self._client, s.question, s.version),
+                self._traffic.open_stream(self._client, s.question, other),
+            )
+            for s in streams
+        ]
+        again = [await asyncio.gather(*pair) for pair in asked]
+        return sum(
+            own_version(s, same.text, else_.text) for s, (same, else_) in zip(streams, again, strict=True)
+        )

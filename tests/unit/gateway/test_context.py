@@ -4,13 +4,13 @@ from gateway.context import ContextSource, Wants, wants
 from gateway.errors import InvalidRequest, RetrievalFailed
 from gateway.policy import Policy
 from retrieval.errors import RetrievalTimeout, RetrievalUnavailable
-from retrieval.types import Found, MemoryHit, Passage
+from retrieval.types import SAME_WORDING, Found, MemoryHit, Passage
 from tests.unit.gateway.worlds import tenant
 
 EVERYTHING = Wants(k=3, memory=True)
 FOUND = Found(
     passages=(Passage("psg_1", "file-1", "Handbook", "We open at nine.", 0.9),),
-    memory=(MemoryHit("fb_1", "When?", "At ten.", 0.9), MemoryHit("fb_2", "Where?", "Here.", 0.8)),
+    memory=(MemoryHit("fb_1", "When?", "At ten.", SAME_WORDING), MemoryHit("fb_2", "Where?", "Here.", 0.8)),
 )
 
 
@@ -46,6 +46,12 @@ async def test_memory_that_the_version_has_learned_is_left_out() -> None:
     context = await ContextSource(Retrieval(FOUND)).gather(acme, "ver_1", "When?", EVERYTHING)
     assert context.memory_ids == ("fb_2",)
     assert "At ten." not in context.text
+
+
+async def test_another_wording_of_what_was_learned_keeps_its_memory() -> None:
+    acme = tenant("acme", learned={"ver_1": frozenset({"fb_2"})})
+    context = await ContextSource(Retrieval(FOUND)).gather(acme, "ver_1", "In which place?", EVERYTHING)
+    assert context.memory_ids == ("fb_1", "fb_2")
 
 
 async def test_another_version_keeps_its_memory() -> None:
