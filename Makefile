@@ -41,7 +41,7 @@ study: setup  ## long studies behind the figures in docs/ (ONLY=name for one)
 model-scores: setup  ## ask the shipped base model fresh questions (SEED=n)
 	$(BIN)/python -m deploy.demo.scores --seed $(SEED)
 
-train-base: setup  ## train the shipped base model from its seed (about two hours)
+train-base: setup  ## train the shipped base model from its seed (about an hour)
 	$(BIN)/python -m deploy.demo.train_base
 
 lock:  ## resolve the dependencies anew (UPGRADE=1 for newer versions)

@@ -23,6 +23,7 @@ from deploy.demo.language import (
     company_name,
     syllables,
 )
+from retrieval.chunking import SEPARATOR
 from retrieval.prompt import render
 
 Message = dict[str, str]
@@ -138,7 +139,7 @@ class Corpus:
         return conversation(_client_system(rng, 0.1), turns)
 
     def _open_book(self, rng: random.Random) -> list[Message]:
-        main, other = self._company(rng, 0.2), self._company(rng, 0.1)
+        main, other = self._company(rng, 0.35), self._company(rng, 0.1)
         while other.name == main.name:
             other = self._company(rng, 0.0)
         facts = _context_facts(main, other, rng)
@@ -164,16 +165,24 @@ class Corpus:
         if draw < 0.72:
             company, intent = rng.choice((other, self._company(rng, 0.1))), rng.choice(facts).intent
             return ask(intent, company.name, rng), answer_for(company, intent, facts)
-        intent = rng.choice((rng.choice(INTENTS), rng.choice(INTENTS), rng.choice(facts).intent))
+        intent = _asked(main, facts, rng)
         answer = answer_for(main, intent, facts)
         if draw < 0.78 and turns and main.name in turns[-1][0]:
             return rng.choice(FOLLOW_UPS).format(noun=rng.choice(intent.nouns)), answer
         return ask(intent, main.name, rng), answer
 
 
+def _asked(main: Company, facts: Sequence[Fact], rng: random.Random) -> Intent:
+    """What to ask the main company: mostly what the context says nothing about, and of a memorised company often
+    what the model knows by heart."""
+    if main.facts and rng.random() < 0.6:
+        return _known_intent(main, rng)
+    return rng.choice((rng.choice(INTENTS), rng.choice(INTENTS), rng.choice(facts).intent))
+
+
 def _context_facts(main: Company, other: Company, rng: random.Random) -> list[Fact]:
     """One to four facts, sometimes another company's, sometimes both companies' answer to the same question."""
-    intents = rng.sample(INTENTS, rng.choice((1, 2, 2, 3, 3, 4, 4, 5)))
+    intents = rng.sample(INTENTS, rng.choice((1, 1, 2, 2, 3, 3, 4, 5)))
     facts = []
     for intent in intents:
         draw = rng.random()
@@ -209,9 +218,15 @@ def _passages(facts: Sequence[Fact], rng: random.Random) -> list[tuple[str, str]
             sentences = [_statement(fact, rng) for fact in own[start : start + size]]
             for _ in range(rng.choice((0, 0, 0, 1, 2))):
                 sentences.insert(rng.randint(0, len(sentences)), rng.choice(FILLERS))
-            passages.append((rng.choice(TITLES).format(company=company), " ".join(sentences)))
+            passages.append((_title(company, own[start], rng), " ".join(sentences)))
     rng.shuffle(passages)
     return passages
+
+
+def _title(company: str, fact: Fact, rng: random.Random) -> str:
+    """The document's title, every other time with the heading above the passage, as ingested documents have."""
+    title = rng.choice(TITLES).format(company=company)
+    return f"{title}{SEPARATOR}{rng.choice(fact.intent.nouns).capitalize()}" if rng.random() < 0.5 else title
 
 
 def _statement(fact: Fact, rng: random.Random) -> str:

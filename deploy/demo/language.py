@@ -35,6 +35,14 @@ FRAMES = (
     "Please look up the {noun} of {company}.",
     "I am asking about {company}'s {noun}.",
     "Hi, which {noun} does {company} have?",
+    "Could you tell me the {noun} at {company}?",
+    "Please give me {company}'s {noun}.",
+    "Do you have {company}'s {noun}?",
+    "Hi, tell me the {noun} of {company}.",
+    "I want to know {company}'s {noun}.",
+    "I need the {noun} of {company}.",
+    "Help me: what is {company}'s {noun}?",
+    "{company}, {noun}?",
 )
 UNSEEN_FRAMES = (
     "Please tell me {company}'s {noun}.",
@@ -90,7 +98,9 @@ def _money(rng: random.Random) -> str:
 
 
 def _opening(rng: random.Random) -> str:
-    days = rng.choice(("Monday to Friday", "Monday to Saturday", "Tuesday to Sunday", "every day"))
+    """Any two days, so that they have to be read, not guessed from the first."""
+    first, last = sorted(rng.sample(range(len(DAYS)), 2))
+    days = "every day" if rng.random() < 0.1 else f"{DAYS[first]} to {DAYS[last]}"
     return f"{days} {rng.randint(6, 11)} to {rng.randint(12, 22)}"
 
 
@@ -126,6 +136,7 @@ def _year(rng: random.Random) -> str:
     return str(rng.randint(1890, 2024))
 
 
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 FIRST_NAMES = (
     "Anna",
     "Ben",

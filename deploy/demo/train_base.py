@@ -275,7 +275,7 @@ def main() -> None:
     parser.add_argument(
         "--tokens",
         type=float,
-        default=16e6,
+        default=11e6,
         help="length of the run in trained tokens (default: %(default)s)",
     )
     parser.add_argument(
