@@ -82,14 +82,21 @@ class Outcome:
 class Renamer(Protocol):
     """An engine's event stream in our names."""
 
-    done: bool
-    """The engine said that the stream is complete."""
-    failed: bool
-    """The engine reported an error in the stream, and the client has seen it."""
-    speaking: bool
-    """Whether what was fed has begun to answer."""
-    final: dict[str, Any] | None
-    """The whole answer, when it comes with the last event; `closing` gives that event."""
+    @property
+    def done(self) -> bool:
+        """The engine said that the stream is complete."""
+
+    @property
+    def failed(self) -> bool:
+        """The engine reported an error in the stream, and the client has seen it."""
+
+    @property
+    def speaking(self) -> bool:
+        """Whether what was fed has begun to answer."""
+
+    @property
+    def final(self) -> dict[str, Any] | None:
+        """The whole answer, when it comes with the last event; `closing` gives that event."""
 
     def feed(self, chunk: bytes) -> bytes: ...
 

@@ -27,7 +27,7 @@ class StreamRenamer:
     """
 
     speaking = True
-    final = None
+    final: dict[str, Any] | None = None
 
     def __init__(
         self, names: Names, said: Callable[[Mapping[str, Any]], str], *, keep_usage: bool, keep_text: bool
