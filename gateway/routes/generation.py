@@ -112,7 +112,7 @@ class GenerationEndpoint:
             parts.leases.acquire(chosen.version_id)
         try:
             async with DisconnectWatch(receive) as watch:
-                if isinstance(request, ResponseRequest) and request.previous_id:
+                if isinstance(request, ResponseRequest):
                     request = await parts.responses.resume(principal.tenant, request)
                 context = await self._context(principal, request, chosen, headers)
                 session_id = (headers.get(b"x-session-id") or "")[:MAX_SESSION_ID] or None
