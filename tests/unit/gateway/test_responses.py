@@ -258,9 +258,3 @@ async def test_a_client_that_leaves_stops_the_engine(bench: Bench) -> None:
     request.cancel()
     await until(lambda: bool(bench.engine.aborted))
     assert bench.engine.aborted == [f"{bench.engine.asked[0]['request_id']}_0"]
-
-
-async def test_the_output_of_a_streamed_response_is_not_repeated_for_each_event(bench: Bench) -> None:
-    response = await bench.respond(stream=True)
-    assert response.text.count("event: response.completed") == 1
-    assert response.text.endswith("\n\n")
