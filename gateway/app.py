@@ -6,7 +6,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
@@ -18,23 +18,26 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import ASGIApp
 
 from adapters.registry import Registry
-from gateway.asgi import Receive, Scope, Send
+from gateway.asgi import Receive, Scope, Send, check_headers, respond_error
 from gateway.context import ContextSource
 from gateway.database import connect
+from gateway.errors import HeadersTooLarge
 from gateway.follower import Follower
 from gateway.leases import Heartbeat, Leases
 from gateway.limits import Limiter
 from gateway.loader import SnapshotLoader
 from gateway.protocol import new_id
-from gateway.proxy import CHAT_PATH, Proxy
+from gateway.proxy import Proxy
 from gateway.replicas import Replicas
+from gateway.response_store import ResponseStore
 from gateway.routes.access import Access, answer_errors
-from gateway.routes.chat import ChatEndpoint, ChatParts
 from gateway.routes.embeddings import embeddings_router
 from gateway.routes.feedback import FeedbackParts, feedback_router
 from gateway.routes.files import files_router
+from gateway.routes.generation import GenerationParts, generation_endpoints
 from gateway.routes.health import Readiness, health_router
 from gateway.routes.models import models_router
+from gateway.routes.responses import responses_router
 from gateway.routes.vector_stores import vector_stores_router
 from gateway.settings import Settings
 from gateway.snapshot import CurrentSnapshot
@@ -51,15 +54,20 @@ BACKLOG = 2048
 class DataPlane:
     """The hot path first, as plain ASGI; everything else through FastAPI."""
 
-    def __init__(self, chat: ChatEndpoint, rest: ASGIApp) -> None:
-        self._chat = chat
+    def __init__(self, generation: Mapping[str, ASGIApp], rest: ASGIApp) -> None:
+        """generation: the endpoints of the hot path, by path."""
+        self._generation = generation
         self._rest = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == CHAT_PATH and scope["method"] == "POST":
-            await self._chat(scope, receive, send)
-        else:
-            await self._rest(scope, receive, send)
+        if scope["type"] != "http":
+            return await self._rest(scope, receive, send)
+        try:
+            check_headers(scope["headers"])
+        except HeadersTooLarge as error:
+            return await respond_error(send, error, [])
+        endpoint = self._generation.get(scope["path"]) if scope["method"] == "POST" else None
+        await (endpoint or self._rest)(scope, receive, send)
 
 
 @dataclass(frozen=True)
@@ -109,17 +117,18 @@ def compose(settings: Settings, held: Connections) -> DataPlane:
     """The routes over what is open."""
     telemetry = Telemetry()
     access = Access(held.current, settings.max_body_bytes)
-    chat = ChatEndpoint(
-        ChatParts(
-            current=held.current,
-            limiter=Limiter(1 / settings.workers),
-            contexts=ContextSource(held.retrieval),
-            proxy=held.proxy,
-            leases=held.leases,
-            journal=held.journal,
-            telemetry=telemetry,
-            max_body_bytes=settings.max_body_bytes,
-        )
+    responses = ResponseStore(held.record)
+    parts = GenerationParts(
+        current=held.current,
+        limiter=Limiter(1 / settings.workers),
+        contexts=ContextSource(held.retrieval),
+        proxy=held.proxy,
+        leases=held.leases,
+        journal=held.journal,
+        telemetry=telemetry,
+        responses=responses,
+        max_body_bytes=settings.max_body_bytes,
+        keep_alive_s=settings.stream_keep_alive_seconds,
     )
     interactions = Interactions(held.redis, held.record, held.journal)
     store = FeedbackStore(held.record)
@@ -128,11 +137,12 @@ def compose(settings: Settings, held: Connections) -> DataPlane:
     answer_errors(app)
     app.include_router(health_router(readiness, telemetry, held.journal))
     app.include_router(models_router(access))
+    app.include_router(responses_router(access, responses))
     app.include_router(feedback_router(FeedbackParts(access, store, interactions, held.retrieval, telemetry)))
     app.include_router(files_router(access, held.retrieval))
     app.include_router(vector_stores_router(access, held.retrieval))
     app.include_router(embeddings_router(access, held.retrieval))
-    return DataPlane(chat, app)
+    return DataPlane(generation_endpoints(parts), app)
 
 
 class Server(uvicorn.Server):

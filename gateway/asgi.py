@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import orjson
 
-from gateway.errors import GatewayError, TooLarge
+from gateway.errors import GatewayError, HeadersTooLarge, TooLarge
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -17,6 +17,11 @@ Headers = list[tuple[bytes, bytes]]
 
 JSON: tuple[bytes, bytes] = (b"content-type", b"application/json")
 EVENTS: tuple[bytes, bytes] = (b"content-type", b"text/event-stream; charset=utf-8")
+
+
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 32 * 1024
+"""Names and values of all headers together."""
 
 
 class ClientLeft(Exception):
@@ -33,6 +38,13 @@ class RequestHeaders:
         """name: in lower case."""
         value = self._values.get(name)
         return None if value is None else value.decode("latin-1")
+
+
+def check_headers(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Raises HeadersTooLarge."""
+    sizes = [len(name) + len(value) for name, value in headers]
+    if len(sizes) > MAX_HEADERS or sum(sizes) > MAX_HEADER_BYTES:
+        raise HeadersTooLarge(f"At most {MAX_HEADERS} headers of {MAX_HEADER_BYTES} bytes in all are read.")
 
 
 async def read_body(receive: Receive, headers: RequestHeaders, limit: int) -> bytes:

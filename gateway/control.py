@@ -28,6 +28,7 @@ from gateway.audit import Act
 from gateway.database import connect
 from gateway.leader import Leadership
 from gateway.outbox import OutboxDrain
+from gateway.response_store import ResponseStore
 from gateway.rollouts import Rollouts
 from gateway.settings import Settings
 from gateway.tasks import end
@@ -45,6 +46,7 @@ RENEW_EVERY_S = 1.0
 ROLLOUT_EVERY_S = 0.2
 RECONCILE_EVERY_S = 1.0
 OUTBOX_EVERY_S = 1.0
+PRUNE_EVERY_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,7 @@ class Loops:
         self._control = control
         self._rollouts = Rollouts(control.registry, control.swapper, control.sql)
         self._outbox = OutboxDrain(control.feedback, control.retrieval)
+        self._responses = ResponseStore(control.sql)
         self._failures: Mapping[tuple[str, str], str | None] = {}
 
     @contextlib.asynccontextmanager
@@ -156,6 +159,7 @@ class Loops:
             asyncio.create_task(self._every(ROLLOUT_EVERY_S, self._rollouts.run_once), name="rollouts"),
             asyncio.create_task(self._every(RECONCILE_EVERY_S, self.reconcile), name="reconciler"),
             asyncio.create_task(self._every(OUTBOX_EVERY_S, self._outbox.run_once), name="outbox"),
+            asyncio.create_task(self._every(PRUNE_EVERY_S, self._responses.prune), name="responses"),
         ]
         try:
             yield

@@ -3,7 +3,8 @@
     GatewayError                500 server_error
     ├── InvalidRequest          400 invalid_request_error
     │   ├── ResponseNotLogged   400 response_not_logged
-    │   └── TooLarge            413 request_too_large
+    │   ├── TooLarge            413 request_too_large
+    │   └── HeadersTooLarge     431 headers_too_large
     ├── Unauthenticated         401 invalid_api_key
     ├── Forbidden               403 permission_denied
     ├── NotFound                404 not_found
@@ -57,6 +58,10 @@ class ResponseNotLogged(InvalidRequest):
 
 class TooLarge(InvalidRequest):
     status, code = 413, "request_too_large"
+
+
+class HeadersTooLarge(InvalidRequest):
+    status, code = 431, "headers_too_large"
 
 
 class Unauthenticated(GatewayError):

@@ -46,6 +46,13 @@ class Memory(Part):
     enabled: bool = True
 
 
+class Responses(Part):
+    """What `/v1/responses` keeps for a client that does not say `store: false`."""
+
+    retention_days: float = Field(default=30, ge=0, le=366)
+    """0: nothing is kept, whatever a client says."""
+
+
 class Triggers(Part):
     """See `training.types.TriggerPolicy`."""
 
@@ -104,6 +111,7 @@ class Policy(Part):
     limits: Limits = Limits()
     retrieval: Retrieval = Retrieval()
     memory: Memory = Memory()
+    responses: Responses = Responses()
     logging: Logging = Logging.FULL
     learning: Learning = Learning()
     rollout: Rollout = Rollout()

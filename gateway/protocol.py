@@ -1,24 +1,28 @@
-"""The chat protocol at the edge: a client's body in, the engine's body out, and the engine's answer renamed.
+"""What the three endpoints that generate text have in common at the edge: a client's body in, the engine's body
+out, and the engine's answer renamed.
 
 Nothing of the engine's own naming passes: ids and model names in answers are ours, and what an engine's error
 says about a model is said in the client's words.
 """
 
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import orjson
 
 from gateway.errors import EngineUnavailable, GatewayError, InvalidRequest
-from training.types import question_of
+from training.types import Message
 
 ENGINE_ONLY = frozenset(
     {
         "cache_salt",
         "chat_template",
         "documents",
+        "ec_transfer_params",
+        "enable_response_messages",
         "kv_transfer_params",
         "logits_processors",
         "lora_path",
@@ -26,137 +30,190 @@ ENGINE_ONLY = frozenset(
         "media_io_kwargs",
         "mm_payload",
         "mm_processor_kwargs",
+        "previous_input_messages",
         "priority",
         "prompt_embeds",
+        "prompt_logprobs",
         "request_id",
         "return_mm_kwargs",
         "return_prompt_text",
         "return_token_ids",
+        "return_token_offsets",
         "routed_experts_prompt_start",
         "session_id",
         "vllm_xargs",
     }
 )
-"""Fields that reach past a tenant or into the engine; they are dropped. `return_*` would show the composed
-prompt."""
-NOT_OURS = ("prompt_logprobs", "prompt_token_ids", "prompt_text", "kv_transfer_params", "mm_kwargs")
+"""Fields that reach past a tenant or into the engine; they are dropped. `return_*`, `prompt_logprobs` and
+`enable_response_messages` would show the composed prompt."""
+NOT_OURS = (
+    "ec_transfer_params",
+    "input_messages",
+    "kv_transfer_params",
+    "metrics",
+    "mm_kwargs",
+    "output_messages",
+    "prompt_logprobs",
+    "prompt_text",
+    "prompt_token_ids",
+)
 """Parts of an engine's answer that show the composed prompt or the engine itself."""
-MAX_CHOICES = 16
-TEXT_PARTS = frozenset({"text", "refusal"})
+DEFAULT_ANSWER_TOKENS = 256
+"""What is reserved for an answer that the client did not bound."""
 
 
 @dataclass(frozen=True)
-class ChatRequest:
+class Names:
+    """What an answer and its model are called: by us to the client, and by the engine."""
+
+    public_id: str
+    model: str
+    engine_model: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an answer came to, for accounting and the journal. `usage` has chat's names for its numbers."""
+
+    text: str = ""
+    usage: Mapping[str, int] | None = None
+
+
+class Renamer(Protocol):
+    """An engine's event stream in our names."""
+
+    @property
+    def done(self) -> bool:
+        """The engine said that the stream is complete."""
+
+    @property
+    def failed(self) -> bool:
+        """The engine reported an error in the stream, and the client has seen it."""
+
+    @property
+    def speaking(self) -> bool:
+        """Whether what was fed has begun to answer."""
+
+    @property
+    def final(self) -> dict[str, Any] | None:
+        """The whole answer, when it comes with the last event; `closing` gives that event."""
+
+    def feed(self, chunk: bytes) -> bytes: ...
+
+    def closing(self) -> bytes: ...
+
+    def broken(self, error: GatewayError) -> bytes: ...
+
+    def outcome(self) -> Outcome: ...
+
+
+@dataclass(frozen=True)
+class GenerationRequest(ABC):
     """A client's request, checked as far as the gateway depends on it; the engine checks the rest."""
+
+    path: ClassVar[str]
+    id_prefix: ClassVar[str]
 
     payload: Mapping[str, Any]
     """Without the fields that only the gateway may set."""
     model: str
-    messages: Sequence[Mapping[str, Any]]
     stream: bool
-    wants_usage: bool
-    """Whether the client asked for the usage chunk of a stream."""
+    messages: Sequence[Message]
+    """The client's own conversation in chat's shape, for the journal; empty when there is no single one."""
 
     @property
+    @abstractmethod
     def question(self) -> str:
-        return question_of(self.messages)
+        """What passages and memory are searched by; empty: there is nothing to search by."""
 
     @property
+    @abstractmethod
     def token_estimate(self) -> int:
         """What to reserve: four bytes a token for the prompt, and what the client allows for the answer."""
-        text = sum(len(str(message.get("content") or "")) for message in self.messages)
-        allowed = self.payload.get("max_completion_tokens") or self.payload.get("max_tokens") or 256
-        return text // 4 + int(allowed)
+
+    @abstractmethod
+    def composed(self, context: str, token: str) -> Mapping[str, Any]:
+        """The fields that the engine gets instead of the client's. token: names this request alone."""
+
+    @abstractmethod
+    def engine_ids(self, attempt_id: str) -> Sequence[str]:
+        """How vLLM calls the work of this request when it came with this `x-request-id`."""
+
+    @abstractmethod
+    def answer(self, body: bytes, names: Names) -> tuple[dict[str, Any], Outcome]:
+        """An engine's whole answer in our names. Raises EngineUnavailable when it is not an answer."""
+
+    @abstractmethod
+    def renamer(self, names: Names, *, keep_text: bool) -> Renamer:
+        """keep_text: whether its outcome shall have the text."""
+
+    @property
+    def allowed_tokens(self) -> int:
+        names = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+        allowed = next(
+            (self.payload[name] for name in names if self.payload.get(name)), DEFAULT_ANSWER_TOKENS
+        )
+        return int(allowed) * int(self.payload.get("n") or 1)
 
 
 def new_id(prefix: str) -> str:
     return f"{prefix}{secrets.token_hex(12)}"
 
 
-def parse_chat(body: bytes) -> ChatRequest:
-    """Raises InvalidRequest, with the field at fault as `param`."""
-    try:
-        payload = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"The body is not JSON: {error}") from error
-    if not isinstance(payload, dict):
-        raise InvalidRequest("The body must be a JSON object.")
+def model_of(payload: Mapping[str, Any]) -> str:
+    """Raises InvalidRequest."""
     model = payload.get("model")
     if not isinstance(model, str) or not model:
         raise InvalidRequest("`model` must be a string.", param="model")
-    messages = _messages(payload.get("messages"))
-    _check_bounds(payload)
+    return model
+
+
+def allowed(payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What of a body may go to the engine."""
+    return {name: value for name, value in payload.items() if name not in ENGINE_ONLY}
+
+
+def wants_usage(payload: Mapping[str, Any]) -> bool:
+    """Whether the client asked for the usage event of a stream."""
     options = payload.get("stream_options")
-    return ChatRequest(
-        payload={name: value for name, value in payload.items() if name not in ENGINE_ONLY},
-        model=model,
-        messages=messages,
-        stream=payload.get("stream") is True,
-        wants_usage=isinstance(options, dict) and options.get("include_usage") is True,
-    )
+    return isinstance(options, dict) and options.get("include_usage") is True
 
 
-def _messages(messages: Any) -> Sequence[Mapping[str, Any]]:
-    if not isinstance(messages, list) or not messages:
-        raise InvalidRequest("`messages` must be a list with at least one message.", param="messages")
-    for index, message in enumerate(messages):
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            raise InvalidRequest("A message is an object with a role.", param=f"messages[{index}]")
-        content = message.get("content")
-        if isinstance(content, list):
-            _check_parts(content, f"messages[{index}].content")
-    return messages
+def usage_options(payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A stream always carries its usage: the gateway accounts for it."""
+    if payload.get("stream") is not True:
+        return {}
+    options = payload.get("stream_options")
+    return {"stream_options": {**(options if isinstance(options, dict) else {}), "include_usage": True}}
 
 
-def _check_parts(parts: Sequence[Any], param: str) -> None:
-    """The engine must not fetch URLs for a tenant, and the served models read text."""
-    for part in parts:
-        if not isinstance(part, dict) or part.get("type") not in TEXT_PARTS:
-            raise InvalidRequest("Only text content is served.", param=param)
-
-
-def _check_bounds(payload: Mapping[str, Any]) -> None:
-    bounds = {"n": MAX_CHOICES, "max_tokens": 1 << 20, "max_completion_tokens": 1 << 20}
-    for name, most in bounds.items():
-        value = payload.get(name)
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        if value is not None and not (whole and 1 <= value <= most):
-            raise InvalidRequest(f"`{name}` must be a whole number from 1 to {most}.", param=name)
-    if not isinstance(payload.get("stream", False), bool | None):
-        raise InvalidRequest("`stream` must be true or false.", param="stream")
-
-
-def engine_payload(
-    request: ChatRequest, messages: Sequence[Mapping[str, Any]], model: str, cache_salt: str
+def engine_body(
+    request: GenerationRequest, context: str, engine_model: str, cache_salt: str, token: str
 ) -> bytes:
-    """The body for the engine. A stream always carries its usage: the gateway accounts for it."""
-    payload = {**request.payload, "model": model, "messages": messages, "cache_salt": cache_salt}
-    if request.stream:
-        options = request.payload.get("stream_options")
-        payload["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
-    return orjson.dumps(payload)
+    composed = request.composed(context, token)
+    return orjson.dumps({**request.payload, **composed, "model": engine_model, "cache_salt": cache_salt})
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What an answer came to, for accounting and the journal."""
-
-    text: str = ""
-    usage: Mapping[str, int] | None = None
-
-
-def rename_answer(body: bytes, public_id: str, model: str) -> tuple[bytes, Outcome]:
-    """An engine's whole answer in our names. Raises EngineUnavailable when it is not an answer."""
+def renamed_choices(body: bytes, names: Names) -> dict[str, Any]:
+    """A whole answer that consists of choices, in our names. Raises EngineUnavailable."""
     try:
-        answer = orjson.loads(body)
-        choices = answer["choices"]
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise EngineUnavailable("The engine's answer could not be read.", retry_after_s=1.0) from error
-    answer["id"], answer["model"] = public_id, model
+        answer: dict[str, Any] = orjson.loads(body)
+        for choice in answer["choices"]:
+            strip(choice)
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise unreadable() from error
+    answer["id"], answer["model"] = names.public_id, names.model
+    strip(answer)
+    return answer
+
+
+def strip(answer: dict[str, Any]) -> None:
     for name in NOT_OURS:
         answer.pop(name, None)
-    text = choices[0].get("message", {}).get("content") if choices else None
-    return orjson.dumps(answer), Outcome(text or "", counts(answer.get("usage")))
+
+
+def unreadable() -> EngineUnavailable:
+    return EngineUnavailable("The engine's answer could not be read.", retry_after_s=1.0)
 
 
 def counts(usage: Any) -> Mapping[str, int] | None:

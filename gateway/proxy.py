@@ -22,10 +22,7 @@ from gateway.routing import Route
 
 log = logging.getLogger(__name__)
 
-CHAT_PATH = "/v1/chat/completions"
 ABORT_PATH = "/inference/v1/abort_requests"
-ENGINE_ID = "chatcmpl-{}"
-"""How vLLM calls a chat request that came with this `x-request-id`."""
 CONNECT_TIMEOUT_S = 2.0
 POOL_IDLE_S = 4.0
 """Below the five seconds after which vLLM closes an idle connection, so that we never write into a closing
@@ -41,11 +38,13 @@ T = TypeVar("T")
 
 @dataclass
 class Call:
-    """One request on its way to an engine."""
+    """One request on its way to an engine. engine_ids: how the engine calls the work of an attempt."""
 
     route: Route
     body: bytes
     request_id: str
+    path: str
+    engine_ids: Callable[[str], Sequence[str]]
     retries: int = 0
     tried: set[str] = field(default_factory=set)
 
@@ -116,22 +115,22 @@ class Proxy:
             return False
 
     def _request(self, replica: Replica, call: Call) -> RequestBuilder:
-        request = self._http.post(replica.url + CHAT_PATH).streamed_read_buffer_limit(0)
+        request = self._http.post(replica.url + call.path).streamed_read_buffer_limit(0)
         return request.header("x-request-id", call.attempt_id).body_bytes(call.body)
 
     def _abort(self, replica: Replica, call: Call) -> None:
         """Tell the engine to stop: before an answer's head has come, pyreqwest does not close the connection
         of a request that is cancelled."""
-        task = asyncio.create_task(self._send_abort(replica.url, ENGINE_ID.format(call.attempt_id)))
+        task = asyncio.create_task(self._send_abort(replica.url, call.engine_ids(call.attempt_id)))
         self._aborts.add(task)
         task.add_done_callback(self._aborts.discard)
 
-    async def _send_abort(self, url: str, engine_id: str) -> None:
+    async def _send_abort(self, url: str, engine_ids: Sequence[str]) -> None:
         request = self._http.post(url + ABORT_PATH).timeout(timedelta(seconds=CONNECT_TIMEOUT_S))
         try:
-            await request.body_bytes(orjson.dumps({"request_ids": [engine_id]})).build().send()
+            await request.body_bytes(orjson.dumps({"request_ids": list(engine_ids)})).build().send()
         except PyreqwestError as error:
-            log.warning("%s could not be stopped: %s", engine_id, error)
+            log.warning("%s could not be stopped: %s", engine_ids[0], error)
 
     async def _until_resident(
         self, call: Call, send: Callable[[Replica], Awaitable[T]], status: Callable[[T], int]

@@ -96,7 +96,7 @@ class Plan:
 def services(plan: Plan, inherited: Mapping[str, str], probes: Probes, gateway_fd: int) -> list[ProcessSpec]:
     """The processes in the order a person wants to read them. `inherited` is the caller's environment."""
     clean = {name: value for name, value in inherited.items() if not name.startswith(OWN_PREFIX)}
-    ours = {**clean, **plan.environment(), **threads(1), "PYTHONUNBUFFERED": "1"}
+    ours = {**inherited, **plan.environment(), **threads(1), "PYTHONUNBUFFERED": "1"}
     found: list[ProcessSpec] = []
     if plan.redis_socket is not None:
         found.append(redis(plan, clean, probes))

@@ -30,6 +30,8 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
     engine_timeout_seconds: float = Field(default=600.0, gt=0)
     """Longest silence of an engine in the middle of an answer."""
+    stream_keep_alive_seconds: float = Field(default=15.0, gt=0)
+    """Longest silence of a stream towards the client; then a comment is sent."""
 
     @property
     def database(self) -> str:

@@ -5,12 +5,13 @@ Renaming replaces the JSON text `"id":"…"` and `"model":"…"` of the first ev
 either: inside a JSON string its quotes are escaped.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
-from gateway.protocol import Outcome, counts
+from gateway.errors import GatewayError
+from gateway.protocol import Names, Outcome, counts
 
 END = b"\n\n"
 DATA = b"data: "
@@ -21,15 +22,19 @@ ERROR = b'data: {"error"'
 class StreamRenamer:
     """Feed it chunks as they arrive, cut anywhere; it gives back whole events.
 
-    keep_usage: whether the client asked for the usage event. keep_text: whether `outcome` shall have the
-    text.
+    said: the text of one choice of an event. keep_usage: whether the client asked for the usage event.
+    keep_text: whether `outcome` shall have the text.
     """
 
+    speaking = True
+    final: dict[str, Any] | None = None
+
     def __init__(
-        self, public_id: str, model: str, engine_model: str, *, keep_usage: bool, keep_text: bool
+        self, names: Names, said: Callable[[Mapping[str, Any]], str], *, keep_usage: bool, keep_text: bool
     ) -> None:
-        self._names = public_id, model
-        self._engine_model = engine_model
+        self._names = names.public_id, names.model
+        self._engine_model = names.engine_model
+        self._said = said
         self._keep_usage = keep_usage
         self._keep_text = keep_text
         self._pairs: Sequence[tuple[bytes, bytes]] | None = None
@@ -93,12 +98,21 @@ class StreamRenamer:
         """To be called once, after the last byte went out: reading the text costs a parse of every event."""
         usage = counts(_parsed(self._usage).get("usage")) if self._usage else None
         events = b"".join(self._kept).split(END)
-        return Outcome("".join(_text(_parsed(event)) for event in events), usage)
+        return Outcome("".join(self._text(_parsed(event)) for event in events), usage)
 
+    def _text(self, event: Mapping[str, Any]) -> str:
+        """The first choice's text."""
+        for choice in event.get("choices") or ():
+            if choice.get("index", 0) == 0:
+                return self._said(choice)
+        return ""
 
-def error_event(body: Any) -> bytes:
-    """How a stream ends that cannot go on."""
-    return DATA + orjson.dumps(body) + END
+    def closing(self) -> bytes:
+        return b""
+
+    def broken(self, error: GatewayError) -> bytes:
+        """How a stream ends that cannot go on."""
+        return DATA + orjson.dumps(error.body()) + END
 
 
 def _parsed(event: bytes) -> dict[str, Any]:
@@ -110,11 +124,3 @@ def _parsed(event: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _text(event: dict[str, Any]) -> str:
-    """The first choice's text."""
-    for choice in event.get("choices") or ():
-        if choice.get("index", 0) == 0:
-            return (choice.get("delta") or {}).get("content") or ""
-    return ""

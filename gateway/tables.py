@@ -1,4 +1,4 @@
-"""The gateway package's tables: tenants, their keys, and who changed what."""
+"""The gateway package's tables: tenants, their keys, who changed what, and the responses that clients keep."""
 
 import sqlalchemy as sa
 
@@ -44,3 +44,16 @@ audit = sa.Table(
     sa.Column("detail", sa.JSON, nullable=False),
     sa.Index("audit_by_tenant", "tenant_id", "id"),
 )
+
+responses = sa.Table(
+    "responses",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("tenant_id", sa.String(64), nullable=False),
+    sa.Column("document", sa.JSON, nullable=False),
+    sa.Column("conversation", sa.JSON, nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Index("responses_by_expiry", "expires_at"),
+)
+"""What `/v1/responses` keeps for its clients. `conversation` is the whole of it, the response's own output last."""

@@ -38,6 +38,11 @@ def compose(messages: Sequence[Mapping[str, Any]], context: str) -> list[dict[st
     return [{"role": "system", "content": context}, *copied]
 
 
+def prefix(prompt: str, context: str) -> str:
+    """A plain prompt with `context` in front of it."""
+    return f"{context}\n\n{prompt}" if context else prompt
+
+
 def _appended(content: Any, context: str) -> Any:
     """System content may be plain text or OpenAI's list of parts; either keeps its shape."""
     if isinstance(content, list):

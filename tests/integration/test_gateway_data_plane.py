@@ -8,7 +8,8 @@ import pytest
 import pytest_asyncio
 
 from deploy.demo.serving import RunningEngine
-from tests.integration.gateway_house import Customer, House, house
+from tests.integration.gateway_house import House, house
+from tests.integration.openai_clients import official, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
@@ -20,13 +21,6 @@ ANSWER = "The Zorvia starter plan costs 19 euros per month."
 async def built(engine: RunningEngine, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
     async with house(tmp_path_factory.mktemp("house"), engine.url, engine.token) as made:
         yield made
-
-
-def official(customer: Customer) -> openai.AsyncOpenAI:
-    key = customer.client.headers["authorization"].removeprefix("Bearer ")
-    return openai.AsyncOpenAI(
-        api_key=key, base_url=str(customer.client.base_url.join("/v1")), max_retries=0, timeout=60
-    )
 
 
 def asked(question: str = QUESTION) -> dict:
@@ -123,14 +117,3 @@ async def test_a_client_that_leaves_stops_the_engine(
         await running(acme, engine, at_least_one=True)
         request.cancel()
         await running(acme, engine, at_least_one=False)
-
-
-async def running(customer: Customer, engine: RunningEngine, *, at_least_one: bool) -> None:
-    """Wait until the engine's own gauge says that it has, or has not, a request running."""
-    for _ in range(200):
-        text = (await customer.client.get(f"{engine.url}/metrics")).text
-        lines = [line for line in text.splitlines() if line.startswith("vllm:num_requests_running")]
-        if (sum(float(line.rsplit(" ", 1)[1]) for line in lines) > 0) == at_least_one:
-            return
-        await asyncio.sleep(0.05)
-    raise TimeoutError(f"running requests: {lines}")

@@ -1,19 +1,27 @@
-"""A chat endpoint over real sockets: a client in front of it, an upstream of ours behind it."""
+"""The generation endpoints over real sockets: a client in front of them, an upstream of ours behind them."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
+from gateway.app import DataPlane
 from gateway.context import ContextSource
+from gateway.database import connect
 from gateway.leases import Leases
 from gateway.limits import Limiter
 from gateway.proxy import Proxy
 from gateway.replicas import Replicas
-from gateway.routes.chat import ChatEndpoint, ChatParts
+from gateway.response_store import ResponseStore
+from gateway.routes.access import Access, answer_errors
+from gateway.routes.generation import GenerationParts, generation_endpoints
+from gateway.routes.responses import responses_router
 from gateway.snapshot import CurrentSnapshot
+from gateway.tables import metadata
 from gateway.telemetry import Telemetry
 from retrieval.types import Found, MemoryHit
 from tests.unit.gateway.stub_engine import StubEngine, served
@@ -53,37 +61,64 @@ class Bench:
     journal: Journal
     memories: Memories
     telemetry: Telemetry
+    responses: ResponseStore
     acme: Member
     globex: Member
 
     async def chat(
         self, who: Member | None = None, headers: dict | None = None, **changes: Any
     ) -> httpx.Response:
-        body = {"model": "default", "messages": [{"role": "user", "content": "Hello?"}], **changes}
+        body = {"messages": [{"role": "user", "content": "Hello?"}], **changes}
+        return await self.post("/v1/chat/completions", who, headers, **body)
+
+    async def complete(
+        self, who: Member | None = None, headers: dict | None = None, **changes: Any
+    ) -> httpx.Response:
+        return await self.post("/v1/completions", who, headers, **{"prompt": "Hello?", **changes})
+
+    async def respond(
+        self, who: Member | None = None, headers: dict | None = None, **changes: Any
+    ) -> httpx.Response:
+        return await self.post("/v1/responses", who, headers, **{"input": "Hello?", **changes})
+
+    async def post(
+        self, path: str, who: Member | None = None, headers: dict | None = None, **body: Any
+    ) -> httpx.Response:
         sent = {"authorization": (who or self.acme).bearer, **(headers or {})}
-        return await self.client.post("/v1/chat/completions", json=body, headers=sent)
+        return await self.client.post(path, json={"model": "default", **body}, headers=sent)
 
 
 @pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     acme = member(tenant("acme", adapter("ten_acme", stable="ver_1", v1="ver_1", v2="ver_2")))
     globex = member(tenant("globex"))
     engine, leases, current = StubEngine(), Leases(), CurrentSnapshot(snapshot(acme, globex))
     journal, memories, telemetry = Journal(), Memories(), Telemetry()
+    record = connect(f"sqlite+aiosqlite:///{tmp_path}/graft.db")
+    async with record.begin() as connection:
+        await connection.run_sync(metadata.create_all)
+    responses = ResponseStore(record)
     async with served(engine) as upstream:
         proxy = Proxy(Replicas([upstream]), leases, "token", 5.0)
-        endpoint = ChatEndpoint(
-            ChatParts(
-                current=current,
-                limiter=Limiter(),
-                contexts=ContextSource(memories),
-                proxy=proxy,
-                leases=leases,
-                journal=journal,
-                telemetry=telemetry,
-                max_body_bytes=100_000,
-            )
+        parts = GenerationParts(
+            current=current,
+            limiter=Limiter(),
+            contexts=ContextSource(memories),
+            proxy=proxy,
+            leases=leases,
+            journal=journal,
+            telemetry=telemetry,
+            responses=responses,
+            max_body_bytes=100_000,
+            keep_alive_s=0.05,
         )
-        async with served(endpoint) as url, httpx.AsyncClient(base_url=url, timeout=10) as client:
-            yield Bench(engine, client, current, leases, journal, memories, telemetry, acme, globex)
+        rest = FastAPI()
+        answer_errors(rest)
+        rest.include_router(responses_router(Access(current, 100_000), responses))
+        plane = DataPlane(generation_endpoints(parts), rest)
+        async with served(plane) as url, httpx.AsyncClient(base_url=url, timeout=10) as client:
+            yield Bench(
+                engine, client, current, leases, journal, memories, telemetry, responses, acme, globex
+            )
         await proxy.close()
+    await record.dispose()

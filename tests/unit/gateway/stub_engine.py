@@ -10,6 +10,8 @@ from typing import Any
 
 import uvicorn
 
+from tests.unit.gateway.stub_shapes import SHAPES, Chat, Response
+
 Send = Callable[[dict[str, Any]], Any]
 
 
@@ -45,6 +47,7 @@ class StubEngine:
             return
         self.headers.append({name.decode(): value.decode() for name, value in scope["headers"]})
         payload = json.loads(await self._body(receive))
+        shape = SHAPES[scope["path"]]
         self.asked.append(payload)
         if self.hold is not None and not payload.get("stream"):
             await self._held()
@@ -53,9 +56,9 @@ class StubEngine:
         elif self.resident is not None and payload["model"] not in self.resident:
             await self._error(send, 404, f"The model `{payload['model']}` does not exist.")
         elif payload.get("stream"):
-            await self._events(receive, send, payload)
+            await self._events(receive, send, shape, payload)
         else:
-            await self._whole(send, 200, self._answer(payload))
+            await self._whole(send, 200, shape.answer(payload, self.words))
 
     async def _held(self) -> None:
         """Wait for the hold's end, or to be told to stop."""
@@ -84,39 +87,17 @@ class StubEngine:
             if not message.get("more_body"):
                 return body
 
-    def _answer(self, payload: dict[str, Any]) -> dict[str, Any]:
-        message = {"role": "assistant", "content": "".join(self.words)}
-        return {
-            "id": "chatcmpl-upstream",
-            "object": "chat.completion",
-            "created": 1,
-            "model": payload["model"],
-            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-            "usage": {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9},
-            "prompt_logprobs": None,
-            "kv_transfer_params": None,
-        }
-
-    def _chunks(self, payload: dict[str, Any]) -> list[str]:
-        head = {"id": "chatcmpl-upstream", "object": "chat.completion.chunk", "created": 1}
-        head["model"] = payload["model"]
-        deltas = [{"role": "assistant", "content": ""}, *({"content": word} for word in self.words)]
-        chunks = [{**head, "choices": [{"index": 0, "delta": delta}]} for delta in deltas]
-        usage = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
-        if (payload.get("stream_options") or {}).get("include_usage"):
-            chunks.append({**head, "choices": [], "usage": usage})
-        return [json.dumps(chunk, separators=(",", ":")) for chunk in chunks] + ["[DONE]"]
-
-    async def _events(self, receive: Any, send: Send, payload: dict[str, Any]) -> None:
+    async def _events(
+        self, receive: Any, send: Send, shape: Chat | Response, payload: dict[str, Any]
+    ) -> None:
         headers = [(b"content-type", b"text/event-stream")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        for number, chunk in enumerate(self._chunks(payload)):
+        for number, event in enumerate(shape.events(payload, self.words)):
             if number == 1 and self.hold is not None:
                 await self._held_stream(receive)
             if number == self.break_after:
                 raise ConnectionAbortedError("the stub breaks off")
-            event = f"data: {chunk}\n\n".encode()
-            await send({"type": "http.response.body", "body": event, "more_body": True})
+            await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
     async def _error(self, send: Send, status: int, message: str) -> None:

@@ -4,34 +4,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.chat_request import ChatRequest
 from gateway.errors import EngineUnavailable, GatewayError, InvalidRequest
-from gateway.protocol import ENGINE_ONLY, engine_error, engine_payload, parse_chat, rename_answer
+from gateway.protocol import ENGINE_ONLY, Names, engine_body, engine_error, wants_usage
 
+NAMES = Names("chatcmpl-ours", "default", "ver_1")
 HELLO = {"model": "default", "messages": [{"role": "user", "content": "Hello?"}]}
 
 
 def parsed(**changes: object):
-    return parse_chat(json.dumps({**HELLO, **changes}).encode())
+    return ChatRequest.parse(json.dumps({**HELLO, **changes}).encode())
 
 
 @pytest.mark.parametrize("field", sorted(ENGINE_ONLY))
 def test_fields_that_reach_past_a_tenant_never_reach_the_engine(field: str) -> None:
     request = parsed(**{field: "forged"})
-    body = json.loads(engine_payload(request, request.messages, "ver_1", "salt"))
+    body = json.loads(engine_body(request, "", "ver_1", "salt", "abc"))
     assert body.get(field) == ("salt" if field == "cache_salt" else None)
 
 
 def test_fields_that_the_gateway_does_not_know_pass() -> None:
     request = parsed(seed=7, tools=[{"type": "function"}])
-    body = json.loads(engine_payload(request, request.messages, "ver_1", "salt"))
+    body = json.loads(engine_body(request, "", "ver_1", "salt", "abc"))
     assert (body["seed"], body["tools"], body["model"]) == (7, [{"type": "function"}], "ver_1")
 
 
 def test_a_stream_always_carries_its_usage() -> None:
     request = parsed(stream=True)
-    body = json.loads(engine_payload(request, request.messages, "base", "salt"))
+    body = json.loads(engine_body(request, "", "base", "salt", "abc"))
     assert body["stream_options"] == {"include_usage": True}
-    assert not request.wants_usage
+    assert not wants_usage(request.payload)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +68,7 @@ def test_a_wrong_field_is_named(changes: dict, param: str) -> None:
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 5000])
 def test_what_is_not_a_json_object_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidRequest):
-        parse_chat(body)
+        ChatRequest.parse(body)
 
 
 JSON_VALUES = st.recursive(
@@ -80,7 +82,7 @@ JSON_VALUES = st.recursive(
 def test_any_json_is_either_understood_or_refused(messages, model, stream, tokens) -> None:
     body = {"messages": messages, "model": model, "stream": stream, "max_tokens": tokens}
     try:
-        request = parse_chat(json.dumps(body).encode())
+        request = ChatRequest.parse(json.dumps(body).encode())
     except GatewayError:
         return
     assert request.token_estimate >= 0
@@ -96,8 +98,7 @@ def test_an_answer_is_renamed_and_shows_nothing_of_the_engine() -> None:
         "choices": [{"index": 0, "message": {"content": "Yes."}}],
         "usage": {"total_tokens": 3, "prompt_tokens_details": None},
     }
-    body, outcome = rename_answer(json.dumps(theirs).encode(), "chatcmpl-ours", "default")
-    answer = json.loads(body)
+    answer, outcome = parsed().answer(json.dumps(theirs).encode(), NAMES)
     assert (answer["id"], answer["model"]) == ("chatcmpl-ours", "default")
     assert {"prompt_logprobs", "kv_transfer_params"}.isdisjoint(answer)
     assert (outcome.text, outcome.usage) == ("Yes.", {"total_tokens": 3})
@@ -106,7 +107,7 @@ def test_an_answer_is_renamed_and_shows_nothing_of_the_engine() -> None:
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"<html>"])
 def test_garbage_from_the_engine_is_an_engine_failure(body: bytes) -> None:
     with pytest.raises(EngineUnavailable):
-        rename_answer(body, "id", "default")
+        parsed().answer(body, NAMES)
 
 
 def test_an_engines_refusal_speaks_of_the_clients_model() -> None:

@@ -18,7 +18,12 @@ from tests.unit.gateway.stub_engine import StubEngine, served, until, unused_url
 BASE = Route("default", None, "base", "stable")
 VERSION = Route("default", "ver_1", "default@v1", "stable")
 BODY = b'{"model": "ver_1"}'
+CHAT = "/v1/chat/completions"
 STREAM = b'{"model": "ver_1", "stream": true}'
+
+
+def call_of(route: Route, body: bytes) -> Call:
+    return Call(route, body, "abc", CHAT, lambda attempt: [f"chatcmpl-{attempt}"])
 
 
 @asynccontextmanager
@@ -31,7 +36,7 @@ async def proxied(*urls: str, timeout_s: float = 5.0) -> AsyncIterator[Proxy]:
 async def test_an_answer_comes_back_with_its_status() -> None:
     stub = StubEngine()
     async with served(stub) as url, proxied(url) as proxy:
-        reply = await proxy.answer(Call(VERSION, BODY, "abc"))
+        reply = await proxy.answer(call_of(VERSION, BODY))
     assert (reply.status, stub.headers[0]["authorization"]) == (200, "Bearer token")
     assert stub.headers[0]["x-request-id"] == "abc"
 
@@ -39,7 +44,7 @@ async def test_an_answer_comes_back_with_its_status() -> None:
 async def test_an_unreachable_replica_is_retried_on_another() -> None:
     stub = StubEngine()
     async with served(stub) as url, proxied(unused_url(), url, unused_url()) as proxy:
-        calls = [Call(Route("d", f"ver_{n}", "d@v1", "stable"), BODY, "abc") for n in range(8)]
+        calls = [call_of(Route("d", f"ver_{n}", "d@v1", "stable"), BODY) for n in range(8)]
         for call in calls:
             assert (await proxy.answer(call)).status == 200
     assert sum(call.retries for call in calls) > 0
@@ -47,7 +52,7 @@ async def test_an_unreachable_replica_is_retried_on_another() -> None:
 
 async def test_an_engine_that_comes_back_at_once_loses_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proxy_module, "BACKOFF_S", 0.001)
-    stub, call = StubEngine(), Call(VERSION, BODY, "abc")
+    stub, call = StubEngine(), call_of(VERSION, BODY)
     async with served(stub) as url, proxied(unused_url(), url) as proxy:
         await proxy.answer(call)
     assert stub.headers[-1]["x-request-id"] == call.attempt_id
@@ -57,20 +62,20 @@ async def test_no_replica_at_all_is_unavailable(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(proxy_module, "BACKOFF_S", 0.001)
     async with proxied(unused_url()) as proxy:
         with pytest.raises(EngineUnavailable) as error:
-            await proxy.answer(Call(VERSION, BODY, "abc"))
+            await proxy.answer(call_of(VERSION, BODY))
     assert error.value.retry_after_s == 1.0
 
 
 async def test_a_silent_engine_times_out() -> None:
     async with served(StubEngine(hold=asyncio.Event())) as url, proxied(url, timeout_s=0.2) as proxy:
         with pytest.raises(Timeout):
-            await proxy.answer(Call(VERSION, BODY, "abc"))
+            await proxy.answer(call_of(VERSION, BODY))
 
 
 async def test_a_version_that_is_being_loaded_is_waited_for() -> None:
     stub = StubEngine(resident=set())
     async with served(stub) as url, proxied(url) as proxy:
-        call = Call(VERSION, BODY, "abc")
+        call = call_of(VERSION, BODY)
         waiting = asyncio.create_task(proxy.answer(call))
         await until(lambda: len(stub.asked) >= 2)
         stub.resident = {"ver_1"}
@@ -80,13 +85,13 @@ async def test_a_version_that_is_being_loaded_is_waited_for() -> None:
 
 async def test_a_missing_base_model_is_not_waited_for() -> None:
     async with served(StubEngine(resident=set())) as url, proxied(url) as proxy:
-        assert (await proxy.answer(Call(BASE, b'{"model": "base"}', "abc"))).status == 404
+        assert (await proxy.answer(call_of(BASE, b'{"model": "base"}'))).status == 404
 
 
 async def test_cancelling_an_answer_cancels_the_engines_work() -> None:
     stub = StubEngine(hold=asyncio.Event())
     async with served(stub) as url, proxied(url) as proxy:
-        task = asyncio.create_task(proxy.answer(Call(VERSION, BODY, "abc")))
+        task = asyncio.create_task(proxy.answer(call_of(VERSION, BODY)))
         await until(lambda: stub.waiting == 1)
         task.cancel()
         await until(lambda: stub.aborted == ["chatcmpl-abc"])
@@ -95,20 +100,20 @@ async def test_cancelling_an_answer_cancels_the_engines_work() -> None:
 async def test_leaving_a_stream_ends_the_engines_work() -> None:
     stub = StubEngine(hold=asyncio.Event())
     async with served(stub) as url, proxied(url) as proxy:
-        async with proxy.stream(Call(VERSION, STREAM, "abc")) as response:
+        async with proxy.stream(call_of(VERSION, STREAM)) as response:
             await response.body_reader.read_chunk()
         await until(lambda: stub.left == 1)
 
 
 async def test_a_streams_first_event_does_not_wait_for_the_second() -> None:
-    stub, call = StubEngine(hold=asyncio.Event()), Call(VERSION, STREAM, "abc")
+    stub, call = StubEngine(hold=asyncio.Event()), call_of(VERSION, STREAM)
     async with served(stub) as url, proxied(url) as proxy, proxy.stream(call) as response:
         assert b"assistant" in (await response.body_reader.read_chunk()).to_bytes()
         assert not stub.hold.is_set()
 
 
 async def test_a_stream_arrives_whole() -> None:
-    call = Call(VERSION, STREAM, "abc")
+    call = call_of(VERSION, STREAM)
     async with served(StubEngine()) as url, proxied(url) as proxy, proxy.stream(call) as response:
         body = (await response.bytes()).to_bytes()
     assert body.endswith(b"data: [DONE]\n\n")
@@ -117,7 +122,7 @@ async def test_a_stream_arrives_whole() -> None:
 async def test_a_stream_that_breaks_off_raises() -> None:
     async with served(StubEngine(break_after=2)) as url, proxied(url) as proxy:
         with pytest.raises(PyreqwestError):
-            async with proxy.stream(Call(VERSION, STREAM, "abc")) as response:
+            async with proxy.stream(call_of(VERSION, STREAM)) as response:
                 while await response.body_reader.read_chunk() is not None:
                     pass
 

@@ -71,6 +71,11 @@ def test_our_processes_are_told_every_resolved_value(name: str) -> None:
     assert PLAN.environment().items() <= told.items()
 
 
+def test_settings_that_no_plan_resolves_reach_our_processes() -> None:
+    told = named(PLAN, {"GRAFT_STREAM_KEEP_ALIVE_SECONDS": "5"})["gateway"].environment
+    assert told["GRAFT_STREAM_KEEP_ALIVE_SECONDS"] == "5"
+
+
 def test_threads_are_pinned_in_every_numeric_process() -> None:
     found = named(replace(PLAN, learner_threads=3))
     threads = {name: spec.environment.get("OMP_NUM_THREADS") for name, spec in found.items()}

@@ -3,7 +3,9 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.sse import StreamRenamer, error_event
+from gateway.errors import EngineUnavailable
+from gateway.protocol import Names
+from gateway.sse import StreamRenamer
 
 
 def event(**body: object) -> bytes:
@@ -19,7 +21,12 @@ DONE = b"data: [DONE]\n\n"
 
 
 def renamer(keep_usage: bool = False, keep_text: bool = True) -> StreamRenamer:
-    return StreamRenamer("chatcmpl-our", "default", "ver_1", keep_usage=keep_usage, keep_text=keep_text)
+    names = Names("chatcmpl-our", "default", "ver_1")
+    return StreamRenamer(names, said, keep_usage=keep_usage, keep_text=keep_text)
+
+
+def said(choice: dict) -> str:
+    return choice["delta"].get("content") or ""
 
 
 def test_ids_and_models_are_ours_in_every_event() -> None:
@@ -69,7 +76,8 @@ def test_an_error_in_the_stream_names_no_version() -> None:
 
 
 def test_an_error_event_is_one_event() -> None:
-    assert error_event({"error": {}}) == b'data: {"error":{}}\n\n'
+    event = renamer().broken(EngineUnavailable("gone"))
+    assert event.startswith(b'data: {"error":{"message":"gone"') and event.count(b"\n\n") == 1
 
 
 @given(st.lists(st.text(max_size=8), max_size=6), st.data())

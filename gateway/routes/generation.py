@@ -1,10 +1,16 @@
-"""`POST /v1/chat/completions`: authenticate, route, admit, retrieve, compose, forward, account."""
+"""The endpoints that generate text: authenticate, route, admit, retrieve, compose, forward, account.
+
+What sets one of them apart is its class of request: `ChatRequest`, `CompletionRequest`, `ResponseRequest`.
+"""
 
 import logging
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
+import orjson
 from pyreqwest.exceptions import PyreqwestError
 from pyreqwest.response import Response
 
@@ -12,38 +18,32 @@ from gateway.asgi import (
     EVENTS,
     ClientLeft,
     DisconnectWatch,
-    Headers,
     Receive,
     RequestHeaders,
     Scope,
     Send,
-    encoded,
     read_body,
     respond,
     respond_error,
     start,
 )
+from gateway.chat_request import ChatRequest
+from gateway.completion_request import CompletionRequest
 from gateway.context import Context, ContextSource, wants
 from gateway.errors import EngineUnavailable, GatewayError
+from gateway.exchange import Decided, Exchange, response_headers
+from gateway.keep_alive import KeepAlive
 from gateway.keys import Scope as KeyScope
 from gateway.leases import Leases
-from gateway.limits import Admission, Limiter
+from gateway.limits import Limiter
 from gateway.principal import Principal, authenticate
-from gateway.protocol import (
-    ChatRequest,
-    Outcome,
-    engine_error,
-    engine_payload,
-    new_id,
-    parse_chat,
-    rename_answer,
-)
+from gateway.protocol import GenerationRequest, Names, Renamer, engine_body, engine_error
 from gateway.proxy import Call, Proxy
+from gateway.response_request import ResponseRequest
+from gateway.response_store import ResponseStore
 from gateway.routing import Route, route
 from gateway.snapshot import CurrentSnapshot
-from gateway.sse import StreamRenamer, error_event
 from gateway.telemetry import Measured, Telemetry
-from retrieval.prompt import compose
 from training.journal import JournalWriter
 from training.types import Interaction, Logging
 
@@ -54,8 +54,8 @@ MAX_SESSION_ID = 128
 
 
 @dataclass(frozen=True)
-class ChatParts:
-    """What the endpoint works with."""
+class GenerationParts:
+    """What the endpoints work with. keep_alive_s: longest silence of a stream towards the client."""
 
     current: CurrentSnapshot
     limiter: Limiter
@@ -64,53 +64,17 @@ class ChatParts:
     leases: Leases
     journal: JournalWriter
     telemetry: Telemetry
+    responses: ResponseStore
     max_body_bytes: int
+    keep_alive_s: float
 
 
-@dataclass(frozen=True)
-class Decided:
-    """A request that was understood, let in and routed. It stays as it is until the request ends."""
+class GenerationEndpoint:
+    """A plain ASGI application. parse: a body as the endpoint's kind of request."""
 
-    principal: Principal
-    request: ChatRequest
-    route: Route
-    context: Context
-    admission: Admission
-    session_id: str | None
-
-
-@dataclass
-class Exchange:
-    """What happens to one request. Times are of the monotonic performance counter, in seconds."""
-
-    token: str = field(default_factory=lambda: new_id(""))
-    started: float = field(default_factory=time.perf_counter)
-    status: int = 200
-    responding: bool = False
-    engine_seconds: float = 0.0
-    first_token: float | None = None
-    outcome: Outcome = field(default_factory=Outcome)
-    retries: int = 0
-
-    @property
-    def response_id(self) -> str:
-        return f"chatcmpl-{self.token}"
-
-    def elapsed(self) -> float:
-        return time.perf_counter() - self.started
-
-    def overhead(self) -> float:
-        return self.elapsed() - self.engine_seconds
-
-    def request_header(self) -> Headers:
-        return [(b"x-request-id", f"req_{self.token}".encode())]
-
-
-class ChatEndpoint:
-    """A plain ASGI application."""
-
-    def __init__(self, parts: ChatParts) -> None:
+    def __init__(self, parts: GenerationParts, parse: Callable[[bytes], GenerationRequest]) -> None:
         self._parts = parts
+        self._parse = parse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange()
@@ -128,7 +92,6 @@ class ChatEndpoint:
             self._parts.telemetry.inflight.dec()
 
     async def _refuse(self, exchange: Exchange, send: Send, error: GatewayError) -> None:
-        exchange.status = error.status
         self._parts.telemetry.refuse(error.code)
         if not exchange.responding:
             await respond_error(send, error, exchange.request_header())
@@ -140,7 +103,7 @@ class ChatEndpoint:
             parts.current.value, headers.get(b"authorization"), headers.get(b"x-tenant-id"), datetime.now(UTC)
         )
         principal.require(KeyScope.CHAT)
-        request = parse_chat(await read_body(receive, headers, parts.max_body_bytes))
+        request = self._parse(await read_body(receive, headers, parts.max_body_bytes))
         chosen = route(principal.tenant, request.model, headers.get(b"x-adapter"))
         admission = parts.limiter.admit(
             principal.tenant.id, principal.tenant.policy.limits, request.token_estimate
@@ -149,12 +112,18 @@ class ChatEndpoint:
             parts.leases.acquire(chosen.version_id)
         try:
             async with DisconnectWatch(receive) as watch:
+                if isinstance(request, ResponseRequest):
+                    request = await parts.responses.resume(principal.tenant, request)
                 context = await self._context(principal, request, chosen, headers)
                 session_id = (headers.get(b"x-session-id") or "")[:MAX_SESSION_ID] or None
-                decided = Decided(principal, request, chosen, context, admission, session_id)
+                names = Names(request.id_prefix + exchange.token, request.model, chosen.engine_model)
+                decided = Decided(principal, request, chosen, context, admission, session_id, names)
                 await self._forward(exchange, decided, watch, send)
         except ClientLeft:
             exchange.status = CLIENT_LEFT
+            raise
+        except GatewayError as error:
+            exchange.status = error.status
             raise
         finally:
             if chosen.version_id:
@@ -165,7 +134,7 @@ class ChatEndpoint:
         self._journal(exchange, decided)
 
     async def _context(
-        self, principal: Principal, request: ChatRequest, chosen: Route, headers: RequestHeaders
+        self, principal: Principal, request: GenerationRequest, chosen: Route, headers: RequestHeaders
     ) -> Context:
         tenant = principal.tenant
         wanted = wants(tenant.policy, headers.get(b"x-retrieval"), headers.get(b"x-memory"))
@@ -175,9 +144,9 @@ class ChatEndpoint:
         self, exchange: Exchange, decided: Decided, watch: DisconnectWatch, send: Send
     ) -> None:
         request, chosen = decided.request, decided.route
-        messages = compose(request.messages, decided.context.text)
         salt = decided.principal.tenant.cache_salt
-        call = Call(chosen, engine_payload(request, messages, chosen.engine_model, salt), exchange.token)
+        body = engine_body(request, decided.context.text, chosen.engine_model, salt, exchange.token)
+        call = Call(chosen, body, exchange.token, request.path, request.engine_ids)
         try:
             if request.stream:
                 await self._stream(exchange, decided, call, watch, send)
@@ -197,9 +166,11 @@ class ChatEndpoint:
             exchange.engine_seconds = time.perf_counter() - asked
         if reply.status != 200:
             raise engine_error(reply.status, reply.body, call.route.engine_model, request.model)
-        body, exchange.outcome = rename_answer(reply.body, exchange.response_id, request.model)
+        document, exchange.outcome = request.answer(reply.body, decided.names)
+        if isinstance(request, ResponseRequest):
+            document["store"] = await self._parts.responses.keep(decided.principal.tenant, request, document)
         watch.finished = exchange.responding = True
-        await respond(send, 200, response_headers(exchange, decided), body)
+        await respond(send, 200, response_headers(exchange, decided), orjson.dumps(document))
 
     async def _stream(
         self, exchange: Exchange, decided: Decided, call: Call, watch: DisconnectWatch, send: Send
@@ -211,47 +182,52 @@ class ChatEndpoint:
             if response.status != 200:
                 body = (await response.bytes()).to_bytes()
                 raise engine_error(response.status, body, call.route.engine_model, request.model)
-            renamer = StreamRenamer(
-                exchange.response_id,
-                request.model,
-                call.route.engine_model,
-                keep_usage=request.wants_usage,
-                keep_text=decided.principal.tenant.policy.logging is Logging.FULL,
-            )
+            keep_text = decided.principal.tenant.policy.logging is Logging.FULL
+            renamer = request.renamer(decided.names, keep_text=keep_text)
             exchange.responding = True
             await start(send, 200, [EVENTS, *response_headers(exchange, decided)])
             try:
                 await self._relay(exchange, response, renamer, send)
+                if renamer.final is not None:
+                    await self._close(decided, renamer, renamer.final, send)
             finally:
                 exchange.engine_seconds = time.perf_counter() - asked
                 exchange.outcome = renamer.outcome()
             watch.finished = True
             await send({"type": "http.response.body", "body": b""})
 
-    async def _relay(
-        self, exchange: Exchange, response: Response, renamer: StreamRenamer, send: Send
-    ) -> None:
+    async def _relay(self, exchange: Exchange, response: Response, renamer: Renamer, send: Send) -> None:
         """Pass events on until the engine ends the stream; a stream that breaks off ends with an error
         event."""
         reader = response.body_reader
         try:
-            while (chunk := await reader.read_chunk()) is not None:
-                events = renamer.feed(chunk.to_bytes())
-                if events:
-                    if exchange.first_token is None:
-                        exchange.first_token = exchange.elapsed()
-                    await send({"type": "http.response.body", "body": events, "more_body": True})
+            with KeepAlive(send, self._parts.keep_alive_s) as alive:
+                while (chunk := await reader.read_chunk()) is not None:
+                    events = renamer.feed(chunk.to_bytes())
+                    if events:
+                        if exchange.first_token is None and renamer.speaking:
+                            exchange.first_token = exchange.elapsed()
+                        alive.sent()
+                        await send({"type": "http.response.body", "body": events, "more_body": True})
         except PyreqwestError as error:
             log.warning("stream of req_%s broke off: %s", exchange.token, error)
         if renamer.failed or not renamer.done:
             await self._break_off(exchange, renamer, send)
 
-    async def _break_off(self, exchange: Exchange, renamer: StreamRenamer, send: Send) -> None:
+    async def _close(self, decided: Decided, renamer: Renamer, document: dict[str, Any], send: Send) -> None:
+        """The last event of a stream that ends with the whole response: by then it is kept, or says that it is
+        not."""
+        assert isinstance(decided.request, ResponseRequest)
+        tenant = decided.principal.tenant
+        document["store"] = await self._parts.responses.keep(tenant, decided.request, document)
+        await send({"type": "http.response.body", "body": renamer.closing(), "more_body": True})
+
+    async def _break_off(self, exchange: Exchange, renamer: Renamer, send: Send) -> None:
         broken = EngineUnavailable("The engine stopped in the middle of the answer.")
         exchange.status = broken.status
         self._parts.telemetry.refuse("stream_broken")
         if not renamer.failed:
-            event = error_event(broken.body())
+            event = renamer.broken(broken)
             await send({"type": "http.response.body", "body": event, "more_body": True})
 
     def _measure(self, exchange: Exchange, principal: Principal, chosen: Route) -> None:
@@ -276,7 +252,7 @@ class ChatEndpoint:
         full = tenant.policy.logging is Logging.FULL
         self._parts.journal.write(
             Interaction(
-                id=exchange.response_id,
+                id=decided.names.public_id,
                 tenant_id=tenant.id,
                 adapter=decided.route.adapter,
                 version_id=decided.route.version_id,
@@ -294,19 +270,7 @@ class ChatEndpoint:
         )
 
 
-def response_headers(exchange: Exchange, decided: Decided) -> Headers:
-    """Which version answered, from which passages and corrections, and what the gateway cost."""
-    context = decided.context
-    headers = {
-        "x-request-id": f"req_{exchange.token}",
-        "x-graft-version": decided.route.label,
-        "x-graft-arm": decided.route.arm,
-        "x-graft-passages": ",".join(context.passage_ids),
-        "x-graft-memory": ",".join(context.memory_ids),
-        "x-graft-overhead-ms": f"{exchange.overhead() * 1000:.2f}",
-        "openai-processing-ms": str(round(exchange.elapsed() * 1000)),
-        **decided.admission.headers(),
-    }
-    if context.degraded:
-        headers["x-graft-retrieval"] = context.degraded
-    return encoded(headers.items())
+def generation_endpoints(parts: GenerationParts) -> Mapping[str, GenerationEndpoint]:
+    """By path."""
+    kinds = (ChatRequest, CompletionRequest, ResponseRequest)
+    return {kind.path: GenerationEndpoint(parts, kind.parse) for kind in kinds}

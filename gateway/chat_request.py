@@ -1,0 +1,89 @@
+"""`/v1/chat/completions`: the context goes into the leading system message."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from gateway.bounds import read_object
+from gateway.errors import InvalidRequest
+from gateway.protocol import (
+    GenerationRequest,
+    Names,
+    Outcome,
+    allowed,
+    counts,
+    model_of,
+    renamed_choices,
+    usage_options,
+    wants_usage,
+)
+from gateway.sse import StreamRenamer
+from retrieval.prompt import compose
+from training.types import Message, question_of
+
+TEXT_PARTS = frozenset({"text", "refusal"})
+
+
+@dataclass(frozen=True)
+class ChatRequest(GenerationRequest):
+    path: ClassVar[str] = "/v1/chat/completions"
+    id_prefix: ClassVar[str] = "chatcmpl-"
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        """Raises InvalidRequest, with the field at fault as `param`."""
+        payload = read_object(body)
+        return cls(
+            payload=allowed(payload),
+            model=model_of(payload),
+            stream=payload.get("stream") is True,
+            messages=_messages(payload.get("messages")),
+        )
+
+    @property
+    def question(self) -> str:
+        return question_of(self.messages)
+
+    @property
+    def token_estimate(self) -> int:
+        text = sum(len(str(message.get("content") or "")) for message in self.messages)
+        return text // 4 + self.allowed_tokens
+
+    def composed(self, context: str, token: str) -> Mapping[str, Any]:
+        return {"messages": compose(self.messages, context), **usage_options(self.payload)}
+
+    def engine_ids(self, attempt_id: str) -> Sequence[str]:
+        return [f"chatcmpl-{attempt_id}"]
+
+    def answer(self, body: bytes, names: Names) -> tuple[dict[str, Any], Outcome]:
+        answer = renamed_choices(body, names)
+        choices = answer["choices"]
+        text = choices[0].get("message", {}).get("content") if choices else None
+        return answer, Outcome(text or "", counts(answer.get("usage")))
+
+    def renamer(self, names: Names, *, keep_text: bool) -> StreamRenamer:
+        return StreamRenamer(names, _said, keep_usage=wants_usage(self.payload), keep_text=keep_text)
+
+
+def _said(choice: Mapping[str, Any]) -> str:
+    """The text of one choice of an event."""
+    return (choice.get("delta") or {}).get("content") or ""
+
+
+def _messages(messages: Any) -> Sequence[Message]:
+    if not isinstance(messages, list) or not messages:
+        raise InvalidRequest("`messages` must be a list with at least one message.", param="messages")
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise InvalidRequest("A message is an object with a role.", param=f"messages[{index}]")
+        content = message.get("content")
+        if isinstance(content, list):
+            _check_parts(content, f"messages[{index}].content")
+    return messages
+
+
+def _check_parts(parts: Sequence[Any], param: str) -> None:
+    """The engine must not fetch URLs for a tenant, and the served models read text."""
+    for part in parts:
+        if not isinstance(part, dict) or part.get("type") not in TEXT_PARTS:
+            raise InvalidRequest("Only text content is served.", param=param)

@@ -1,0 +1,33 @@
+"""OpenAI's own clients for one tenant of a house, and the engine's own word on whether it works for them."""
+
+import asyncio
+
+import openai
+
+from deploy.demo.serving import RunningEngine
+from tests.integration.gateway_house import Customer
+
+
+def official(customer: Customer) -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(**_options(customer))
+
+
+def official_sync(customer: Customer) -> openai.OpenAI:
+    return openai.OpenAI(**_options(customer))
+
+
+def _options(customer: Customer) -> dict:
+    key = customer.client.headers["authorization"].removeprefix("Bearer ")
+    url = str(customer.client.base_url.join("/v1"))
+    return {"api_key": key, "base_url": url, "max_retries": 0, "timeout": 60}
+
+
+async def running(customer: Customer, engine: RunningEngine, *, at_least_one: bool) -> None:
+    """Wait until the engine's own gauge says that it has, or has not, a request running."""
+    for _ in range(200):
+        text = (await customer.client.get(f"{engine.url}/metrics")).text
+        lines = [line for line in text.splitlines() if line.startswith("vllm:num_requests_running")]
+        if (sum(float(line.rsplit(" ", 1)[1]) for line in lines) > 0) == at_least_one:
+            return
+        await asyncio.sleep(0.05)
+    raise TimeoutError(f"running requests: {lines}")

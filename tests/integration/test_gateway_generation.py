@@ -1,0 +1,126 @@
+"""Completions and responses with the real engine behind, and OpenAI's own client in front."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import openai
+import pytest
+import pytest_asyncio
+
+from deploy.demo.serving import RunningEngine
+from tests.integration.gateway_house import Customer, House, house
+from tests.integration.openai_clients import official, running
+
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+
+QUESTION = "What does the Zorvia starter plan cost per month?"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def built(engine: RunningEngine, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    async with house(tmp_path_factory.mktemp("house"), engine.url, engine.token) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def acme(built: House) -> AsyncIterator[Customer]:
+    async with built.customer("acme") as customer:
+        yield customer
+
+
+async def test_a_completion_streams_what_it_would_have_been_whole(acme: Customer) -> None:
+    asked = {"model": "default", "prompt": QUESTION, "max_tokens": 12, "temperature": 0}
+    client = official(acme)
+    whole = await client.completions.create(**asked)
+    stream = await client.completions.create(**asked, stream=True, stream_options={"include_usage": True})
+    chunks = [chunk async for chunk in stream]
+    assert "".join(chunk.choices[0].text for chunk in chunks if chunk.choices) == whole.choices[0].text
+    assert {chunk.model for chunk in chunks} == {whole.model} == {"default"}
+    assert chunks[-1].usage == whole.usage
+
+
+async def test_several_prompts_and_token_ids_are_completed_in_order(acme: Customer) -> None:
+    client = official(acme)
+    texts = await client.completions.create(model="base", prompt=["One", "Two"], n=2, max_tokens=4)
+    ids = await client.completions.create(model="base", prompt=[[5, 6, 7], [8, 9]], max_tokens=4)
+    assert [choice.index for choice in texts.choices] == [0, 1, 2, 3]
+    assert [choice.index for choice in ids.choices] == [0, 1]
+    assert ids.usage is not None and ids.usage.prompt_tokens == 5
+
+
+async def test_an_echo_is_of_the_clients_own_prompt(acme: Customer) -> None:
+    await acme.correct(QUESTION, "It costs 19 euros.")
+    answer = await official(acme).completions.create(
+        model="default", prompt=QUESTION, echo=True, max_tokens=4
+    )
+    assert answer.choices[0].text.startswith(QUESTION)
+    assert "19 euros" not in answer.choices[0].text[: len(QUESTION)]
+
+
+async def test_memory_reaches_both_endpoints(acme: Customer) -> None:
+    posted = (await acme.correct(QUESTION, "It costs 19 euros.")).json()
+    client = official(acme)
+    completed = await client.completions.with_raw_response.create(
+        model="default", prompt=QUESTION, max_tokens=4
+    )
+    answered = await client.responses.with_raw_response.create(
+        model="default", input=QUESTION, max_output_tokens=16
+    )
+    assert {raw.headers["x-graft-memory"] for raw in (completed, answered)} == {posted["id"]}
+    assert answered.parse().instructions is None
+
+
+async def test_a_response_streams_what_it_would_have_been_whole(acme: Customer) -> None:
+    asked = {"model": "default", "input": QUESTION, "max_output_tokens": 16, "temperature": 0}
+    client = official(acme)
+    whole = await client.responses.create(**asked)
+    events = [event async for event in await client.responses.create(**asked, stream=True)]
+    deltas = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    last = events[-1]
+    assert last.type == "response.completed"
+    assert deltas == last.response.output_text == whole.output_text
+    assert last.response.usage is not None and whole.usage is not None
+    assert last.response.usage.total_tokens == whole.usage.total_tokens
+    assert (last.response.model, whole.model) == ("default", "default")
+
+
+async def test_a_conversation_goes_on_without_the_engines_own_store(acme: Customer) -> None:
+    client = official(acme)
+    first = await client.responses.create(model="default", input=QUESTION, max_output_tokens=16)
+    second = await client.responses.create(
+        model="default", input="And per year?", previous_response_id=first.id, max_output_tokens=16
+    )
+    assert first.usage is not None and second.usage is not None
+    assert second.usage.input_tokens > first.usage.input_tokens + first.usage.output_tokens
+    assert (await client.responses.retrieve(second.id)).previous_response_id == first.id
+
+
+async def test_a_format_holds_the_engine_to_a_schema(acme: Customer) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}
+    shape = {"type": "json_schema", "name": "a", "schema": schema | {"additionalProperties": False}}
+    answer = await official(acme).responses.create(
+        model="default", input=QUESTION, text={"format": shape}, max_output_tokens=64
+    )
+    assert answer.status != "completed" or answer.output_text.lstrip().startswith("{")
+
+
+async def test_what_the_engine_refuses_is_said_in_the_clients_words(acme: Customer) -> None:
+    client = official(acme)
+    with pytest.raises(openai.BadRequestError):
+        await client.completions.create(model="default", prompt=QUESTION, temperature=-5)
+    with pytest.raises(openai.BadRequestError):
+        await client.responses.create(model="default", input=QUESTION, temperature=-5)
+
+
+@pytest.mark.parametrize("endpoint", ["completions", "responses"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_client_that_leaves_stops_the_engine(
+    acme: Customer, engine: RunningEngine, endpoint: str, stream: bool
+) -> None:
+    most = {"prompt": QUESTION, "max_tokens": 1800} if endpoint == "completions" else {}
+    most = most or {"input": QUESTION, "max_output_tokens": 1800}
+    body = {"model": "default", "ignore_eos": True, "stream": stream, **most}
+    request = asyncio.create_task(acme.client.post(f"/v1/{endpoint}", json=body))
+    await running(acme, engine, at_least_one=True)
+    request.cancel()
+    await running(acme, engine, at_least_one=False)

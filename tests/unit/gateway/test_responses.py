@@ -1,0 +1,260 @@
+"""The responses endpoint over real sockets, its state in a real SQLite."""
+
+import asyncio
+import json
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from gateway.policy import Policy
+from retrieval.types import MemoryHit
+from tests.unit.gateway.conftest import Bench
+from tests.unit.gateway.stub_engine import until
+from tests.unit.gateway.worlds import Member, snapshot
+
+HIT = MemoryHit("fb_1", "Hello?", "The approved answer.", 0.9)
+SYSTEM = {"role": "system", "content": "Be brief."}
+USER = {"role": "user", "content": "Hello?"}
+
+
+def with_policy(bench: Bench, document: dict) -> None:
+    view = replace(bench.acme.view, policy=Policy.model_validate(document))
+    bench.current.value = snapshot(replace(bench.acme, view=view), bench.globex)
+
+
+def events(response: httpx.Response) -> list[dict[str, Any]]:
+    return [
+        json.loads(event.partition("data: ")[2]) for event in response.text.split("\n\n") if "data" in event
+    ]
+
+
+async def fetched(bench: Bench, response_id: str, who: Member | None = None) -> httpx.Response:
+    headers = {"authorization": (who or bench.acme).bearer}
+    return await bench.client.get(f"/v1/responses/{response_id}", headers=headers)
+
+
+async def test_an_answer_carries_our_names_and_nothing_that_was_composed(bench: Bench) -> None:
+    bench.memories.by_tenant["ten_acme"] = HIT
+    response = await bench.respond(instructions="Be brief.")
+    answer = response.json()
+    assert (answer["model"], answer["id"][:5], answer["store"]) == ("default", "resp_", True)
+    assert answer["instructions"] == "Be brief."
+    assert "input_messages" not in answer and "ver_1" not in response.text
+    assert "approved" not in response.text
+    assert response.headers["x-graft-memory"] == "fb_1"
+
+
+async def test_the_engine_stores_nothing_and_gets_the_context_in_the_instructions(bench: Bench) -> None:
+    bench.memories.by_tenant["ten_acme"] = HIT
+    await bench.respond(instructions="Be brief.", store=True, request_id="forged")
+    (asked,) = bench.engine.asked
+    assert asked["instructions"].startswith("Be brief.\n") and "The approved answer." in asked["instructions"]
+    assert (asked["store"], asked["cache_salt"], asked["model"]) == (False, "salt-acme", "ver_1")
+    assert asked["request_id"] == f"resp_{bench.engine.headers[0]['x-request-id']}"
+
+
+async def test_without_instructions_the_context_goes_into_the_leading_system_message(bench: Bench) -> None:
+    bench.memories.by_tenant["ten_acme"] = HIT
+    await bench.respond(input=[SYSTEM, USER])
+    (asked,) = bench.engine.asked
+    assert asked["input"][0]["content"].startswith("Be brief.\n")
+    assert "approved" in asked["input"][0]["content"]
+    assert "instructions" not in asked
+
+
+async def test_without_either_the_context_becomes_the_instructions(bench: Bench) -> None:
+    bench.memories.by_tenant["ten_acme"] = HIT
+    answer = (await bench.respond()).json()
+    assert "approved" in bench.engine.asked[0]["instructions"]
+    assert answer["instructions"] is None
+
+
+async def test_a_next_turn_gets_the_turns_before_it_without_their_instructions(bench: Bench) -> None:
+    first = (await bench.respond(instructions="Be brief.")).json()
+    second = (await bench.respond(input="And then?", previous_response_id=first["id"])).json()
+    third = (await bench.respond(input="Why?", previous_response_id=second["id"])).json()
+    said = [item["content"] if item["role"] == "user" else "…" for item in bench.engine.asked[2]["input"]]
+    assert said == ["Hello?", "…", "And then?", "…", "Why?"]
+    assert bench.engine.asked[1].get("instructions") is None
+    assert "previous_response_id" not in bench.engine.asked[1]
+    assert third["previous_response_id"] == second["id"]
+
+
+async def test_a_stored_response_is_fetched_as_it_was_answered(bench: Bench) -> None:
+    answered = (await bench.respond()).json()
+    found = await fetched(bench, answered["id"])
+    assert (found.status_code, found.json()) == (200, answered)
+
+
+async def test_a_deleted_response_is_gone(bench: Bench) -> None:
+    answered = (await bench.respond()).json()
+    path, headers = f"/v1/responses/{answered['id']}", {"authorization": bench.acme.bearer}
+    first, second = [await bench.client.delete(path, headers=headers) for _ in range(2)]
+    assert first.json() == {"id": answered["id"], "object": "response", "deleted": True}
+    assert second.status_code == (await fetched(bench, answered["id"])).status_code == 404
+
+
+async def test_one_tenants_response_is_unknown_to_another(bench: Bench) -> None:
+    answered = (await bench.respond()).json()
+    deleted = await bench.client.delete(
+        f"/v1/responses/{answered['id']}", headers={"authorization": bench.globex.bearer}
+    )
+    resumed = await bench.respond(bench.globex, previous_response_id=answered["id"])
+    unknown = await bench.respond(bench.globex, previous_response_id="resp_nobodys")
+    statuses = [(await fetched(bench, answered["id"], bench.globex)).status_code, deleted.status_code]
+    assert [*statuses, resumed.status_code, unknown.status_code] == [404] * 4
+    ours, theirs = (each.json()["error"] for each in (resumed, unknown))
+    assert ours["message"].replace(answered["id"], "x") == theirs["message"].replace("resp_nobodys", "x")
+    assert ours["param"] == "previous_response_id"
+    assert (await fetched(bench, answered["id"])).status_code == 200
+    assert len(bench.engine.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("policy", "store", "kept"),
+    [
+        ({}, None, True),
+        ({}, False, False),
+        ({"logging": "metadata"}, None, False),
+        ({"logging": "off"}, True, True),
+        ({"responses": {"retention_days": 0}}, True, False),
+    ],
+)
+async def test_what_is_kept_is_the_clients_and_the_tenants_choice(
+    bench: Bench, policy: dict, store: bool | None, kept: bool
+) -> None:
+    with_policy(bench, policy)
+    answered = (await bench.respond(**({} if store is None else {"store": store}))).json()
+    assert answered["store"] is kept
+    assert (await fetched(bench, answered["id"])).status_code == (200 if kept else 404)
+
+
+async def test_an_expired_response_is_unknown_and_pruned(bench: Bench) -> None:
+    kept = (await bench.respond()).json()
+    with_policy(bench, {"responses": {"retention_days": 1e-9}})
+    expired = (await bench.respond()).json()
+    assert (await fetched(bench, expired["id"])).status_code == 404
+    assert (await bench.responses.prune(), await bench.responses.prune()) == (1, 0)
+    assert (await fetched(bench, kept["id"])).status_code == 200
+
+
+class Down:
+    """A record that cannot be reached."""
+
+    def begin(self) -> None:
+        raise OperationalError("connect", {}, Exception("down"))
+
+    connect = begin
+
+
+async def test_an_answer_is_given_without_the_record_and_says_that_it_was_not_kept(bench: Bench) -> None:
+    bench.responses._engine = Down()  # type: ignore[assignment]
+    whole, streamed = await bench.respond(), await bench.respond(stream=True)
+    assert (whole.status_code, whole.json()["store"]) == (200, False)
+    assert events(streamed)[-1]["response"]["store"] is False
+
+
+async def test_what_needs_the_record_says_that_it_is_down(bench: Bench) -> None:
+    bench.responses._engine = Down()  # type: ignore[assignment]
+    for response in (
+        await fetched(bench, "resp_1"),
+        await bench.respond(previous_response_id="resp_1"),
+    ):
+        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+
+
+async def test_chat_and_completions_need_no_record(bench: Bench) -> None:
+    bench.responses._engine = None  # type: ignore[assignment]
+    assert [(await bench.chat()).status_code, (await bench.complete()).status_code] == [200, 200]
+
+
+async def test_a_stream_carries_our_names_and_is_kept_when_it_ends(bench: Bench) -> None:
+    bench.memories.by_tenant["ten_acme"] = HIT
+    response = await bench.respond(stream=True, instructions="Be brief.")
+    found = events(response)
+    assert [event["sequence_number"] for event in found] == list(range(len(found)))
+    assert "".join(event["delta"] for event in found if "delta" in event) == "Hello there"
+    assert {event["response"]["model"] for event in found if "response" in event} == {"default"}
+    assert {event["response"]["instructions"] for event in found if "response" in event} == {"Be brief."}
+    assert "ver_1" not in response.text and "approved" not in response.text
+    last = found[-1]
+    assert (last["type"], last["response"]["store"]) == ("response.completed", True)
+    assert (await fetched(bench, last["response"]["id"])).json() == last["response"]
+    assert (bench.journal.written[0].response, bench.journal.written[0].usage["total_tokens"]) == (
+        "Hello there",
+        9,
+    )
+
+
+async def test_a_stream_that_breaks_off_ends_with_an_error_event_and_is_not_kept(bench: Bench) -> None:
+    bench.engine.break_after = 5
+    response = await bench.respond(stream=True)
+    found = events(response)
+    assert found[-1]["type"] == "error"
+    assert found[-1]["code"] == found[-1]["error"]["code"] == "engine_unavailable"
+    assert found[-1]["sequence_number"] == 5
+    assert (await fetched(bench, found[0]["response"]["id"])).status_code == 404
+    await until(lambda: bool(bench.journal.written))
+    assert bench.journal.written[0].status == 503
+
+
+async def test_the_journal_holds_the_conversation_in_chats_shape(bench: Bench) -> None:
+    call = {"type": "function_call", "call_id": "c1", "name": "look", "arguments": "{}"}
+    output = {"type": "function_call_output", "call_id": "c1", "output": "30 days"}
+    parts = [{"type": "input_text", "text": "Hello?"}]
+    await bench.respond(instructions="Be brief.", input=[{"role": "user", "content": parts}, call, output])
+    messages = list(bench.journal.written[0].messages)
+    assert messages[:2] == [SYSTEM, USER]
+    assert messages[2]["tool_calls"][0]["function"] == {"name": "look", "arguments": "{}"}
+    assert messages[3] == {"role": "tool", "content": "30 days", "tool_call_id": "c1"}
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"input": None}, "input"),
+        ({"input": []}, "input"),
+        ({"input": [5]}, "input[0]"),
+        ({"input": [{"content": "x"}]}, "input[0]"),
+        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0]"),
+        ({"input": [{"type": ["message"], "role": "user"}]}, "input[0]"),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "http://x"}]}]},
+            "input[0].content",
+        ),
+        (
+            {
+                "input": [
+                    {"type": "function_call_output", "output": [{"type": "input_file", "file_url": "x"}]}
+                ]
+            },
+            "input[0].output",
+        ),
+        ({"tools": [{"type": "mcp", "server_url": "http://x"}]}, "tools"),
+        ({"tools": [{"type": "web_search"}]}, "tools"),
+        ({"tools": "all"}, "tools"),
+        ({"background": True}, "background"),
+        ({"conversation": "conv_1"}, "conversation"),
+        ({"prompt": {"id": "p"}}, "prompt"),
+        ({"store": "yes"}, "store"),
+        ({"instructions": ["x"]}, "instructions"),
+        ({"previous_response_id": 5}, "previous_response_id"),
+        ({"max_output_tokens": 0}, "max_output_tokens"),
+    ],
+)
+async def test_a_wrong_field_is_named(bench: Bench, body: dict, param: str) -> None:
+    response = await bench.respond(**body)
+    assert (response.status_code, response.json()["error"]["param"]) == (400, param)
+    assert bench.engine.asked == []
+
+
+async def test_a_client_that_leaves_stops_the_engine(bench: Bench) -> None:
+    bench.engine.hold = asyncio.Event()
+    request = asyncio.create_task(bench.respond())
+    await until(lambda: bench.engine.waiting == 1)
+    request.cancel()
+    await until(lambda: bool(bench.engine.aborted))
+    assert bench.engine.aborted == [f"{bench.engine.asked[0]['request_id']}_0"]
