@@ -14,6 +14,8 @@ from gateway.cli.adapters import Adapter, Tenant, adapters
 from gateway.cli.output import CommandError, Exit
 from gateway.cli.session import Session, of
 
+__all__ = ["adapters"]
+"""The group of commands, with those of this file in it."""
 WHOLE_SECONDS = 3600.0
 _CHUNK = 1024**2
 
