@@ -1,6 +1,6 @@
 """What an import may read: nothing unless allowed, and never from an address that only a name hides."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -12,6 +12,13 @@ from adapters.sources import Sources
 PLACES = ("https://models.example.com/adapters/",)
 URI = "https://models.example.com/adapters/one.tar"
 Answers = Mapping[str, httpx.Response]
+
+
+def sending(content: bytes) -> httpx.Response:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield content
+
+    return httpx.Response(200, content=pieces())
 
 
 class Web:
@@ -38,12 +45,12 @@ class Web:
 
 
 def good() -> Web:
-    return Web({"/adapters/one.tar": httpx.Response(200, content=b"archive")})
+    return Web({"/adapters/one.tar": sending(b"archive")})
 
 
 def leading_to(location: str) -> Web:
     moved = httpx.Response(302, headers={"location": location})
-    answers = {"/adapters/one.tar": moved, "/adapters/two.tar": httpx.Response(200, content=b"two")}
+    answers = {"/adapters/one.tar": moved, "/adapters/two.tar": sending(b"two")}
     return Web(answers)
 
 
@@ -109,7 +116,7 @@ async def test_a_redirect_off_the_allowed_places_is_not_followed(tmp_path: Path,
 
 
 async def test_a_file_over_the_limit_is_not_read_to_its_end(tmp_path: Path) -> None:
-    web = Web({"/adapters/one.tar": httpx.Response(200, content=bytes(1001))})
+    web = Web({"/adapters/one.tar": sending(bytes(1001))})
     with pytest.raises(AdapterTooLarge):
         await web.fetch(tmp_path)
 
