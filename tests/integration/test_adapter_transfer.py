@@ -1,5 +1,6 @@
 """Adapters in and out through the admin API: a real record, a real artifact store, real files."""
 
+import asyncio
 import contextlib
 import io
 import json
@@ -13,16 +14,21 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from safetensors.numpy import load_file, save, save_file
+from typer.testing import CliRunner
 
 from adapters.base import BaseModel
 from adapters.settings import Settings as AdaptersSettings
 from adapters.tables import metadata as adapters
+from adapters.types import Alias
 from gateway.admin import create_app
+from gateway.cli.main import app as cli
 from gateway.control import Control, assembled
 from gateway.database import connect
 from gateway.settings import Settings
 from gateway.tables import metadata as gateway
+from tests.integration.gateway_house import listening
 from tests.integration.random_adapters import write_adapter
 from training.tables import metadata as training
 
@@ -36,6 +42,7 @@ class House:
     admin: httpx.AsyncClient
     control: Control
     directory: Path
+    app: FastAPI
 
     @property
     def base(self) -> BaseModel:
@@ -95,7 +102,7 @@ async def home(tmp_path: Path, redis_url: str) -> AsyncIterator[House]:
     ):
         made = await admin.post("/admin/v1/tenants", json={"external_id": "acme"})
         assert made.status_code == 201
-        yield House(admin, app.state.control, tmp_path)
+        yield House(admin, app.state.control, tmp_path, app)
 
 
 def tar(files: dict[str, bytes]) -> bytes:
@@ -269,9 +276,9 @@ async def test_what_answered_at_a_moment_is_one_query(home: House) -> None:
     await home.control.registry.move_alias(
         version["tenant_id"],
         "default",
-        "stable",
+        Alias.STABLE,
         version["id"],
-        "ada",  # type: ignore[arg-type]
+        "ada",
     )
     after = datetime.now(UTC)
     path = "/aliases/stable/history"
@@ -308,5 +315,26 @@ async def test_an_upload_that_breaks_off_leaves_nothing(home: House) -> None:
         raise ConnectionError
 
     with contextlib.suppress(ConnectionError):
-        await home.send(broken(), 500)  # type: ignore[arg-type]
+        await home.send(broken(), 500)
     assert home.left() == []
+
+
+async def test_the_command_line_takes_a_version_in_and_lets_it_out(home: House) -> None:
+    made = home.directory / "made.tar.gz"
+    made.write_bytes(tar(home.files()))
+    out = home.directory / "out.tar.gz"
+    async with listening(home.app) as url:
+
+        def graft(*arguments: str) -> Any:
+            root = ["--json", "--data-dir", str(home.directory / "data"), "--admin-url", url]
+            done = CliRunner().invoke(cli, [*root, "--admin-key", ADMIN_KEY, "adapters", *arguments])
+            assert done.exit_code == 0, done.exception
+            return json.loads(done.stdout)
+
+        version = await asyncio.to_thread(graft, "import", "acme", str(made))
+        await asyncio.to_thread(graft, "export", "acme", "v1", "--out", str(out))
+        again = await asyncio.to_thread(graft, "import", "acme", str(out))
+        measured = await asyncio.to_thread(graft, "similarity", "acme", "v1", "v1")
+    assert (version["label"], again["id"]) == ("default@v1", version["id"])
+    assert measured["total"] == pytest.approx(1.0)
+    assert not out.with_name("out.tar.gz.part").exists()
