@@ -63,6 +63,10 @@ class ArtifactStore:
         """Remove an artifact. Deleting what is not there is no error."""
         await asyncio.to_thread(self._delete, digest)
 
+    async def files(self, digest: str) -> Artifact:
+        """What an artifact consists of. Raises ArtifactMissing, ArtifactCorrupt."""
+        return _artifact(digest, await asyncio.to_thread(self._manifest, digest))
+
     def _put(self, directory: Path) -> Artifact:
         manifest = _manifest_of(directory)
         body = _encoded(manifest)
@@ -72,8 +76,7 @@ class ArtifactStore:
             for name in manifest:
                 self._fs.put_file(str(directory / name), self._place(digest, name))
             self._fs.pipe_file(self._place(digest, MANIFEST), body)
-        sizes = {name: entry.size for name, entry in manifest.items()}
-        return Artifact(digest, sum(sizes.values()), sizes)
+        return _artifact(digest, manifest)
 
     def _fetch(self, digest: str, into: Path) -> Path:
         target = into / _hex(digest)
@@ -119,6 +122,16 @@ class ArtifactStore:
 
     def _place(self, digest: str, *names: str) -> str:
         return "/".join([self._root, _hex(digest), *names])
+
+
+def digest_of(directory: Path) -> str:
+    """The digest that a flat directory's files have as an artifact. Raises InvalidAdapter, as `put` does."""
+    return _digest(_encoded(_manifest_of(directory)))
+
+
+def _artifact(digest: str, manifest: _Manifest) -> Artifact:
+    sizes = {name: entry.size for name, entry in manifest.items()}
+    return Artifact(digest, sum(sizes.values()), sizes)
 
 
 def _manifest_of(directory: Path) -> _Manifest:

@@ -10,6 +10,8 @@ AdaptersError
 │   └── WrongBase
 ├── BadBaseModel              the base model's directory is incomplete or unreadable
 ├── InvalidAdapter            the files of an adapter are refused; `reason` and `param` say why
+│   └── AdapterTooLarge       more bytes than an import may have
+├── SourceRefused             a URI that may not be read, or cannot be
 ├── ArtifactError
 │   ├── ArtifactMissing
 │   └── ArtifactCorrupt
@@ -72,6 +74,17 @@ class InvalidAdapter(AdaptersError):
         self.reason = reason
         self.param = param
         super().__init__(f"{param}: {reason}")
+
+
+class AdapterTooLarge(InvalidAdapter):
+    def __init__(self, limit: int, what: str) -> None:
+        super().__init__(f"{what} may have {limit} bytes at most (GRAFT_IMPORT_MAX_BYTES)", "file")
+
+
+class SourceRefused(AdaptersError):
+    """Nothing is imported from this URI; the message never repeats its query, which may hold a secret."""
+
+    param = "uri"
 
 
 class BadBaseModel(AdaptersError):

@@ -2,6 +2,7 @@
 LoRA."""
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from typing import Any
 from adapters.errors import InvalidAdapter
 
 CONFIG = "adapter_config.json"
+MAX_CONFIG_BYTES = 256 * 1024
+"""Far over what naming every layer of a large model takes."""
 MAX_ALPHA = 1024.0
 """Far over what is used; a factor without bound would let small weights overflow the network."""
 _UNSUPPORTED = {
@@ -45,6 +48,11 @@ class PeftConfig:
     """Indices of the layers that it changes; None means all."""
     ranks: Mapping[str, int]
     """Ranks of modules that differ from `rank`, by name or ending."""
+    alphas: Mapping[str, float]
+    """The same for `alpha`."""
+    rank_stabilised: bool
+    declared_base: str
+    """Name or path of the base model that it says it was trained on; may be empty."""
 
     def targets(self, modules: Sequence[str]) -> list[str]:
         """Those of a base model's linear layers that the adapter claims to change.
@@ -59,6 +67,12 @@ class PeftConfig:
     def rank_of(self, module: str) -> int:
         return next((rank for name, rank in self.ranks.items() if _is_named(module, name)), self.rank)
 
+    def scale_of(self, module: str) -> float:
+        """What a module's B·A is multiplied with: alpha / r, rank-stabilised alpha / √r."""
+        alpha = next((alpha for name, alpha in self.alphas.items() if _is_named(module, name)), self.alpha)
+        rank = self.rank_of(module)
+        return alpha / (math.sqrt(rank) if self.rank_stabilised else rank)
+
     def _selects(self, module: str) -> bool:
         if self.target_names is not None and not any(_is_named(module, name) for name in self.target_names):
             return False
@@ -69,15 +83,20 @@ class PeftConfig:
 
 def read_config(path: Path) -> PeftConfig:
     """Raises InvalidAdapter, naming the setting at fault."""
+    if not path.exists():
+        raise InvalidAdapter("is missing", CONFIG)
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise InvalidAdapter(f"is larger than {MAX_CONFIG_BYTES} bytes", CONFIG)
     try:
-        config = json.loads(path.read_bytes())
+        config = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unambiguous)
+    except UnicodeDecodeError as error:
+        raise InvalidAdapter("is not UTF-8", CONFIG) from error
     except (ValueError, RecursionError) as error:
         raise InvalidAdapter("is not JSON", CONFIG) from error
     if not isinstance(config, dict):
         raise InvalidAdapter("is not a JSON object", CONFIG)
     _check_supported(config)
     targets = config.get("target_modules")
-    _check_alphas(_mapping(config, "alpha_pattern"))
     return PeftConfig(
         rank=_rank(config.get("r"), "r"),
         alpha=_alpha(config.get("lora_alpha"), "lora_alpha"),
@@ -85,7 +104,18 @@ def read_config(path: Path) -> PeftConfig:
         excluded_names=_names(config.get("exclude_modules") or [], "exclude_modules", may_be_empty=True),
         layers=_layers(config.get("layers_to_transform")),
         ranks=_rank_pattern(_mapping(config, "rank_pattern")),
+        alphas=_alpha_pattern(_mapping(config, "alpha_pattern")),
+        rank_stabilised=bool(config.get("use_rslora")),
+        declared_base=str(config.get("base_model_name_or_path") or ""),
     )
+
+
+def _unambiguous(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Which of two equal keys counts is each reader's own choice: there may be none."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise InvalidAdapter("names a setting twice", CONFIG)
+    return made
 
 
 def _check_supported(config: Mapping[str, Any]) -> None:
@@ -134,10 +164,9 @@ def _rank_pattern(ranks: Mapping[str, Any]) -> Mapping[str, int]:
     return {name: _rank(rank, "rank_pattern") for name, rank in ranks.items()}
 
 
-def _check_alphas(alphas: Mapping[str, Any]) -> None:
+def _alpha_pattern(alphas: Mapping[str, Any]) -> Mapping[str, float]:
     _check_plain(alphas, "alpha_pattern")
-    for alpha in alphas.values():
-        _alpha(alpha, "alpha_pattern")
+    return {name: _alpha(alpha, "alpha_pattern") for name, alpha in alphas.items()}
 
 
 def _check_plain(pattern: Mapping[str, Any], setting: str) -> None:

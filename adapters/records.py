@@ -1,6 +1,7 @@
 """Single reads and writes of the registry's tables, each inside a transaction that `adapters.registry`
 opened."""
 
+import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -38,6 +39,16 @@ async def require_member(
     if (version.tenant_id, version.adapter) != (tenant_id, adapter):
         raise UnknownVersion(version_id)
     return version
+
+
+async def with_artifact(
+    connection: AsyncConnection, tenant_id: str, adapter: str, digest: str
+) -> Version | None:
+    """The adapter's newest version of an artifact."""
+    table = tables.versions
+    query = sa.select(table).where(*of(table, tenant_id, adapter), table.c.artifact_digest == digest)
+    row = (await connection.execute(query.order_by(table.c.number.desc()).limit(1))).one_or_none()
+    return None if row is None else to_version(row)
 
 
 async def change_status(connection: AsyncConnection, version_id: str, status: VersionStatus) -> None:
@@ -153,7 +164,35 @@ def of(table: sa.Table, tenant_id: str, adapter: str) -> tuple[sa.ColumnElement[
     return table.c.tenant_id == tenant_id, table.c.adapter == adapter
 
 
-def next_number(tenant_id: str, adapter: str) -> sa.ScalarSelect[int]:
+def new_version(
+    tenant_id: str,
+    adapter: str,
+    artifact_digest: str,
+    lineage: Lineage,
+    metrics: Mapping[str, Any],
+    status: VersionStatus,
+) -> Mapping[str, Any]:
+    """The row of a version that gets the next number when it is inserted."""
+    return {
+        "id": f"ver_{secrets.token_hex(12)}",
+        "tenant_id": tenant_id,
+        "adapter": adapter,
+        "number": _next_number(tenant_id, adapter),
+        "artifact_digest": artifact_digest,
+        "base_digest": lineage.base_digest,
+        "recipe": dict(lineage.recipe),
+        "dataset_digest": lineage.dataset_digest,
+        "parent_id": lineage.parent_id,
+        "run_id": lineage.run_id,
+        "source": lineage.source,
+        "actor": lineage.actor,
+        "metrics": dict(metrics),
+        "status": status.value,
+        "created_at": datetime.now(UTC),
+    }
+
+
+def _next_number(tenant_id: str, adapter: str) -> sa.ScalarSelect[int]:
     table = tables.versions
     newest = sa.select(sa.func.coalesce(sa.func.max(table.c.number), 0) + 1)
     return newest.where(*of(table, tenant_id, adapter)).scalar_subquery()
@@ -164,7 +203,9 @@ def to_adapter(row: sa.Row[Any]) -> Adapter:
 
 
 def to_version(row: sa.Row[Any]) -> Version:
-    lineage = Lineage(row.base_digest, row.recipe, row.dataset_digest, row.parent_id, row.run_id)
+    lineage = Lineage(
+        row.base_digest, row.recipe, row.dataset_digest, row.parent_id, row.run_id, row.source, row.actor
+    )
     return Version(
         id=row.id,
         tenant_id=row.tenant_id,

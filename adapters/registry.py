@@ -5,7 +5,6 @@ write comes first in each, because it takes the database's write lock: what is r
 the commit.
 """
 
-import secrets
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -20,7 +19,7 @@ from adapters.records import (
     add_history,
     change_status,
     find_adapter,
-    next_number,
+    new_version,
     of,
     pass_on,
     point_alias,
@@ -31,6 +30,7 @@ from adapters.records import (
     to_adapter,
     to_move,
     to_version,
+    with_artifact,
 )
 from adapters.rules import WANTED_STATUSES, stable_line
 from adapters.types import Adapter, AdapterRoutes, Alias, AliasMove, Lineage, Version, VersionStatus
@@ -102,29 +102,28 @@ class Registry:
         """
         if status not in (VersionStatus.REGISTERED, VersionStatus.GATING):
             raise ValueError(f"a version cannot begin as {status}")
-        values = {
-            "id": f"ver_{secrets.token_hex(12)}",
-            "tenant_id": tenant_id,
-            "adapter": adapter,
-            "number": next_number(tenant_id, adapter),
-            "artifact_digest": artifact_digest,
-            "base_digest": lineage.base_digest,
-            "recipe": dict(lineage.recipe),
-            "dataset_digest": lineage.dataset_digest,
-            "parent_id": lineage.parent_id,
-            "run_id": lineage.run_id,
-            "metrics": dict(metrics),
-            "status": status.value,
-            "created_at": datetime.now(UTC),
-        }
+        values = new_version(tenant_id, adapter, artifact_digest, lineage, metrics, status)
+        return (await self._registered(values, once=False))[0]
+
+    async def register_once(
+        self, tenant_id: str, adapter: str, artifact_digest: str, lineage: Lineage, metrics: Mapping[str, Any]
+    ) -> tuple[Version, bool]:
+        """As `register`, and True; or, when the adapter has a version of this artifact, that one and False."""
+        status = VersionStatus.REGISTERED
+        values = new_version(tenant_id, adapter, artifact_digest, lineage, metrics, status)
+        return await self._registered(values, once=True)
+
+    async def _registered(self, values: Mapping[str, Any], *, once: bool) -> tuple[Version, bool]:
         for _ in range(_ATTEMPTS):
             try:
-                return await self._insert_version(values)
+                return await self._insert_version(values, once)
             except IntegrityError:
                 continue
-        raise ConflictError(f"adapter {adapter!r} of tenant {tenant_id} gets too many versions at once")
+        raise ConflictError(
+            f"adapter {values['adapter']!r} of tenant {values['tenant_id']} gets too many versions at once"
+        )
 
-    async def _insert_version(self, values: Mapping[str, Any]) -> Version:
+    async def _insert_version(self, values: Mapping[str, Any], once: bool) -> tuple[Version, bool]:
         async with self._engine.begin() as connection:
             await changes.append(connection, values["tenant_id"])
             adapter = await find_adapter(connection, values["tenant_id"], values["adapter"])
@@ -132,8 +131,11 @@ class Registry:
                 raise UnknownAdapter(values["tenant_id"], values["adapter"])
             if adapter.base_digest != values["base_digest"]:
                 raise WrongBase(adapter.base_digest, values["base_digest"])
+            known = (values["tenant_id"], values["adapter"], values["artifact_digest"])
+            if once and (found := await with_artifact(connection, *known)) is not None:
+                return found, False
             await connection.execute(sa.insert(tables.versions).values(values))
-            return await require_version(connection, values["id"])
+            return await require_version(connection, values["id"]), True
 
     async def version(self, version_id: str) -> Version:
         """Raises UnknownVersion."""
@@ -235,6 +237,16 @@ class Registry:
         async with self._engine.connect() as connection:
             rows = (await connection.execute(query.order_by(table.c.id.desc()).limit(limit))).all()
         return [to_move(row) for row in rows]
+
+    async def alias_at(self, tenant_id: str, adapter: str, alias: Alias, at: datetime) -> AliasMove | None:
+        """The move that was in force at a moment (aware of its time zone): what answered then. None: the
+        alias had never moved, so that the base model did."""
+        table = tables.alias_history
+        query = sa.select(table).where(*of(table, tenant_id, adapter), table.c.alias == alias.value)
+        query = query.where(table.c.at <= at.astimezone(UTC)).order_by(table.c.id.desc()).limit(1)
+        async with self._engine.connect() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return None if row is None else to_move(row)
 
     async def previous_stable(self, tenant_id: str, adapter: str) -> str | None:
         """What a rollback goes to: one step back along the line of stable versions; None is the base

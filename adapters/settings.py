@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from adapters.uris import parse_uri
 
 _SHIPPED_BASE = Path(__file__).resolve().parents[1] / "deploy" / "demo" / "model"
 
@@ -29,6 +31,13 @@ class Settings(BaseSettings):
     max_cpu_loras: int = Field(16, ge=1)
     """Adapters that the engine keeps in memory."""
     max_lora_rank: int = Field(16, ge=1)
+    import_sources: str = ""
+    """Where control may read adapters from, as URI prefixes separated by commas: `https://host/adapters/`,
+    `s3://bucket/team/`, `file:///srv/adapters/`, `hf://owner/`. Empty: nowhere."""
+    import_private_hosts: bool = False
+    """Whether an `https` source may be at a private address."""
+    import_max_bytes: int = Field(2 * 1024**3, ge=1024)
+    """Of an imported archive, and of what it unpacks to."""
 
     @property
     def artifact_store(self) -> str:
@@ -40,6 +49,18 @@ class Settings(BaseSettings):
         """Directory of the base model."""
         return Path(self.base_model) if self.base_model else _SHIPPED_BASE
 
+    @field_validator("import_sources")
+    @classmethod
+    def _known_sources(cls, value: str) -> str:
+        for place in _listed(value):
+            parse_uri(place)
+        return value
+
+    @property
+    def import_places(self) -> tuple[str, ...]:
+        """The allowed URI prefixes."""
+        return _listed(self.import_sources)
+
     @property
     def cache_dir(self) -> Path:
         """Local copies of artifacts, from which engines on this machine load."""
@@ -48,5 +69,9 @@ class Settings(BaseSettings):
     @property
     def engines(self) -> tuple[str, ...]:
         """URLs of all replicas."""
-        urls = tuple(url.strip().rstrip("/") for url in self.engine_urls.split(",") if url.strip())
+        urls = tuple(url.rstrip("/") for url in _listed(self.engine_urls))
         return urls or (f"http://127.0.0.1:{self.engine_port}",)
+
+
+def _listed(value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())

@@ -13,6 +13,7 @@ from adapters.artifacts import ArtifactStore
 from adapters.engine import Engine
 from adapters.errors import (
     AdaptersError,
+    ConflictError,
     EngineError,
     IllegalTransition,
     NothingToRollBack,
@@ -115,25 +116,31 @@ class Swapper:
         self._visible_deadline_s = visible_deadline_s
         self._drain_deadline_s = drain_deadline_s
 
-    async def swap(self, tenant_id: str, adapter: str, version_id: str, actor: str) -> SwapResult:
+    async def swap(
+        self, tenant_id: str, adapter: str, version_id: str, actor: str, expected_revision: int | None = None
+    ) -> SwapResult:
         """Make a version the one that `stable` serves. Before the alias moves, any failure changes nothing.
 
         Raises UnknownVersion, IllegalTransition (a version that was not approved), ConflictError (the alias
-        was moved meanwhile), ArtifactError, EngineError, ProbeFailed.
+        is not at the expected revision, or was moved meanwhile), ArtifactError, EngineError, ProbeFailed.
         """
         version = await self._registry.version(version_id)
         if (version.tenant_id, version.adapter) != (tenant_id, adapter):
             raise UnknownVersion(version_id)
         _require_swappable(version)
         _, revision = await self._registry.alias(tenant_id, adapter, Alias.STABLE)
+        _require_revision(revision, expected_revision)
         return await self._to(tenant_id, adapter, version, actor, revision, rolled_back=False)
 
-    async def rollback(self, tenant_id: str, adapter: str, actor: str) -> SwapResult:
+    async def rollback(
+        self, tenant_id: str, adapter: str, actor: str, expected_revision: int | None = None
+    ) -> SwapResult:
         """One step back along the line of stable versions, at its end to the base model alone.
 
         Raises NothingToRollBack at the base model, and what `swap` raises.
         """
         current, revision = await self._registry.alias(tenant_id, adapter, Alias.STABLE)
+        _require_revision(revision, expected_revision)
         if current is None:
             raise NothingToRollBack(tenant_id, adapter)
         previous_id = await self._registry.previous_stable(tenant_id, adapter)
@@ -257,3 +264,8 @@ def _require_swappable(version: Version) -> None:
     stable = VersionStatus.STABLE
     if version.status is not stable and stable not in TRANSITIONS[version.status]:
         raise IllegalTransition(version.id, version.status, stable)
+
+
+def _require_revision(revision: int, expected: int | None) -> None:
+    if expected is not None and expected != revision:
+        raise ConflictError(f"alias stable is at revision {revision}, not {expected}")

@@ -26,6 +26,8 @@ versions = sa.Table(
     sa.Column("dataset_digest", sa.String(80)),
     sa.Column("parent_id", sa.String(64)),
     sa.Column("run_id", sa.String(64)),
+    sa.Column("source", sa.String(1024)),
+    sa.Column("actor", sa.String(128)),
     sa.Column("metrics", sa.JSON, nullable=False),
     sa.Column("status", sa.String(16), nullable=False),
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),

@@ -47,6 +47,10 @@ class Lineage:
     dataset_digest: str | None = None
     parent_id: str | None = None
     run_id: str | None = None
+    source: str | None = None
+    """Where an imported version came from: `upload`, or a URI. None for one that was trained here."""
+    actor: str | None = None
+    """Who imported it."""
 
 
 @dataclass(frozen=True)

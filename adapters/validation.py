@@ -6,18 +6,16 @@ is refused by name, unread.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from pathlib import Path, PurePath
 
 import numpy as np
-import numpy.typing as npt
-import safetensors
 
 from adapters.base import BaseModel
 from adapters.errors import InvalidAdapter
 from adapters.peft_config import CONFIG, read_config
+from adapters.tensors import NotTensors, Tensor, read_tensors
 
 WEIGHTS = "adapter_model.safetensors"
 MAX_MAGNITUDE = 100.0
@@ -28,15 +26,6 @@ _CODE_SUFFIXES = frozenset(
     {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".py"}
 )
 _PEFT_PREFIX = "base_model.model."
-_FLOATS: Mapping[str, np.dtype[Any]] = {
-    "F64": np.dtype("<f8"),
-    "F32": np.dtype("<f4"),
-    "F16": np.dtype("<f2"),
-    "BF16": np.dtype("<u2"),
-}
-
-_deserialize = cast(Callable[[bytes], list[tuple[str, dict[str, Any]]]], safetensors.deserialize)
-_Floats = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -53,23 +42,9 @@ class AdapterShape:
     """Of the weights file."""
 
 
-@dataclass(frozen=True)
-class _Tensor:
-    dtype: str
-    shape: tuple[int, ...]
-    data: bytes
-
-    def values(self) -> _Floats:
-        """The numbers; bfloat16, which numpy lacks, is the upper half of a float32."""
-        raw = np.frombuffer(self.data, _FLOATS[self.dtype])
-        if self.dtype == "BF16":
-            raw = (raw.astype("<u4") << 16).view("<f4")
-        return cast(_Floats, raw)
-
-
 def validate(directory: Path, base: BaseModel, max_rank: int) -> AdapterShape:
-    """Check a PEFT adapter's folder against the base model it shall run on. Reads everything: call it in a
-    thread.
+    """Check a PEFT adapter's folder against the base model it shall run on. Reads everything, a tensor at a
+    time: call it in a thread.
 
     Raises InvalidAdapter at the first thing that is wrong, naming the file, setting or tensor.
     """
@@ -92,10 +67,15 @@ def validate(directory: Path, base: BaseModel, max_rank: int) -> AdapterShape:
     )
 
 
+def refuse_code(name: str) -> None:
+    """Raises InvalidAdapter for a file's name that says that loading it runs code."""
+    if PurePath(name).suffix.lower() in _CODE_SUFFIXES:
+        raise InvalidAdapter("files that can run code are refused; save as safetensors", name)
+
+
 def _check_files(directory: Path) -> None:
     for path in sorted(directory.iterdir()):
-        if path.suffix.lower() in _CODE_SUFFIXES:
-            raise InvalidAdapter("files that can run code are refused; save as safetensors", path.name)
+        refuse_code(path.name)
         if path.is_symlink() or not path.is_file():
             raise InvalidAdapter("only plain files are allowed", path.name)
     for name in (CONFIG, WEIGHTS):
@@ -112,34 +92,33 @@ def _check_ranks(ranks: Mapping[str, int], max_rank: int) -> None:
         raise InvalidAdapter(f"rank {max(ranks.values())} is over the engine's limit of {max_rank}", "r")
 
 
-def _tensors(path: Path) -> Mapping[str, _Tensor]:
+def _tensors(path: Path) -> Mapping[str, Tensor]:
     try:
-        listed = _deserialize(path.read_bytes())
-    except safetensors.SafetensorError as error:
+        tensors = read_tensors(path)
+    except (NotTensors, OSError) as error:
         raise InvalidAdapter(f"is not a safetensors file: {error}", WEIGHTS) from error
-    tensors = {name: _Tensor(info["dtype"], tuple(info["shape"]), info["data"]) for name, info in listed}
     for name, tensor in tensors.items():
-        if tensor.dtype not in _FLOATS:
+        if not tensor.is_float:
             raise InvalidAdapter(f"has type {tensor.dtype}, which no LoRA weight has", name)
     return tensors
 
 
-def _pair(module: str) -> tuple[str, str]:
+def pair_of(module: str) -> tuple[str, str]:
     """Names of a module's two tensors as PEFT writes them."""
     return f"{_PEFT_PREFIX}{module}.lora_A.weight", f"{_PEFT_PREFIX}{module}.lora_B.weight"
 
 
-def _check_names(tensors: Mapping[str, _Tensor], targets: Sequence[str]) -> None:
-    expected = {name for module in targets for name in _pair(module)}
+def _check_names(tensors: Mapping[str, Tensor], targets: Sequence[str]) -> None:
+    expected = {name for module in targets for name in pair_of(module)}
     for name in sorted(tensors.keys() - expected):
         raise InvalidAdapter("is not part of a layer that target_modules names in this base model", name)
     for name in sorted(expected - tensors.keys()):
         raise InvalidAdapter("is missing", name)
 
 
-def _check_module(module: str, tensors: Mapping[str, _Tensor], features: tuple[int, int], rank: int) -> None:
+def _check_module(module: str, tensors: Mapping[str, Tensor], features: tuple[int, int], rank: int) -> None:
     out_features, in_features = features
-    down, up = _pair(module)
+    down, up = pair_of(module)
     for name, shape in ((down, (rank, in_features)), (up, (out_features, rank))):
         if tensors[name].shape != shape:
             raise InvalidAdapter(f"has shape {tensors[name].shape}, this base model needs {shape}", name)
@@ -150,7 +129,7 @@ def _check_module(module: str, tensors: Mapping[str, _Tensor], features: tuple[i
             raise InvalidAdapter(f"holds values over {MAX_MAGNITUDE:g}, which no trained LoRA has", name)
 
 
-def _check_effect(tensors: Mapping[str, _Tensor]) -> None:
+def _check_effect(tensors: Mapping[str, Tensor]) -> None:
     """Training begins with every B at zero: an adapter in which they still are would cost a slot and do
     nothing."""
     if not any(tensor.values().any() for name, tensor in tensors.items() if name.endswith(".lora_B.weight")):

@@ -17,6 +17,7 @@ from gateway.errors import (
     InvalidRequest,
     NotFound,
     RetrievalFailed,
+    TooLarge,
     Unavailable,
 )
 from retrieval.errors import RetrievalError
@@ -26,6 +27,9 @@ TABLE: Mapping[type[Exception], type[GatewayError]] = {
     adapters.NotFound: NotFound,
     adapters.ConflictError: Conflict,
     adapters.InvalidAdapter: InvalidRequest,
+    adapters.AdapterTooLarge: TooLarge,
+    adapters.SourceRefused: InvalidRequest,
+    adapters.BadBaseModel: Conflict,
     adapters.ArtifactError: Conflict,
     adapters.ProbeFailed: Conflict,
     adapters.EngineError: EngineUnavailable,

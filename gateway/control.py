@@ -17,9 +17,11 @@ from adapters.artifacts import ArtifactStore
 from adapters.base import BaseModel, describe_base
 from adapters.engine import Engine
 from adapters.errors import AdaptersError
+from adapters.importing import Importer
 from adapters.reconcile import Reconciler, Repairs
 from adapters.registry import Registry
 from adapters.settings import Settings as AdaptersSettings
+from adapters.sources import Sources
 from adapters.swap import Holds, Swapper
 from adapters.types import DEFAULT_ADAPTER
 from adapters.vllm import VllmEngine
@@ -67,6 +69,7 @@ class Control:
     feedback: FeedbackStore
     retrieval: RetrievalClient
     leadership: Leadership
+    importer: Importer
     cache_dir: Path
     max_lora_rank: int
 
@@ -136,8 +139,27 @@ def _control(
         feedback=FeedbackStore(sql),
         retrieval=retrieval,
         leadership=Leadership(redis),
+        importer=_importer(adapters, base, registry, store, http),
         cache_dir=adapters.cache_dir,
         max_lora_rank=adapters.max_lora_rank,
+    )
+
+
+def _importer(
+    adapters: AdaptersSettings,
+    base: BaseModel,
+    registry: Registry,
+    store: ArtifactStore,
+    http: httpx.AsyncClient,
+) -> Importer:
+    return Importer(
+        registry,
+        store,
+        Sources(http, adapters.import_places, private=adapters.import_private_hosts),
+        base,
+        adapters.cache_dir.parent / "imports",
+        max_rank=adapters.max_lora_rank,
+        max_bytes=adapters.import_max_bytes,
     )
 
 

@@ -1,5 +1,6 @@
 """`graft adapters`, `graft swap`, `graft rollback`."""
 
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -41,12 +42,23 @@ def show(context: typer.Context, tenant: Tenant, version: str, adapter: Adapter 
 
 
 @adapters.command("history")
-def history(context: typer.Context, tenant: Tenant, adapter: Adapter = DEFAULT_ADAPTER) -> None:
+def history(
+    context: typer.Context,
+    tenant: Tenant,
+    adapter: Adapter = DEFAULT_ADAPTER,
+    at: Annotated[
+        datetime | None, typer.Option(help="Only what answered then, such as 2026-11-17T14:03, local time.")
+    ] = None,
+) -> None:
     """What answered when: every move of the stable alias, newest first."""
     session = of(context)
-    rows = session.admin().get(f"tenants/{tenant}/adapters/{adapter}")["history"]
-    columns = {"at": "at", "previous_id": "from", "version_id": "to", "actor": "by"}
-    session.output.rows(rows, columns, "It never moved: the base model has answered all along.")
+    then = None if at is None else at.astimezone().isoformat()
+    rows = session.admin().get(f"tenants/{tenant}/adapters/{adapter}/aliases/stable/history", at=then)["data"]
+    columns = {"at": "at", "previous_id": "from", "version": "to", "version_id": "id", "actor": "by"}
+    never = "It never moved: the base model has answered all along."
+    session.output.rows(
+        rows, columns, never if at is None else "It had never moved: the base model answered."
+    )
 
 
 def swap(

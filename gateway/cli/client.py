@@ -68,6 +68,17 @@ class Api:
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
 
+    def download(self, path: str) -> Iterator[bytes]:
+        """The bytes of an answer as they come."""
+        try:
+            with self._http.stream("GET", path.lstrip("/")) as response:
+                if not response.is_success:
+                    response.read()
+                    raise failure(response)
+                yield from response.iter_raw()
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+
     def _unreachable(self, error: Exception) -> CommandError:
         return CommandError(
             f"Nothing answers at {self._url} ({type(error).__name__}).",

@@ -3,8 +3,8 @@
 import re
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Header, Query, Response
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from adapters.errors import UnknownAdapter
 from adapters.swap import SwapResult
@@ -20,14 +20,17 @@ from gateway.routes.admin_documents import Document
 router = APIRouter(prefix="/tenants/{tenant}/adapters", tags=["adapters"])
 
 Limit = Annotated[int, Query(ge=1, le=200)]
+IfMatch = Annotated[str | None, Header()]
 _NUMBER = re.compile(r"(?:(?P<adapter>[^@]+)@)?v?(?P<number>\d+)")
 
 
 class Target(BaseModel):
-    """`version`: `v7`, `7`, `support@v7` or a version's id."""
+    """`version`: `v7`, `7`, `support@v7` or a version's id. `revision`: the alias's, as it was when the caller
+    decided; 0 for an alias that never moved."""
 
     model_config = ConfigDict(extra="forbid")
     version: str = Field(min_length=1, max_length=128)
+    revision: int | None = Field(default=None, ge=0)
 
 
 class NewAdapter(BaseModel):
@@ -58,7 +61,7 @@ async def create_adapter(tenant: str, body: NewAdapter, control: Access, actor: 
 @router.get("/{adapter}")
 async def get_adapter(tenant: str, adapter: str, control: Access) -> Document:
     """With the newest moves of its stable alias."""
-    found = await _adapter(control, tenant, adapter)
+    found = await find_adapter(control, tenant, adapter)
     history = await control.registry.alias_history(found.tenant_id, adapter, Alias.STABLE, 50)
     shown = documents.adapter(found, await _aliases(control, found))
     return {**shown, "history": [documents.move(move) for move in history]}
@@ -73,7 +76,7 @@ async def list_versions(
     limit: Limit = 20,
     order: Literal["asc", "desc"] = "desc",
 ) -> Document:
-    found = await _adapter(control, tenant, adapter)
+    found = await find_adapter(control, tenant, adapter)
     versions = await control.registry.versions(found.tenant_id, adapter, after, limit + 1, order)
     return documents.page(versions, limit, documents.version)
 
@@ -81,31 +84,73 @@ async def list_versions(
 @router.get("/{adapter}/versions/{version}")
 async def get_version(tenant: str, adapter: str, version: str, control: Access) -> Document:
     """With its lineage, and how many corrections it has learned."""
-    found = await _version(control, await _adapter(control, tenant, adapter), version)
+    found = await find_version(control, await find_adapter(control, tenant, adapter), version)
     learned = await control.runs.learned([found.id])
     return {**documents.version(found), "learned": sorted(learned[found.id])}
 
 
 @router.put("/{adapter}/aliases/stable")
 async def swap(
-    tenant: str, adapter: str, body: Target, response: Response, control: Access, actor: Actor
+    tenant: str,
+    adapter: str,
+    body: Target,
+    response: Response,
+    control: Access,
+    actor: Actor,
+    if_match: IfMatch = None,
 ) -> Document:
     """The hot swap: load, probe, flip, drain, unload. 200 when every live worker serves it, 202 when one is
-    late; it then follows by polling, and the reconciler unloads what was left."""
-    found = await _adapter(control, tenant, adapter)
-    version = await _version(control, found, body.version)
-    return await _moved(
-        control, actor, response, await control.swapper.swap(found.tenant_id, adapter, version.id, actor)
-    )
+    late; it then follows by polling, and the reconciler unloads what was left. 409 when the alias is not at
+    the revision that `If-Match` or the body names."""
+    expected = body.revision if if_match is None else _revision(if_match)
+    found = await find_adapter(control, tenant, adapter)
+    version = await find_version(control, found, body.version)
+    result = await control.swapper.swap(found.tenant_id, adapter, version.id, actor, expected)
+    return await _moved(control, actor, response, result)
 
 
 @router.post("/{adapter}/rollback")
-async def rollback(tenant: str, adapter: str, response: Response, control: Access, actor: Actor) -> Document:
-    """One step back along the line of stable versions, at its end to the base model."""
-    found = await _adapter(control, tenant, adapter)
-    return await _moved(
-        control, actor, response, await control.swapper.rollback(found.tenant_id, adapter, actor)
-    )
+async def rollback(
+    tenant: str, adapter: str, response: Response, control: Access, actor: Actor, if_match: IfMatch = None
+) -> Document:
+    """One step back along the line of stable versions, at its end to the base model. 409 when the alias is not
+    at the revision that `If-Match` names."""
+    found = await find_adapter(control, tenant, adapter)
+    expected = None if if_match is None else _revision(if_match)
+    result = await control.swapper.rollback(found.tenant_id, adapter, actor, expected)
+    return await _moved(control, actor, response, result)
+
+
+@router.get("/{adapter}/aliases/{alias}/history")
+async def alias_history(
+    tenant: str,
+    adapter: str,
+    alias: Alias,
+    control: Access,
+    at: AwareDatetime | None = None,
+    limit: Limit = 50,
+) -> Document:
+    """The alias's newest moves; with `at` (ISO 8601 with its time zone) the one that was in force then, or
+    none: the base model answered."""
+    found = await find_adapter(control, tenant, adapter)
+    if at is None:
+        moves = await control.registry.alias_history(found.tenant_id, adapter, alias, limit)
+    else:
+        then = await control.registry.alias_at(found.tenant_id, adapter, alias, at)
+        moves = [] if then is None else [then]
+    labels = {
+        name: (await control.registry.version(name)).label
+        for name in {move.version_id for move in moves if move.version_id}
+    }
+    shown = [{**documents.move(move), "version": labels.get(move.version_id or "", "base")} for move in moves]
+    return {"object": "list", "data": shown}
+
+
+def _revision(if_match: str) -> int:
+    digits = if_match.strip().removeprefix("W/").strip('"')
+    if not digits.isdecimal() or len(digits) > 9:
+        raise InvalidRequest("If-Match is the revision that the alias is shown with.", param="If-Match")
+    return int(digits)
 
 
 async def _moved(control: Access, actor: str, response: Response, result: SwapResult) -> Document:
@@ -118,7 +163,7 @@ async def _moved(control: Access, actor: str, response: Response, result: SwapRe
     return documents.swap(result, {name: (await control.registry.version(name)).label for name in named})
 
 
-async def _adapter(control: Access, tenant: str, name: str) -> Adapter:
+async def find_adapter(control: Access, tenant: str, name: str) -> Adapter:
     """Raises NotFound for another tenant's adapter as for one that does not exist."""
     owner = await control.tenants.get(tenant)
     for found in await control.registry.adapters_of(owner.id):
@@ -127,7 +172,7 @@ async def _adapter(control: Access, tenant: str, name: str) -> Adapter:
     raise UnknownAdapter(owner.external_id, name)
 
 
-async def _version(control: Access, adapter: Adapter, reference: str) -> Version:
+async def find_version(control: Access, adapter: Adapter, reference: str) -> Version:
     match = _NUMBER.fullmatch(reference)
     if match is None:
         found = await control.registry.version(reference)

@@ -4,6 +4,7 @@ worker that follows the record and reports its leases in Redis, artifacts on dis
 import asyncio
 import json
 import secrets
+import tarfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +113,25 @@ async def test_the_request_after_a_swap_is_answered_by_the_version(acme: Tenant,
     done = await acme.swap(await acme.approved(1, tmp_path))
     after = await acme.ask()
     assert (done["version"], done["workers"], done["visible"]) == ("default@v1", 1, True)
+    assert (before[0], after[0]) == ("base", "default@v1")
+    assert before[1] != after[1]
+
+
+async def test_an_imported_version_answers_once_it_is_approved_and_swapped_in(
+    acme: Tenant, tmp_path: Path
+) -> None:
+    control, place = acme.operated.control, f"/admin/v1/tenants/{acme.id}/adapters/default/versions"
+    files = write_adapter(tmp_path / "imported", control.base, 3)
+    packed = tmp_path / "imported.tar.gz"
+    with tarfile.open(packed, "w:gz") as archive:
+        archive.add(files, arcname=".")
+    before = await acme.ask()
+    imported = await acme.operated.admin.post(place, content=packed.read_bytes())
+    assert imported.status_code == 201, imported.text
+    version = imported.json()["id"]
+    await acme.operated.call("POST", f"/{acme.id}/adapters/default/versions/{version}/approve")
+    await acme.swap(version)
+    after = await acme.ask()
     assert (before[0], after[0]) == ("base", "default@v1")
     assert before[1] != after[1]
 

@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,6 +8,33 @@ from adapters.types import VersionStatus
 
 def test_every_status_has_its_transitions_written_down() -> None:
     assert set(TRANSITIONS) == set(VersionStatus)
+
+
+LEGAL = {
+    ("registered", "gating"),
+    ("registered", "approved"),
+    ("registered", "rejected"),
+    ("gating", "approved"),
+    ("gating", "rejected"),
+    ("approved", "canary"),
+    ("approved", "stable"),
+    ("approved", "rejected"),
+    ("approved", "retired"),
+    ("canary", "stable"),
+    ("canary", "rejected"),
+    ("canary", "retired"),
+    ("canary", "rolled_back"),
+    ("stable", "retired"),
+    ("stable", "rolled_back"),
+    ("retired", "stable"),
+    ("rolled_back", "stable"),
+}
+
+
+@pytest.mark.parametrize("source", VersionStatus)
+@pytest.mark.parametrize("target", VersionStatus)
+def test_only_the_transitions_of_this_table_are_legal(source: VersionStatus, target: VersionStatus) -> None:
+    assert (target in TRANSITIONS[source]) is ((source.value, target.value) in LEGAL)
 
 
 def test_a_rejected_version_stays_rejected() -> None:

@@ -1,0 +1,340 @@
+"""Adapters in and out through the admin API: a real record, a real artifact store, real files."""
+
+import asyncio
+import contextlib
+import io
+import json
+import tarfile
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from safetensors.numpy import load_file, save, save_file
+from typer.testing import CliRunner
+
+from adapters.base import BaseModel
+from adapters.settings import Settings as AdaptersSettings
+from adapters.tables import metadata as adapters
+from adapters.types import Alias
+from gateway.admin import create_app
+from gateway.cli.main import app as cli
+from gateway.control import Control, assembled
+from gateway.database import connect
+from gateway.settings import Settings
+from gateway.tables import metadata as gateway
+from tests.integration.gateway_house import listening
+from tests.integration.random_adapters import write_adapter
+from training.tables import metadata as training
+
+ADMIN_KEY = "gk-admin-secret"
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+FIRST = "base_model.model.model.layers.0.mlp.up_proj"
+
+
+@dataclass(frozen=True)
+class House:
+    admin: httpx.AsyncClient
+    control: Control
+    directory: Path
+    app: FastAPI
+
+    @property
+    def base(self) -> BaseModel:
+        return self.control.base
+
+    def files(self, seed: int = 1) -> dict[str, bytes]:
+        """A good adapter's."""
+        folder = self.directory / "made" / str(seed)
+        if not folder.exists():
+            write_adapter(folder, self.base, seed, rank=4)
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    async def call(self, method: str, path: str, status: int = 200, **more: Any) -> Any:
+        response = await self.admin.request(method, f"/admin/v1/tenants/acme/adapters/default{path}", **more)
+        assert response.status_code == status, response.text
+        return response.json()
+
+    async def send(self, content: bytes, status: int = 201, **more: Any) -> Any:
+        return await self.call("POST", "/versions", status, content=content, **more)
+
+    def left(self) -> list[Path]:
+        """Files of imports and of the artifact store."""
+        places = [self.directory / "data" / "cache" / "imports", self.directory / "data" / "artifacts"]
+        return [path for place in places for path in place.rglob("*") if path.is_file()]
+
+
+@pytest.fixture
+async def home(tmp_path: Path, redis_url: str) -> AsyncIterator[House]:
+    base = tmp_path / "tiny"
+    base.mkdir()
+    (base / "config.json").write_text('{"hidden_size": 8, "num_hidden_layers": 1}')
+    (base / "tokenizer.json").write_text("{}")
+    weights = {"model.layers.0.mlp.up_proj.weight": np.full((16, 8), 2, np.float32)}
+    save_file(weights, base / "m.safetensors")
+    data = tmp_path / "data"
+    data.mkdir()
+    settings = Settings(data_dir=data, redis_url=redis_url)
+    told = AdaptersSettings(
+        data_dir=data,
+        base_model=str(base),
+        import_sources=(tmp_path / "shared").as_uri(),
+        import_max_bytes=1024 * 1024,
+    )
+    sql = connect(settings.database)
+    async with sql.begin() as connection:
+        for metadata in (gateway, adapters, training):
+            await connection.run_sync(metadata.create_all)
+    await sql.dispose()
+    app = create_app(lambda: assembled(settings, told), ADMIN_KEY, loops=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app),
+            base_url="http://control",
+            headers={"authorization": f"Bearer {ADMIN_KEY}"},
+        ) as admin,
+    ):
+        made = await admin.post("/admin/v1/tenants", json={"external_id": "acme"})
+        assert made.status_code == 201
+        yield House(admin, app.state.control, tmp_path, app)
+
+
+def tar(files: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return out.getvalue()
+
+
+async def test_an_imported_version_is_registered_with_its_lineage_and_audited(home: House) -> None:
+    version = await home.send(tar(home.files()))
+    assert (version["label"], version["status"]) == ("default@v1", "registered")
+    lineage = version["lineage"]
+    assert (lineage["source"], lineage["actor"], lineage["base_digest"]) == (
+        "upload",
+        "admin:admin",
+        home.base.digest,
+    )
+    assert await home.control.store.exists(version["artifact_digest"])
+    newest = (await home.admin.get("/admin/v1/audit?tenant_id=acme")).json()["data"][0]
+    assert (newest["action"], newest["actor"]) == ("version.imported", "admin:admin")
+
+
+async def test_importing_the_same_artifact_again_is_the_same_version(home: House) -> None:
+    first = await home.send(tar(home.files()))
+    assert (await home.send(tar(home.files() | {"README.md": b"hello"}), 200))["id"] == first["id"]
+    assert (await home.send(tar(home.files(2))))["label"] == "default@v2"
+
+
+async def test_an_export_imports_as_the_same_artifact(home: House) -> None:
+    version = await home.send(tar(home.files()))
+    path = "/admin/v1/tenants/acme/adapters/default/versions/v1/artifact"
+    exported = await home.admin.get(path)
+    assert exported.headers["x-graft-digest"] == version["artifact_digest"]
+    assert exported.content == (await home.admin.get(path)).content
+    with tarfile.open(fileobj=io.BytesIO(exported.content)) as archive:
+        assert sorted(archive.getnames()) == [CONFIG, WEIGHTS, "lineage.json"]
+        told = archive.extractfile("lineage.json")
+        assert told is not None and json.load(told)["base_digest"] == home.base.digest
+    await home.admin.post("/admin/v1/tenants/acme/adapters", json={"name": "support"})
+    again = await home.admin.post(
+        "/admin/v1/tenants/acme/adapters/support/versions",
+        content=exported.content,
+        headers={"x-graft-digest": version["artifact_digest"]},
+    )
+    assert (again.status_code, again.json()["artifact_digest"]) == (201, version["artifact_digest"])
+
+
+Spoil = Callable[[dict[str, bytes]], object]
+
+
+def config(**changes: Any) -> Spoil:
+    return lambda files: files.update({CONFIG: json.dumps(json.loads(files[CONFIG]) | changes).encode()})
+
+
+def tensors(change: Callable[[dict[str, np.ndarray]], object]) -> Spoil:
+    def spoil(files: dict[str, bytes]) -> None:
+        down, up = np.ones((4, 8), np.float32), np.ones((16, 4), np.float32)
+        made = {f"{FIRST}.lora_A.weight": down, f"{FIRST}.lora_B.weight": up}
+        change(made)
+        files[WEIGHTS] = save(made)
+
+    return spoil
+
+
+REFUSED: dict[str, tuple[Spoil, str | None]] = {
+    "pickle": (lambda f: f.update({"adapter_model.bin": b"\x80\x04."}), "adapter_model.bin"),
+    "pickle under a safe name": (lambda f: f.update({WEIGHTS: b"\x80\x04."}), WEIGHTS),
+    "escape": (lambda f: f.update({"../evil": b""}), "'../evil'"),
+    "not UTF-8": (lambda f: f.update({CONFIG: b'{"r": "\xff"}'}), CONFIG),
+    "UTF-16": (lambda f: f.update({CONFIG: f[CONFIG].decode().encode("utf-16")}), CONFIG),
+    "deep": (lambda f: f.update({CONFIG: b"[" * 100_000}), CONFIG),
+    "large": (lambda f: f.update({CONFIG: b" " * 300_000 + f[CONFIG]}), CONFIG),
+    "a setting twice": (lambda f: f.update({CONFIG: b'{"r": 1, "r": 2}'}), CONFIG),
+    "no configuration": (lambda f: f.pop(CONFIG), CONFIG),
+    "no weights": (lambda f: f.pop(WEIGHTS), WEIGHTS),
+    "another base by name": (config(base_model_name_or_path="org/other"), "base_model_name_or_path"),
+    "another base by digest": (
+        lambda f: f.update({"lineage.json": json.dumps({"base_digest": "sha256:" + "0" * 64}).encode()}),
+        None,
+    ),
+    "a lineage that is none": (lambda f: f.update({"lineage.json": b"[]"}), "lineage.json"),
+    "rank": (config(r=64), "r"),
+    "DoRA": (config(use_dora=True), "use_dora"),
+    "PiSSA": (config(init_lora_weights="pissa"), "init_lora_weights"),
+    "modules_to_save": (config(modules_to_save=["lm_head"]), "modules_to_save"),
+    "unknown module": (config(target_modules=["gate_up"]), "target_modules"),
+    "a rank by regular expression": (config(rank_pattern={"(a+)+": 2}), "rank_pattern"),
+    "another size": (
+        tensors(lambda t: t.update({f"{FIRST}.lora_A.weight": np.ones((4, 9), np.float32)})),
+        f"{FIRST}.lora_A.weight",
+    ),
+    "NaN": (tensors(lambda t: t[f"{FIRST}.lora_A.weight"].put(0, np.nan)), f"{FIRST}.lora_A.weight"),
+    "infinity": (tensors(lambda t: t[f"{FIRST}.lora_B.weight"].put(0, np.inf)), f"{FIRST}.lora_B.weight"),
+    "missing tensor": (tensors(lambda t: t.pop(f"{FIRST}.lora_B.weight")), f"{FIRST}.lora_B.weight"),
+    "extra tensor": (tensors(lambda t: t.update(extra=np.ones(1, np.float32))), "extra"),
+    "no effect": (tensors(lambda t: t[f"{FIRST}.lora_B.weight"].fill(0)), WEIGHTS),
+    "too large": (lambda f: f.update({"notes.txt": np.random.default_rng(0).bytes(1_100_000)}), "file"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+async def test_a_refused_adapter_is_told_why_and_leaves_nothing(home: House, kind: str) -> None:
+    spoil, param = REFUSED[kind]
+    files = home.files()
+    spoil(files)
+    response = await home.admin.post("/admin/v1/tenants/acme/adapters/default/versions", content=tar(files))
+    wanted = {"another base by digest": 409, "too large": 413}.get(kind, 400)
+    error = response.json()["error"]
+    assert (response.status_code, error["param"]) == (wanted, param), error
+    assert home.left() == []
+    assert (await home.call("GET", "/versions"))["data"] == []
+
+
+async def test_a_wrong_digest_is_refused(home: House) -> None:
+    headers = {"x-graft-digest": "sha256:" + "0" * 64}
+    answer = await home.send(tar(home.files()), 400, headers=headers)
+    assert answer["error"]["param"] == "digest"
+    assert home.left() == []
+
+
+async def test_a_base_model_under_another_name_can_be_accepted(home: House) -> None:
+    files = home.files()
+    config(base_model_name_or_path="org/other")(files)
+    await home.send(tar(files), 201, params={"accept_base": True})
+
+
+async def test_a_folder_is_imported_from_an_allowed_place_only(home: House) -> None:
+    write_adapter(home.directory / "shared" / "one", home.base, 1, rank=4)
+    write_adapter(home.directory / "secret" / "two", home.base, 2, rank=4)
+    (home.directory / "shared" / "link").symlink_to(home.directory / "secret" / "two")
+    uri = (home.directory / "shared" / "one").as_uri()
+    version = await home.call("POST", "/versions", 201, json={"uri": uri})
+    assert version["lineage"]["source"] == uri
+    for place in ("secret/two", "shared/link"):
+        body = {"uri": f"{home.directory.as_uri()}/{place}"}
+        answer = await home.call("POST", "/versions", 400, json=body)
+        assert "GRAFT_IMPORT_SOURCES" in answer["error"]["message"]
+
+
+async def test_only_an_approved_version_leaves_registered_and_a_rejected_one_stays(home: House) -> None:
+    await home.send(tar(home.files()))
+    assert (await home.call("POST", "/versions/v1/approve"))["status"] == "approved"
+    assert (await home.call("POST", "/versions/v1/reject", json={}))["status"] == "rejected"
+    await home.call("POST", "/versions/v1/approve", 409)
+
+
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ({"headers": {"if-match": '"7"'}}, 409),
+        ({"json": {"version": "v1", "revision": 7}}, 409),
+        ({"headers": {"if-match": "new"}}, 400),
+    ],
+)
+async def test_a_swap_from_a_revision_that_is_gone_is_refused(
+    home: House, more: dict[str, Any], status: int
+) -> None:
+    await home.send(tar(home.files()))
+    await home.call("POST", "/versions/v1/approve")
+    await home.call("PUT", "/aliases/stable", status, **{"json": {"version": "v1"}, **more})
+
+
+async def test_what_answered_at_a_moment_is_one_query(home: House) -> None:
+    version = await home.send(tar(home.files()))
+    await home.call("POST", "/versions/v1/approve")
+    before = datetime.now(UTC)
+    await home.control.registry.move_alias(
+        version["tenant_id"],
+        "default",
+        Alias.STABLE,
+        version["id"],
+        "ada",
+    )
+    after = datetime.now(UTC)
+    path = "/aliases/stable/history"
+    assert (await home.call("GET", path, params={"at": before.isoformat()}))["data"] == []
+    (move,) = (await home.call("GET", path, params={"at": after.isoformat()}))["data"]
+    assert (move["version"], move["actor"]) == ("default@v1", "ada")
+    await home.call("GET", path, 400, params={"at": "2026-11-17T14:03:00"})
+
+
+async def test_drift_and_similarity_are_those_of_the_dense_matrices(home: House) -> None:
+    changes = []
+    for seed in (1, 2):
+        await home.send(tar(home.files(seed)))
+        held = load_file(home.directory / "made" / str(seed) / WEIGHTS)
+        changes.append(16 / 4 * held[f"{FIRST}.lora_B.weight"] @ held[f"{FIRST}.lora_A.weight"])
+    drift = await home.call("GET", "/versions/v1/drift")
+    assert drift["total"] == pytest.approx(np.linalg.norm(changes[0]) / np.sqrt(16 * 8 * 4), rel=1e-4)
+    alike = await home.call("GET", "/versions/v1/similarity", params={"to": "v2"})
+    cosine = (changes[0] * changes[1]).sum() / np.prod([np.linalg.norm(each) for each in changes])
+    assert alike["total"] == pytest.approx(cosine, rel=1e-4)
+
+
+async def test_another_tenants_versions_do_not_exist(home: House) -> None:
+    version = await home.send(tar(home.files()))
+    await home.admin.post("/admin/v1/tenants", json={"external_id": "globex"})
+    for action in ("artifact", "drift", "similarity?to=v1"):
+        path = f"/admin/v1/tenants/globex/adapters/default/versions/{version['id']}/{action}"
+        assert (await home.admin.get(path)).status_code == 404
+
+
+async def test_an_upload_that_breaks_off_leaves_nothing(home: House) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield tar(home.files())[:100]
+        raise ConnectionError
+
+    with contextlib.suppress(ConnectionError):
+        await home.send(broken(), 500)
+    assert home.left() == []
+
+
+async def test_the_command_line_takes_a_version_in_and_lets_it_out(home: House) -> None:
+    made = home.directory / "made.tar.gz"
+    made.write_bytes(tar(home.files()))
+    out = home.directory / "out.tar.gz"
+    async with listening(home.app) as url:
+
+        def graft(*arguments: str) -> Any:
+            root = ["--json", "--data-dir", str(home.directory / "data"), "--admin-url", url]
+            done = CliRunner().invoke(cli, [*root, "--admin-key", ADMIN_KEY, "adapters", *arguments])
+            assert done.exit_code == 0, done.exception
+            return json.loads(done.stdout)
+
+        version = await asyncio.to_thread(graft, "import", "acme", str(made))
+        await asyncio.to_thread(graft, "export", "acme", "v1", "--out", str(out))
+        again = await asyncio.to_thread(graft, "import", "acme", str(out))
+        measured = await asyncio.to_thread(graft, "similarity", "acme", "v1", "v1")
+    assert (version["label"], again["id"]) == ("default@v1", version["id"])
+    assert measured["total"] == pytest.approx(1.0)
+    assert not out.with_name("out.tar.gz.part").exists()
