@@ -21,17 +21,20 @@ from adapters.registry import Registry
 from gateway.asgi import Receive, Scope, Send
 from gateway.context import ContextSource
 from gateway.database import connect
+from gateway.feedback_tokens import FeedbackTokens
 from gateway.follower import Follower
 from gateway.leases import Heartbeat, Leases
 from gateway.limits import Limiter
 from gateway.loader import SnapshotLoader
+from gateway.outbox import Delivery
 from gateway.protocol import new_id
 from gateway.proxy import CHAT_PATH, Proxy
 from gateway.replicas import Replicas
 from gateway.routes.access import Access, answer_errors
 from gateway.routes.chat import ChatEndpoint, ChatParts
 from gateway.routes.embeddings import embeddings_router
-from gateway.routes.feedback import FeedbackParts, feedback_router
+from gateway.routes.feedback import feedback_router
+from gateway.routes.feedback_desk import FeedbackParts
 from gateway.routes.files import files_router
 from gateway.routes.health import Readiness, health_router
 from gateway.routes.models import models_router
@@ -42,6 +45,7 @@ from gateway.telemetry import Telemetry
 from retrieval.client import RetrievalClient
 from training.feedback import FeedbackStore
 from training.journal import Interactions, JournalWriter
+from training.outbox import Outbox
 
 GRACE_S = 30
 """How long a stopping worker lets its requests finish."""
@@ -128,7 +132,10 @@ def compose(settings: Settings, held: Connections) -> DataPlane:
     answer_errors(app)
     app.include_router(health_router(readiness, telemetry, held.journal))
     app.include_router(models_router(access))
-    app.include_router(feedback_router(FeedbackParts(access, store, interactions, held.retrieval, telemetry)))
+    delivery = Delivery(Outbox(held.record), held.retrieval)
+    tokens = FeedbackTokens(settings.internal_token.get_secret_value())
+    parts = FeedbackParts(access, store, delivery, interactions, tokens, telemetry)
+    app.include_router(feedback_router(parts))
     app.include_router(files_router(access, held.retrieval))
     app.include_router(vector_stores_router(access, held.retrieval))
     app.include_router(embeddings_router(access, held.retrieval))

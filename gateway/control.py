@@ -27,7 +27,7 @@ from gateway import audit
 from gateway.audit import Act
 from gateway.database import connect
 from gateway.leader import Leadership
-from gateway.outbox import OutboxDrain
+from gateway.outbox import Delivery
 from gateway.rollouts import Rollouts
 from gateway.settings import Settings
 from gateway.tasks import end
@@ -35,6 +35,7 @@ from gateway.tenants import Tenant, TenantStore
 from gateway.workers import RedisWorkers
 from retrieval.client import RetrievalClient
 from training.feedback import FeedbackStore
+from training.outbox import Outbox
 from training.runs import RunStore
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class Control:
     tenants: TenantStore
     runs: RunStore
     feedback: FeedbackStore
+    delivery: Delivery
     retrieval: RetrievalClient
     leadership: Leadership
     cache_dir: Path
@@ -132,6 +134,7 @@ def _control(
         tenants=TenantStore(sql),
         runs=RunStore(sql),
         feedback=FeedbackStore(sql),
+        delivery=Delivery(Outbox(sql), retrieval),
         retrieval=retrieval,
         leadership=Leadership(redis),
         cache_dir=adapters.cache_dir,
@@ -145,7 +148,6 @@ class Loops:
     def __init__(self, control: Control) -> None:
         self._control = control
         self._rollouts = Rollouts(control.registry, control.swapper, control.sql)
-        self._outbox = OutboxDrain(control.feedback, control.retrieval)
         self._failures: Mapping[tuple[str, str], str | None] = {}
 
     @contextlib.asynccontextmanager
@@ -155,7 +157,7 @@ class Loops:
             asyncio.create_task(self._lead(), name="leader"),
             asyncio.create_task(self._every(ROLLOUT_EVERY_S, self._rollouts.run_once), name="rollouts"),
             asyncio.create_task(self._every(RECONCILE_EVERY_S, self.reconcile), name="reconciler"),
-            asyncio.create_task(self._every(OUTBOX_EVERY_S, self._outbox.run_once), name="outbox"),
+            asyncio.create_task(self._every(OUTBOX_EVERY_S, self._control.delivery.run_once), name="outbox"),
         ]
         try:
             yield
