@@ -33,6 +33,7 @@ from gateway.replicas import Replicas
 from gateway.routes.access import Access, answer_errors
 from gateway.routes.chat import ChatEndpoint, ChatParts
 from gateway.routes.embeddings import embeddings_router
+from gateway.routes.explain import ExplainParts, explain_router
 from gateway.routes.feedback import feedback_router
 from gateway.routes.feedback_desk import FeedbackParts
 from gateway.routes.files import files_router
@@ -46,6 +47,7 @@ from retrieval.client import RetrievalClient
 from training.feedback import FeedbackStore
 from training.journal import Interactions, JournalWriter
 from training.outbox import Outbox
+from training.runs import RunStore
 
 GRACE_S = 30
 """How long a stopping worker lets its requests finish."""
@@ -136,6 +138,8 @@ def compose(settings: Settings, held: Connections) -> DataPlane:
     tokens = FeedbackTokens(settings.internal_token.get_secret_value())
     parts = FeedbackParts(access, store, delivery, interactions, tokens, telemetry)
     app.include_router(feedback_router(parts))
+    explained = ExplainParts(access, interactions, Registry(held.record), RunStore(held.record), store)
+    app.include_router(explain_router(explained))
     app.include_router(files_router(access, held.retrieval))
     app.include_router(vector_stores_router(access, held.retrieval))
     app.include_router(embeddings_router(access, held.retrieval))

@@ -90,7 +90,7 @@ class FeedbackStore:
                 steps = await _retire(connection, entry, status)
                 return Recorded(replace(entry, status=status), created=False, steps=steps)
             entry = replace(entry, status=status, reasons=[], trusted=True)
-            change = {"status": status.value, "reasons": [], "trusted": True}
+            change: dict[str, Any] = {"status": status.value, "reasons": [], "trusted": True}
             await connection.execute(sa.update(table).where(table.c.id == entry.id).values(**change))
             steps = []
             for other in await _disputed(connection, entry):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import adapters, demo, runs, status, tenancy, tenants, up
+from gateway.cli import adapters, demo, reviews, runs, status, tenancy, tenants, up
 from gateway.cli.output import CommandError, Output
 from gateway.cli.session import Session
 
@@ -49,7 +49,9 @@ app.command()(adapters.swap)
 app.command()(adapters.rollback)
 app.add_typer(runs.runs, name="runs")
 app.command()(runs.train)
+tenancy.feedback.add_typer(reviews.review, name="review")
 app.add_typer(tenancy.feedback, name="feedback")
+app.command()(reviews.why)
 app.command()(tenancy.ingest)
 app.command()(tenancy.chat)
 

@@ -102,6 +102,15 @@ class Exchange:
     def overhead(self) -> float:
         return self.elapsed() - self.engine_seconds
 
+    def timings(self) -> dict[str, float | None]:
+        """In milliseconds: in the engine, outside it, and until a stream's first token."""
+        first = None if self.first_token is None else self.first_token * 1000
+        return {
+            "engine": self.engine_seconds * 1000,
+            "overhead": self.overhead() * 1000,
+            "first_token": first,
+        }
+
     def request_header(self) -> Headers:
         return [(b"x-request-id", f"req_{self.token}".encode())]
 
@@ -290,6 +299,7 @@ class ChatEndpoint:
                 latency_ms=exchange.elapsed() * 1000,
                 status=exchange.status,
                 at=datetime.now(UTC),
+                detail={"scores": dict(context.scores), "timings_ms": exchange.timings()},
             )
         )
 
