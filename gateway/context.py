@@ -107,5 +107,8 @@ def context_of(found: Found, learned: frozenset[str]) -> Context:
         text,
         tuple(passage.id for passage in found.passages),
         tuple(hit.id for hit in memory),
-        scores={used.id: used.score for used in (*found.passages, *memory)},
+        scores={
+            **{passage.id: passage.score for passage in found.passages},
+            **{hit.id: hit.score for hit in memory},
+        },
     )

@@ -177,7 +177,7 @@ def _own_reasons(
         (Reason.LANGUAGE, other_language(question, correction)),
         (Reason.NOT_JSON, as_json(rejected) is not None and not _structured(correction)),
         (Reason.SECRET, bool(secrets_in(both))),
-        (Reason.PII, rules.pii != "allow" and bool(personal_in(both))),
+        (Reason.PII, rules.pii != "allow" and bool(personal_in(without(both, secrets_in(both))))),
         (Reason.INSTRUCTION, instructs(correction)),
     )
     return [reason for reason, broken in checks if broken]
