@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import adapters, demo, reviews, runs, status, tenancy, tenants, up
+from gateway.cli import adapters, apply, demo, reviews, runs, status, tenancy, tenants, up
 from gateway.cli.output import CommandError, Output
 from gateway.cli.session import Session
 
@@ -44,6 +44,7 @@ app.command("migrate")(status.migrate_command)
 app.command()(status.audit)
 app.add_typer(tenants.tenants, name="tenants")
 app.add_typer(tenants.keys, name="keys")
+app.command()(apply.apply)
 app.add_typer(adapters.adapters, name="adapters")
 app.command()(adapters.swap)
 app.command()(adapters.rollback)

@@ -29,8 +29,8 @@ MEASURED = """
 ## Measured
 
 Over {count} labelled examples (`tests/bench/screening_set.jsonl`, of which {clean} should be accepted), by
-`python -m tests.bench.screening`. The set was made with the rules in mind, so the figures say that the rules do what
-they are for; they do not say what share of the world's secrets they find. Words aimed at the model are found by their usual
+`python -m tests.bench.screening`. The set was made with the rules in mind and one rule was changed after a first look
+at it, so the figures say that the rules do what they are for, not what share of the world's secrets they find. Words aimed at the model are found by their usual
 forms: paraphrases such as "kindly set aside what you were told" pass, and so do npm tokens inside a sentence.
 
 """
@@ -92,9 +92,8 @@ def main() -> int:
         for name, value, target in (("precision", precision, PRECISION), ("recall", recall, RECALL)):
             met = met and value >= target
             counted = f"{right[rule]} of {found[rule] if name == 'precision' else expected[rule]}"
-            lines.append(
-                f"| {rule}, {name} | {value:.2f} ({counted}) | {target:.2f} | {'yes' if value >= target else 'no'} |"
-            )
+            verdict = "yes" if value >= target else "no"
+            lines.append(f"| {rule}, {name} | {value:.2f} ({counted}) | {target:.2f} | {verdict} |")
     table = "\n".join(lines)
     codes = "".join(f"| `{code}` | {sentence} |\n" for code, sentence in SENTENCES.items())
     clean = sum(not row["reasons"] for row in rows)
