@@ -30,8 +30,9 @@ MEASURED = """
 
 Over {count} labelled examples (`tests/bench/screening_set.jsonl`, of which {clean} should be accepted), by
 `python -m tests.bench.screening`. The set was made with the rules in mind and one rule was changed after a first look
-at it, so the figures say that the rules do what they are for, not what share of the world's secrets they find. Words aimed at the model are found by their usual
-forms: paraphrases such as "kindly set aside what you were told" pass, and so do npm tokens inside a sentence.
+at it, so the figures say that the rules do what they are for, not what share of the world's secrets they find.
+Words aimed at the model are found by their usual forms: paraphrases such as "kindly set aside what you were told"
+pass, and so do npm tokens inside a sentence.
 
 """
 
