@@ -11,7 +11,14 @@ from fastapi import APIRouter, Depends, FastAPI
 from adapters.settings import Settings as AdaptersSettings
 from gateway import admin_errors
 from gateway.control import Control, Loops, assembled
-from gateway.routes import admin_adapters, admin_runs, admin_system, admin_tenants, admin_versions
+from gateway.routes import (
+    admin_adapters,
+    admin_reviews,
+    admin_runs,
+    admin_system,
+    admin_tenants,
+    admin_versions,
+)
 from gateway.routes.admin_access import require_admin
 from gateway.settings import Settings
 
@@ -33,7 +40,14 @@ def create_app(assemble: Assembly, admin_key: str, *, loops: bool = True) -> Fas
     app = FastAPI(title="Graft admin API", version="1", lifespan=lifespan)
     app.state.admin_key = admin_key
     api = APIRouter(prefix=PREFIX, dependencies=[Depends(require_admin)])
-    for module in (admin_tenants, admin_adapters, admin_versions, admin_runs, admin_system):
+    for module in (
+        admin_tenants,
+        admin_reviews,
+        admin_adapters,
+        admin_versions,
+        admin_runs,
+        admin_system,
+    ):
         api.include_router(module.router)
     app.include_router(api)
     app.include_router(admin_system.public)

@@ -35,6 +35,8 @@ TABLE: Mapping[type[Exception], type[GatewayError]] = {
     adapters.EngineError: EngineUnavailable,
     training.RunNotFound: NotFound,
     training.FeedbackNotFound: NotFound,
+    training.FeedbackConflict: Conflict,
+    training.InvalidFeedback: InvalidRequest,
     training.RunConflict: Conflict,
     training.InvalidRecipe: InvalidRequest,
     RetrievalError: RetrievalFailed,

@@ -22,17 +22,21 @@ from gateway.asgi import Receive, Scope, Send, check_headers, respond_error
 from gateway.context import ContextSource
 from gateway.database import connect
 from gateway.errors import HeadersTooLarge
+from gateway.feedback_tokens import FeedbackTokens
 from gateway.follower import Follower
 from gateway.leases import Heartbeat, Leases
 from gateway.limits import Limiter
 from gateway.loader import SnapshotLoader
+from gateway.outbox import Delivery
 from gateway.protocol import new_id
 from gateway.proxy import Proxy
 from gateway.replicas import Replicas
 from gateway.response_store import ResponseStore
 from gateway.routes.access import Access, answer_errors
 from gateway.routes.embeddings import embeddings_router
-from gateway.routes.feedback import FeedbackParts, feedback_router
+from gateway.routes.explain import ExplainParts, explain_router
+from gateway.routes.feedback import feedback_router
+from gateway.routes.feedback_desk import FeedbackParts
 from gateway.routes.files import files_router
 from gateway.routes.generation import GenerationParts, generation_endpoints
 from gateway.routes.health import Readiness, health_router
@@ -45,6 +49,8 @@ from gateway.telemetry import Telemetry
 from retrieval.client import RetrievalClient
 from training.feedback import FeedbackStore
 from training.journal import Interactions, JournalWriter
+from training.outbox import Outbox
+from training.runs import RunStore
 
 GRACE_S = 30
 """How long a stopping worker lets its requests finish."""
@@ -138,7 +144,12 @@ def compose(settings: Settings, held: Connections) -> DataPlane:
     app.include_router(health_router(readiness, telemetry, held.journal))
     app.include_router(models_router(access))
     app.include_router(responses_router(access, responses))
-    app.include_router(feedback_router(FeedbackParts(access, store, interactions, held.retrieval, telemetry)))
+    delivery = Delivery(Outbox(held.record), held.retrieval)
+    tokens = FeedbackTokens(settings.internal_token.get_secret_value())
+    parts = FeedbackParts(access, store, delivery, interactions, tokens, telemetry)
+    app.include_router(feedback_router(parts))
+    explained = ExplainParts(access, interactions, Registry(held.record), RunStore(held.record), store)
+    app.include_router(explain_router(explained))
     app.include_router(files_router(access, held.retrieval))
     app.include_router(vector_stores_router(access, held.retrieval))
     app.include_router(embeddings_router(access, held.retrieval))

@@ -2,7 +2,8 @@
 learned."""
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from gateway.errors import InvalidRequest, RetrievalFailed
 from gateway.policy import Policy
@@ -38,6 +39,8 @@ class Context:
     memory_ids: tuple[str, ...] = ()
     degraded: str | None = None
     """`timeout` or `unavailable` when the tenant's policy lets a request go on without retrieval."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Of each passage and correction that is in the text, by id."""
 
 
 def wants(policy: Policy, retrieval_header: str | None, memory_header: str | None) -> Wants:
@@ -100,4 +103,12 @@ def context_of(found: Found, learned: frozenset[str]) -> Context:
         [(passage.title, passage.text) for passage in found.passages],
         [(hit.question, hit.answer) for hit in memory],
     )
-    return Context(text, tuple(passage.id for passage in found.passages), tuple(hit.id for hit in memory))
+    return Context(
+        text,
+        tuple(passage.id for passage in found.passages),
+        tuple(hit.id for hit in memory),
+        scores={
+            **{passage.id: passage.score for passage in found.passages},
+            **{hit.id: hit.score for hit in memory},
+        },
+    )

@@ -29,7 +29,7 @@ from gateway import audit
 from gateway.audit import Act
 from gateway.database import connect
 from gateway.leader import Leadership
-from gateway.outbox import OutboxDrain
+from gateway.outbox import Delivery
 from gateway.response_store import ResponseStore
 from gateway.rollouts import Rollouts
 from gateway.settings import Settings
@@ -38,6 +38,7 @@ from gateway.tenants import Tenant, TenantStore
 from gateway.workers import RedisWorkers
 from retrieval.client import RetrievalClient
 from training.feedback import FeedbackStore
+from training.outbox import Outbox
 from training.runs import RunStore
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class Control:
     tenants: TenantStore
     runs: RunStore
     feedback: FeedbackStore
+    delivery: Delivery
     retrieval: RetrievalClient
     leadership: Leadership
     importer: Importer
@@ -137,6 +139,7 @@ def _control(
         tenants=TenantStore(sql),
         runs=RunStore(sql),
         feedback=FeedbackStore(sql),
+        delivery=Delivery(Outbox(sql), retrieval),
         retrieval=retrieval,
         leadership=Leadership(redis),
         importer=_importer(adapters, base, registry, store, http),
@@ -169,7 +172,6 @@ class Loops:
     def __init__(self, control: Control) -> None:
         self._control = control
         self._rollouts = Rollouts(control.registry, control.swapper, control.sql)
-        self._outbox = OutboxDrain(control.feedback, control.retrieval)
         self._responses = ResponseStore(control.sql)
         self._failures: Mapping[tuple[str, str], str | None] = {}
 
@@ -180,7 +182,7 @@ class Loops:
             asyncio.create_task(self._lead(), name="leader"),
             asyncio.create_task(self._every(ROLLOUT_EVERY_S, self._rollouts.run_once), name="rollouts"),
             asyncio.create_task(self._every(RECONCILE_EVERY_S, self.reconcile), name="reconciler"),
-            asyncio.create_task(self._every(OUTBOX_EVERY_S, self._outbox.run_once), name="outbox"),
+            asyncio.create_task(self._every(OUTBOX_EVERY_S, self._control.delivery.run_once), name="outbox"),
             asyncio.create_task(self._every(PRUNE_EVERY_S, self._responses.prune), name="responses"),
         ]
         try:

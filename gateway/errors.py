@@ -10,6 +10,7 @@
     ├── NotFound                404 not_found
     │   └── ModelNotFound       404 model_not_found
     ├── Conflict                409 conflict
+    │   └── KeyReused           409 idempotency_key_reused
     ├── RateLimited             429 rate_limit_exceeded
     ├── Unavailable             503 service_unavailable
     │   ├── EngineUnavailable   503 engine_unavailable
@@ -82,6 +83,10 @@ class ModelNotFound(NotFound):
 
 class Conflict(GatewayError):
     status, type, code = 409, "invalid_request_error", "conflict"
+
+
+class KeyReused(Conflict):
+    code = "idempotency_key_reused"
 
 
 class RateLimited(GatewayError):

@@ -43,6 +43,15 @@ class Exchange:
     def overhead(self) -> float:
         return self.elapsed() - self.engine_seconds
 
+    def timings(self) -> dict[str, float | None]:
+        """In milliseconds: in the engine, outside it, and until a stream's first token."""
+        first = None if self.first_token is None else self.first_token * 1000
+        return {
+            "engine": self.engine_seconds * 1000,
+            "overhead": self.overhead() * 1000,
+            "first_token": first,
+        }
+
     def request_header(self) -> Headers:
         return [(b"x-request-id", f"req_{self.token}".encode())]
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from training.types import GatePolicy, LearningPolicy, Logging, TriggerPolicy
+from training.types import GatePolicy, LearningPolicy, Logging, ScreeningPolicy, TriggerPolicy
 
 
 class Part(BaseModel):
@@ -88,6 +88,21 @@ class Learning(Part):
         )
 
 
+class Screening(Part):
+    """See `training.types.ScreeningPolicy`."""
+
+    secrets: Literal["quarantine", "redact"] = "quarantine"
+    pii: Literal["quarantine", "redact", "allow"] = "quarantine"
+    max_characters: int = Field(default=ScreeningPolicy.max_characters, ge=1, le=100_000)
+    contributor_share: float = Field(default=ScreeningPolicy.contributor_share, gt=0, le=1)
+    contributors: int = Field(default=ScreeningPolicy.contributors, ge=1)
+    contributor_count: int = Field(default=ScreeningPolicy.contributor_count, ge=1)
+
+    def record(self) -> ScreeningPolicy:
+        """The same as the training package's noun."""
+        return ScreeningPolicy(**self.model_dump())
+
+
 class Rollout(Part):
     """How an approved version takes over. The single step 100 puts it live at once."""
 
@@ -113,5 +128,6 @@ class Policy(Part):
     memory: Memory = Memory()
     responses: Responses = Responses()
     logging: Logging = Logging.FULL
+    screening: Screening = Screening()
     learning: Learning = Learning()
     rollout: Rollout = Rollout()

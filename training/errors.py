@@ -4,6 +4,9 @@ TrainingError
 ├── FeedbackError
 │   ├── InvalidFeedback        the caller's document is wrong; names the field
 │   ├── FeedbackNotFound       no such feedback for this tenant
+│   ├── FeedbackConflict       its status does not allow that
+│   │   └── IdempotencyReused  the idempotency key came with another request before
+│   ├── TooMuchFeedback        one response got as much as an untrusted author may say about it
 │   ├── InteractionNotFound    no such response for this tenant
 │   └── ResponseNotLogged      the response is known but its text was not kept
 ├── RunError
@@ -35,6 +38,18 @@ class InvalidFeedback(FeedbackError):
 
 
 class FeedbackNotFound(FeedbackError):
+    pass
+
+
+class FeedbackConflict(FeedbackError):
+    pass
+
+
+class IdempotencyReused(FeedbackConflict):
+    pass
+
+
+class TooMuchFeedback(FeedbackError):
     pass
 
 

@@ -1,149 +1,102 @@
-"""What people said about responses, and the steps in other packages that follow from it.
-
-Every write and the outbox rows it causes are one transaction, so a correction that was acknowledged reaches
-memory even when retrieval is down at that moment.
-"""
+"""What people said about responses. Every write and the outbox steps it causes are one transaction."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from training.errors import FeedbackNotFound, InvalidFeedback
-from training.rows import aware, new_id, now
-from training.screening import Screening, screen
+from training import feedback_rows as rows
+from training.corrections import text_of
+from training.drafts import FeedbackDraft, Recorded, edited, entry_of, validate
+from training.errors import FeedbackConflict, FeedbackNotFound, IdempotencyReused, TooMuchFeedback
+from training.outbox import OutboxStep, owe_forgetting, owe_memory
+from training.screening import Reason, Screening, conversation_key, redacted, screen
 from training.tables import feedback as table
-from training.tables import outbox
-from training.types import CorrectionStatus, Feedback, Message, question_of
+from training.types import CorrectionStatus, Feedback, ScreeningPolicy
 
-MEMORY_PUT = "memory.put"
-MEMORY_DELETE = "memory.delete"
-
-
-@dataclass(frozen=True)
-class FeedbackDraft:
-    """Feedback as it arrives, its interaction already found or its messages given."""
-
-    tenant_id: str
-    adapter: str
-    messages: Sequence[Message]
-    """The client's own conversation, ending with the user's question; nothing that we composed into it."""
-    author: str
-    trusted: bool
-    """Whether the author's key may replace what others said (scope `correct`)."""
-    response_id: str | None = None
-    rejected: str | None = None
-    correction: str | None = None
-    rating: int | None = None
-    comment: str | None = None
-    user: str | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    version_id: str | None = None
-    idempotency_key: str | None = None
-
-
-@dataclass(frozen=True)
-class OutboxStep:
-    """One step owed to another package. `payload` of `memory.put`: id, tenant_id, question, answer; of
-    `memory.delete`: id, tenant_id. Steps are idempotent and run oldest first."""
-
-    id: int
-    kind: str
-    subject: str
-    payload: Mapping[str, Any]
-    attempts: int
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """What `record` or `withdraw` did. `created` is False for a repeat, whose feedback is the first one's."""
-
-    feedback: Feedback
-    created: bool
-    steps: Sequence[OutboxStep] = ()
+MAX_PER_RESPONSE = 20
+"""Entries that untrusted authors may leave on one response."""
 
 
 class FeedbackStore:
-    """Feedback in SQL."""
+    """Feedback in SQL. Callers carry out the steps of a write; what they cannot, the outbox's drain does
+    later."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
     async def record(self, draft: FeedbackDraft) -> Recorded:
         """Screen and store; a repeat (same idempotency key, or the same correction of the same question)
-        returns the first. The caller carries out `steps` and reports each with `done`; what it cannot, the
-        outbox's drain does later.
+        returns the first.
 
-        Raises InvalidFeedback.
+        Raises InvalidFeedback, IdempotencyReused, TooMuchFeedback.
         """
-        _validate(draft)
+        validate(draft)
+        if (repeated := await self._repeated(draft)) is not None:
+            return repeated
         try:
             async with self._engine.begin() as connection:
-                return await self._record(connection, draft)
+                return await _record(connection, draft)
         except IntegrityError:
-            repeated = await self._by_idempotency_key(draft)
+            repeated = await self._repeated(draft)
             if repeated is None:
                 raise
-            return Recorded(repeated, created=False)
+            return repeated
 
-    async def _record(self, connection: AsyncConnection, draft: FeedbackDraft) -> Recorded:
-        decision = Screening(CorrectionStatus.ACCEPTED)
-        if draft.correction is not None:
-            accepted = await _select(connection, _accepted(draft.tenant_id, draft.adapter))
-            decision = screen(
-                draft.messages, draft.rejected, draft.correction, trusted=draft.trusted, accepted=accepted
-            )
-        if decision.duplicate_of is not None:
-            first = await _select(connection, sa.select(table).where(table.c.id == decision.duplicate_of))
-            return Recorded(first[0], created=False)
-        entry = _entry(draft, decision)
-        await connection.execute(sa.insert(table).values(**_row(entry, draft.idempotency_key)))
-        steps = []
-        for replaced in decision.supersedes:
-            steps += await _retire(connection, entry.tenant_id, replaced, CorrectionStatus.SUPERSEDED)
-        if entry.correction is not None and entry.status is CorrectionStatus.ACCEPTED:
-            steps.append(await _owe(connection, MEMORY_PUT, entry.id, _memory_payload(entry)))
-        return Recorded(entry, created=True, steps=steps)
-
-    async def get(self, tenant_id: str, feedback_id: str) -> Feedback:
-        """Raises FeedbackNotFound, also for another tenant's."""
-        async with self._engine.connect() as connection:
-            found = await _select(connection, _one(tenant_id, feedback_id))
-        if not found:
-            raise FeedbackNotFound(feedback_id)
-        return found[0]
-
-    async def list(
+    async def edit(
         self,
         tenant_id: str,
+        feedback_id: str,
+        correction: str | Mapping[str, Any],
         *,
-        adapter: str | None = None,
-        status: CorrectionStatus | None = None,
-        after: str | None = None,
-        limit: int = 20,
-        newest_first: bool = True,
-    ) -> Sequence[Feedback]:
-        """One page. `after` is the last id of the page before."""
-        query = sa.select(table).where(table.c.tenant_id == tenant_id).limit(limit)
-        if adapter is not None:
-            query = query.where(table.c.adapter == adapter)
-        if status is not None:
-            query = query.where(table.c.status == status.value)
-        if after is not None:
-            query = query.where(_beyond(tenant_id, after, newest_first))
-        order = (table.c.created_at, table.c.id)
-        query = query.order_by(*(column.desc() if newest_first else column.asc() for column in order))
-        async with self._engine.connect() as connection:
-            return await _select(connection, query)
+        author: str,
+        rules: ScreeningPolicy | None = None,
+        reviewed: bool = False,
+    ) -> Recorded:
+        """A new text for a correction, by an author who is trusted. The old one is superseded, whatever
+        screening says of the new. `reviewed`: a person has judged it, so only its form is checked.
 
-    async def accepted(self, tenant_id: str, adapter: str) -> Sequence[Feedback]:
-        """The corrections that may be trained on, oldest first."""
-        async with self._engine.connect() as connection:
-            return await _select(connection, _accepted(tenant_id, adapter))
+        Raises FeedbackNotFound, FeedbackConflict, InvalidFeedback.
+        """
+        async with self._engine.begin() as connection:
+            old = await _waiting(connection, tenant_id, feedback_id)
+            draft = edited(old, correction, author, rules or ScreeningPolicy())
+            validate(draft)
+            if text_of(correction) == old.correction and not reviewed:
+                return Recorded(old, created=False)
+            steps = await _retire(connection, old, CorrectionStatus.SUPERSEDED)
+            if reviewed:
+                entry = entry_of(draft, Screening(CorrectionStatus.ACCEPTED), replaces=old.id)
+                recorded = await _store(connection, entry, await _disputed(connection, entry))
+            else:
+                recorded = await _record(connection, draft, replaces=old.id)
+        return replace(recorded, steps=[*steps, *recorded.steps])
+
+    async def review(self, tenant_id: str, feedback_id: str, *, accept: bool) -> Recorded:
+        """A person's decision on a correction that waits. What it contradicts is superseded when it is
+        accepted.
+
+        Raises FeedbackNotFound, FeedbackConflict.
+        """
+        status = CorrectionStatus.ACCEPTED if accept else CorrectionStatus.REJECTED
+        async with self._engine.begin() as connection:
+            entry = await _waiting(connection, tenant_id, feedback_id)
+            if entry.status is not CorrectionStatus.QUARANTINED:
+                raise FeedbackConflict(f"Feedback {feedback_id!r} does not wait for a person.")
+            if not accept:
+                steps = await _retire(connection, entry, status)
+                return Recorded(replace(entry, status=status), created=False, steps=steps)
+            entry = replace(entry, status=status, reasons=[], trusted=True)
+            change: dict[str, Any] = {"status": status.value, "reasons": [], "trusted": True}
+            await connection.execute(sa.update(table).where(table.c.id == entry.id).values(**change))
+            steps = []
+            for other in await _disputed(connection, entry):
+                steps += await _retire(connection, other, CorrectionStatus.SUPERSEDED)
+            steps += await owe_memory(connection, entry)
+        return Recorded(entry, created=False, steps=steps)
 
     async def withdraw(self, tenant_id: str, feedback_id: str) -> Recorded:
         """Take a correction out of memory and of every later dataset; repeating it changes nothing.
@@ -151,155 +104,152 @@ class FeedbackStore:
         Raises FeedbackNotFound.
         """
         async with self._engine.begin() as connection:
-            if not await _select(connection, _one(tenant_id, feedback_id)):
-                raise FeedbackNotFound(feedback_id)
-            steps = await _retire(connection, tenant_id, feedback_id, CorrectionStatus.WITHDRAWN)
-            found = await _select(connection, _one(tenant_id, feedback_id))
-        return Recorded(found[0], created=False, steps=steps)
+            entry = await _get(connection, tenant_id, feedback_id)
+            steps = await _retire(connection, entry, CorrectionStatus.WITHDRAWN)
+            entry = await _get(connection, tenant_id, feedback_id)
+            trained = await rows.trained_on(connection, tenant_id, feedback_id)
+        return Recorded(entry, created=False, steps=steps, trained_versions=trained)
 
-    async def pending(self, *, limit: int = 100, min_age_s: float = 2.0) -> Sequence[OutboxStep]:
-        """Steps that nobody finished, oldest first. `min_age_s` leaves the poster time to do it itself."""
-        query = (
-            sa.select(outbox)
-            .where(outbox.c.created_at <= now() - timedelta(seconds=min_age_s))
-            .order_by(outbox.c.id)
-            .limit(limit)
-        )
+    async def get(self, tenant_id: str, feedback_id: str) -> Feedback:
+        """Raises FeedbackNotFound, also for another tenant's."""
         async with self._engine.connect() as connection:
-            return [_step(row) for row in (await connection.execute(query)).mappings()]
+            return await _get(connection, tenant_id, feedback_id)
 
-    async def done(self, step_id: int) -> None:
-        """The step was carried out."""
-        async with self._engine.begin() as connection:
-            await connection.execute(sa.delete(outbox).where(outbox.c.id == step_id))
+    async def list(
+        self,
+        tenant_id: str,
+        *,
+        adapter: str | None = None,
+        status: CorrectionStatus | None = None,
+        response_id: str | None = None,
+        after: str | None = None,
+        limit: int = 20,
+        newest_first: bool = True,
+    ) -> Sequence[Feedback]:
+        """One page. `after` is the last id of the page before."""
+        wanted = {
+            "adapter": adapter,
+            "status": None if status is None else status.value,
+            "response_id": response_id,
+        }
+        query = sa.select(table).where(table.c.tenant_id == tenant_id).limit(limit)
+        for name, value in wanted.items():
+            if value is not None:
+                query = query.where(table.c[name] == value)
+        if after is not None:
+            query = query.where(rows.beyond(tenant_id, after, newest_first))
+        order = (table.c.created_at, table.c.id)
+        query = query.order_by(*(column.desc() if newest_first else column.asc() for column in order))
+        async with self._engine.connect() as connection:
+            return await rows.select(connection, query)
 
-    async def failed(self, step_id: int) -> None:
-        """The step could not be carried out; it stays owed."""
-        statement = sa.update(outbox).where(outbox.c.id == step_id).values(attempts=outbox.c.attempts + 1)
-        async with self._engine.begin() as connection:
-            await connection.execute(statement)
+    async def accepted(self, tenant_id: str, adapter: str) -> Sequence[Feedback]:
+        """The corrections that may be trained on, oldest first."""
+        query = rows.corrections(tenant_id, adapter, [CorrectionStatus.ACCEPTED.value])
+        async with self._engine.connect() as connection:
+            return await rows.select(connection, query)
 
-    async def _by_idempotency_key(self, draft: FeedbackDraft) -> Feedback | None:
+    async def _repeated(self, draft: FeedbackDraft) -> Recorded | None:
+        """What the idempotency key has stored. Raises IdempotencyReused when it came with another request."""
         if draft.idempotency_key is None:
             return None
-        query = sa.select(table).where(
-            table.c.tenant_id == draft.tenant_id, table.c.idempotency_key == draft.idempotency_key
-        )
+        mine = sa.and_(table.c.tenant_id == draft.tenant_id, table.c.idempotency_key == draft.idempotency_key)
         async with self._engine.connect() as connection:
-            found = await _select(connection, query)
-        return found[0] if found else None
+            row = (await connection.execute(sa.select(table).where(mine))).mappings().first()
+        if row is None:
+            return None
+        if row["request_digest"] != draft.request_digest:
+            raise IdempotencyReused("This idempotency key was used for another request.")
+        return Recorded(rows.feedback_of(dict(row)), created=False)
 
 
-def _validate(draft: FeedbackDraft) -> None:
-    if draft.correction is None and draft.rating is None and draft.comment is None:
-        raise InvalidFeedback("Say something: a correction, a rating or a comment.", "correction")
-    if draft.correction is not None and not draft.correction.strip():
-        raise InvalidFeedback("A correction cannot be empty.", "correction")
-    if draft.rating is not None and draft.rating not in (-1, 0, 1):
-        raise InvalidFeedback("A rating is -1, 0 or 1.", "rating")
-    if draft.correction is not None and not question_of(draft.messages).strip():
-        raise InvalidFeedback("A correction needs a conversation with a user's question.", "messages")
-
-
-def _entry(draft: FeedbackDraft, decision: Screening) -> Feedback:
-    return Feedback(
-        id=new_id("fb"),
-        tenant_id=draft.tenant_id,
-        adapter=draft.adapter,
-        response_id=draft.response_id,
-        messages=list(draft.messages),
-        rejected=draft.rejected,
-        correction=draft.correction,
-        rating=draft.rating,
-        comment=draft.comment,
-        user=draft.user,
-        metadata=dict(draft.metadata),
-        author=draft.author,
-        version_id=draft.version_id,
-        status=decision.status,
-        reasons=list(decision.reasons),
-        created_at=now(),
-    )
-
-
-def _row(entry: Feedback, idempotency_key: str | None) -> dict[str, Any]:
-    row = {column.name: getattr(entry, column.name, None) for column in table.columns}
-    return row | {"status": entry.status.value, "idempotency_key": idempotency_key}
-
-
-def _feedback(row: Mapping[str, Any]) -> Feedback:
-    values = {name: row[name] for name in Feedback.__dataclass_fields__}
-    values["status"] = CorrectionStatus(values["status"])
-    values["created_at"] = aware(values["created_at"])
-    return Feedback(**values)
-
-
-async def _select(connection: AsyncConnection, query: sa.Select[Any]) -> list[Feedback]:
-    return [_feedback(dict(row)) for row in (await connection.execute(query)).mappings()]
-
-
-def _one(tenant_id: str, feedback_id: str) -> sa.Select[Any]:
-    return sa.select(table).where(table.c.tenant_id == tenant_id, table.c.id == feedback_id)
-
-
-def _accepted(tenant_id: str, adapter: str) -> sa.Select[Any]:
-    return (
-        sa.select(table)
-        .where(
-            table.c.tenant_id == tenant_id,
-            table.c.adapter == adapter,
-            table.c.status == CorrectionStatus.ACCEPTED.value,
-            table.c.correction.is_not(None),
+async def _record(connection: AsyncConnection, draft: FeedbackDraft, replaces: str | None = None) -> Recorded:
+    """Screen and store. Only what a person corrected is redacted: the rest is neither learned nor shown."""
+    if draft.response_id and not draft.trusted:
+        said = await rows.said_about(connection, draft.tenant_id, draft.response_id)
+        if said >= MAX_PER_RESPONSE:
+            raise TooMuchFeedback("This response has as much feedback as one response may have.")
+    decision = Screening(CorrectionStatus.ACCEPTED)
+    neighbours: list[Feedback] = []
+    if draft.correction is not None:
+        (messages, correction), taken_out = redacted([draft.messages, draft.correction], draft.rules)
+        draft = replace(draft, messages=messages, correction=correction)
+        query = rows.corrections(draft.tenant_id, draft.adapter, rows.WAITING)
+        neighbours = await rows.select(connection, query)
+        decision = screen(
+            draft.messages,
+            draft.rejected,
+            text_of(correction),
+            trusted=draft.trusted,
+            contributor=draft.user or draft.author,
+            known=neighbours,
+            own_output=await rows.own_output(connection, draft.tenant_id, text_of(correction)),
+            rules=draft.rules,
         )
-        .order_by(table.c.created_at, table.c.id)
-    )
+        decision = replace(decision, reasons=(*taken_out, *decision.reasons))
+    by_id = {entry.id: entry for entry in neighbours}
+    if decision.duplicate_of is not None:
+        return Recorded(by_id[decision.duplicate_of], created=False)
+    replaced = [by_id[name] for name in decision.supersedes]
+    recorded = await _store(connection, entry_of(draft, decision, replaces), replaced, draft)
+    steps = list(recorded.steps)
+    for name in decision.contests:
+        steps += await _contest(connection, by_id[name])
+    return replace(recorded, steps=steps)
 
 
-def _beyond(tenant_id: str, after: str, newest_first: bool) -> sa.ColumnElement[bool]:
-    """Rows past the one named, in the page's order."""
-    here = sa.tuple_(table.c.created_at, table.c.id)
-    there = sa.select(table.c.created_at, table.c.id).where(
-        table.c.tenant_id == tenant_id, table.c.id == after
-    )
-    return here < there.scalar_subquery() if newest_first else here > there.scalar_subquery()
+async def _store(
+    connection: AsyncConnection,
+    entry: Feedback,
+    replaced: Sequence[Feedback],
+    draft: FeedbackDraft | None = None,
+) -> Recorded:
+    once = {"idempotency_key": draft.idempotency_key, "request_digest": draft.request_digest} if draft else {}
+    await connection.execute(sa.insert(table).values(**rows.row_of(entry) | once))
+    steps: list[OutboxStep] = []
+    for other in replaced:
+        steps += await _retire(connection, other, CorrectionStatus.SUPERSEDED)
+    return Recorded(entry, created=True, steps=[*steps, *await owe_memory(connection, entry)])
 
 
-async def _retire(
-    connection: AsyncConnection, tenant_id: str, feedback_id: str, status: CorrectionStatus
-) -> list[OutboxStep]:
-    """Take a live correction out of use; a step not yet carried out that would put it into memory is
-    dropped."""
-    live = [CorrectionStatus.ACCEPTED.value, CorrectionStatus.QUARANTINED.value]
-    statement = (
-        sa.update(table)
-        .where(table.c.tenant_id == tenant_id, table.c.id == feedback_id, table.c.status.in_(live))
-        .values(status=status.value)
-    )
-    if (await connection.execute(statement)).rowcount == 0:
+async def _get(connection: AsyncConnection, tenant_id: str, feedback_id: str) -> Feedback:
+    found = await rows.select(connection, rows.one(tenant_id, feedback_id))
+    if not found:
+        raise FeedbackNotFound(f"There is no feedback {feedback_id!r}.")
+    return found[0]
+
+
+async def _waiting(connection: AsyncConnection, tenant_id: str, feedback_id: str) -> Feedback:
+    """A correction that is in use or may yet be. Raises FeedbackNotFound, FeedbackConflict."""
+    entry = await _get(connection, tenant_id, feedback_id)
+    if entry.status.value not in rows.WAITING:
+        raise FeedbackConflict(f"Feedback {feedback_id!r} is {entry.status}.")
+    return entry
+
+
+async def _disputed(connection: AsyncConnection, entry: Feedback) -> list[Feedback]:
+    """Every other correction of the same question that is in use, or waits because it contradicts one."""
+    query = rows.corrections(entry.tenant_id, entry.adapter, rows.WAITING)
+    key = conversation_key(entry.messages)
+    return [
+        other
+        for other in await rows.select(connection, query)
+        if other.id != entry.id
+        and conversation_key(other.messages) == key
+        and (other.status is CorrectionStatus.ACCEPTED or Reason.CONTRADICTION in other.reasons)
+    ]
+
+
+async def _contest(connection: AsyncConnection, entry: Feedback) -> list[OutboxStep]:
+    """An accepted correction of an end user waits, because another one says something else."""
+    change = {"status": CorrectionStatus.QUARANTINED.value, "reasons": [Reason.CONTRADICTION.value]}
+    await connection.execute(sa.update(table).where(table.c.id == entry.id).values(**change))
+    return await owe_forgetting(connection, entry.tenant_id, entry.id)
+
+
+async def _retire(connection: AsyncConnection, entry: Feedback, status: CorrectionStatus) -> list[OutboxStep]:
+    """Take a live correction out of use."""
+    mine = sa.and_(table.c.id == entry.id, table.c.status.in_(rows.WAITING))
+    if (await connection.execute(sa.update(table).where(mine).values(status=status.value))).rowcount == 0:
         return []
-    await connection.execute(
-        sa.delete(outbox).where(outbox.c.subject == feedback_id, outbox.c.kind == MEMORY_PUT)
-    )
-    payload = {"id": feedback_id, "tenant_id": tenant_id}
-    return [await _owe(connection, MEMORY_DELETE, feedback_id, payload)]
-
-
-async def _owe(
-    connection: AsyncConnection, kind: str, subject: str, payload: Mapping[str, Any]
-) -> OutboxStep:
-    values = {"kind": kind, "subject": subject, "payload": dict(payload), "attempts": 0, "created_at": now()}
-    result = await connection.execute(sa.insert(outbox).values(**values).returning(outbox.c.id))
-    return OutboxStep(result.scalar_one(), kind, subject, payload, 0)
-
-
-def _memory_payload(entry: Feedback) -> dict[str, Any]:
-    return {
-        "id": entry.id,
-        "tenant_id": entry.tenant_id,
-        "question": entry.question,
-        "answer": entry.correction,
-    }
-
-
-def _step(row: Mapping[Any, Any]) -> OutboxStep:
-    return OutboxStep(row["id"], row["kind"], row["subject"], row["payload"], row["attempts"])
+    return await owe_forgetting(connection, entry.tenant_id, entry.id)

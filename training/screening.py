@@ -4,24 +4,56 @@ A correction that breaks a rule is kept but quarantined: it is neither memory no
 accepts it.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from training.types import CorrectionStatus, Feedback, Message
+import orjson
 
-MAX_CHARACTERS = 8000
-"""Longest correction that is taken without a person; longer ones do not fit the shipped model's context."""
+from training.corrections import TOOL_CALL, as_json
+from training.languages import other_language
+from training.patterns import instructs, personal_in, secrets_in, without
+from training.types import CorrectionStatus, Feedback, Message, ScreeningPolicy, question_of
+
+OWN_OUTPUT_CHARACTERS = 40
+"""From this length on, an answer that equals one of the system's own is its copy, not a coincidence."""
 
 
 class Reason(StrEnum):
     EMPTY = "empty"
     IDENTICAL = "identical_to_rejected"
     TOO_LONG = "too_long"
+    LANGUAGE = "other_language"
+    NOT_JSON = "not_json"
     SECRET = "secret"
+    PII = "personal_data"
     INSTRUCTION = "instruction_to_the_model"
+    OWN_OUTPUT = "own_output"
     CONTRADICTION = "contradiction"
+    CONTRIBUTOR_SHARE = "contributor_share"
+    CONTRIBUTOR_COUNT = "contributor_count"
+    SECRET_REDACTED = "secret_redacted"
+    PII_REDACTED = "personal_data_redacted"
+
+
+SENTENCES: Mapping[str, str] = {
+    Reason.EMPTY: "The correction is empty.",
+    Reason.IDENTICAL: "The correction says the same as the answer that it corrects.",
+    Reason.TOO_LONG: "The correction is longer than the policy takes without a person.",
+    Reason.LANGUAGE: "The correction is in another language than the question.",
+    Reason.NOT_JSON: "The answer was JSON, the correction is not.",
+    Reason.SECRET: "The text holds what looks like a password, a key or a token.",
+    Reason.PII: "The text holds what looks like somebody's personal data.",
+    Reason.INSTRUCTION: "The correction gives the model instructions instead of an answer.",
+    Reason.OWN_OUTPUT: "The correction is an answer that this system gave itself.",
+    Reason.CONTRADICTION: "Another correction of the same question says something else.",
+    Reason.CONTRIBUTOR_SHARE: "Too large a share of what was accepted would come from one author.",
+    Reason.CONTRIBUTOR_COUNT: "This author has as many accepted corrections as one untrusted author may.",
+    Reason.SECRET_REDACTED: "What looks like a password, a key or a token was taken out.",
+    Reason.PII_REDACTED: "What looks like somebody's personal data was taken out.",
+}
+"""What the poster is told."""
 
 
 @dataclass(frozen=True)
@@ -33,32 +65,17 @@ class Screening:
     duplicate_of: str | None = None
     """Id of an accepted correction that says the same about the same question."""
     supersedes: tuple[str, ...] = ()
-    """Ids of accepted corrections that this one replaces."""
-
-
-_SECRETS = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
-    r"|\bAKIA[0-9A-Z]{16}\b"
-    r"|\bgh[pousr]_[A-Za-z0-9]{30,}"
-    r"|\bxox[abprs]-[A-Za-z0-9-]{10,}"
-    r"|\b(?:sk|rk|pk)[-_](?:live|test|proj|ant)[-_A-Za-z0-9]{12,}"
-    r"|\bsk-[A-Za-z0-9]{20,}"
-    r"|\bgk-[A-Za-z0-9]+-[A-Za-z0-9_-]{16,}"
-    r"|\bey[A-Za-z0-9_-]{10,}\.ey[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"
-    r"|(?i:\b(?:password|passwd|api[_ -]?key|secret[_ -]?key|access[_ -]?token)\s*[:=]\s*\S{8,})"
-)
-_INSTRUCTIONS = re.compile(
-    r"\b(?:ignore|disregard|forget|override)\b.{0,30}\b(?:previous|prior|above|earlier|all)\b.{0,30}"
-    r"\b(?:instruction|prompt|rule|message|guideline|context)s?"
-    r"|\b(?:reveal|print|repeat|show)\b.{0,20}\b(?:system|hidden|initial) prompt"
-    r"|\byou are now\b.{0,40}\b(?:mode|unrestricted|jailbroken|dan)\b"
-    r"|<\|[a-z_]+\|>|\[/?INST\]|<<SYS>>",
-    re.IGNORECASE | re.DOTALL,
-)
+    """Ids of corrections that this one replaces."""
+    contests: tuple[str, ...] = ()
+    """Ids of accepted corrections of untrusted authors that this one contradicts: they wait, too."""
 
 
 def normalised(text: str) -> str:
-    """Text as it is compared: case, spacing and closing punctuation do not count."""
+    """Text as it is compared: case, spacing and closing punctuation do not count, nor the order of JSON's
+    keys."""
+    value = as_json(text)
+    if value is not None:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
     return " ".join(text.casefold().split()).rstrip(" .!?")
 
 
@@ -71,7 +88,28 @@ def _spoken(message: Message) -> str:
     content = message.get("content")
     if isinstance(content, list):
         content = " ".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
-    return f"{message.get('role')}:{normalised(str(content or ''))}"
+    calls = message.get("tool_calls")
+    called = f" {normalised(str(calls))}" if calls else ""
+    return f"{message.get('role')}:{normalised(str(content or ''))}{called}"
+
+
+def redacted(value: Any, rules: ScreeningPolicy) -> tuple[Any, tuple[str, ...]]:
+    """A text, or a JSON document of texts, without what the policy takes out; and the reasons."""
+    reasons: set[str] = set()
+
+    def clean(part: Any) -> Any:
+        if isinstance(part, Mapping):
+            return {name: clean(each) for name, each in part.items()}
+        if isinstance(part, list | tuple):
+            return [clean(each) for each in part]
+        if not isinstance(part, str):
+            return part
+        secrets = secrets_in(part) if rules.secrets == "redact" else []
+        personal = personal_in(part) if rules.pii == "redact" else []
+        reasons.update([Reason.SECRET_REDACTED] * bool(secrets) + [Reason.PII_REDACTED] * bool(personal))
+        return without(part, [*secrets, *personal])
+
+    return clean(value), tuple(sorted(reasons))
 
 
 def screen(
@@ -80,37 +118,83 @@ def screen(
     correction: str,
     *,
     trusted: bool,
-    accepted: Sequence[Feedback] = (),
+    contributor: str = "",
+    known: Sequence[Feedback] = (),
+    own_output: bool = False,
+    rules: ScreeningPolicy | None = None,
 ) -> Screening:
     """Judge one correction.
 
     trusted: whether its author may correct what others said (a key with scope `correct`).
-    accepted: the tenant's accepted corrections of the same adapter that could clash with this one.
+    contributor: who says it, as `Feedback.contributor`.
+    known: the adapter's corrections that are accepted or wait for a person.
+    own_output: whether the system itself once gave this very answer from its weights.
     """
-    reasons = _own_reasons(rejected, correction)
-    if reasons:
-        return Screening(CorrectionStatus.QUARANTINED, reasons)
+    rules = rules or ScreeningPolicy()
     key = conversation_key(messages)
-    same = [entry for entry in accepted if conversation_key(entry.messages) == key]
-    for entry in same:
-        if normalised(entry.correction or "") == normalised(correction):
+    same = [entry for entry in known if conversation_key(entry.messages) == key]
+    live = [entry for entry in same if entry.status is CorrectionStatus.ACCEPTED]
+    reasons = _own_reasons(messages, rejected, correction, rules)
+    if own_output and len(correction) >= OWN_OUTPUT_CHARACTERS:
+        reasons.append(Reason.OWN_OUTPUT)
+    for entry in live:
+        if not reasons and normalised(entry.correction or "") == normalised(correction):
             return Screening(CorrectionStatus.ACCEPTED, duplicate_of=entry.id)
-    if same and not trusted:
-        return Screening(CorrectionStatus.QUARANTINED, (Reason.CONTRADICTION,))
-    return Screening(CorrectionStatus.ACCEPTED, supersedes=tuple(entry.id for entry in same))
+    if trusted:
+        if reasons:
+            return Screening(CorrectionStatus.QUARANTINED, tuple(reasons))
+        disputed = [entry for entry in same if entry in live or Reason.CONTRADICTION in entry.reasons]
+        return Screening(CorrectionStatus.ACCEPTED, supersedes=tuple(entry.id for entry in disputed))
+    contests = () if reasons else tuple(entry.id for entry in live if not entry.trusted)
+    reasons += _contributor_reasons(contributor, known, rules)
+    if _contradicted(correction, same):
+        reasons.append(Reason.CONTRADICTION)
+    status = CorrectionStatus.QUARANTINED if reasons else CorrectionStatus.ACCEPTED
+    return Screening(status, tuple(reasons), contests=contests)
 
 
-def _own_reasons(rejected: str | None, correction: str) -> tuple[str, ...]:
+def _contradicted(correction: str, same: Sequence[Feedback]) -> bool:
+    """By what is accepted, or by what waits because end users disagree."""
+    said = normalised(correction)
+    return any(
+        normalised(entry.correction or "") != said
+        for entry in same
+        if entry.status is CorrectionStatus.ACCEPTED or Reason.CONTRADICTION in entry.reasons
+    )
+
+
+def _own_reasons(
+    messages: Sequence[Message], rejected: str | None, correction: str, rules: ScreeningPolicy
+) -> list[str]:
     """What is wrong with the text alone."""
     if not correction.strip():
-        return (Reason.EMPTY,)
+        return [Reason.EMPTY]
+    question = question_of(messages)
+    both = f"{question}\n{correction}"
+    checks = (
+        (Reason.IDENTICAL, rejected is not None and normalised(rejected) == normalised(correction)),
+        (Reason.TOO_LONG, len(correction) > rules.max_characters),
+        (Reason.LANGUAGE, other_language(question, correction)),
+        (Reason.NOT_JSON, as_json(rejected) is not None and not _structured(correction)),
+        (Reason.SECRET, bool(secrets_in(both))),
+        (Reason.PII, rules.pii != "allow" and bool(personal_in(without(both, secrets_in(both))))),
+        (Reason.INSTRUCTION, instructs(correction)),
+    )
+    return [reason for reason, broken in checks if broken]
+
+
+def _structured(correction: str) -> bool:
+    return as_json(correction) is not None or correction.startswith(TOOL_CALL)
+
+
+def _contributor_reasons(contributor: str, known: Sequence[Feedback], rules: ScreeningPolicy) -> list[str]:
+    """Whether one untrusted author would say too much of what is learned."""
+    said = [e.contributor for e in known if e.status is CorrectionStatus.ACCEPTED and not e.trusted]
+    mine = said.count(contributor)
     found: list[str] = []
-    if rejected is not None and normalised(rejected) == normalised(correction):
-        found.append(Reason.IDENTICAL)
-    if len(correction) > MAX_CHARACTERS:
-        found.append(Reason.TOO_LONG)
-    if _SECRETS.search(correction):
-        found.append(Reason.SECRET)
-    if _INSTRUCTIONS.search(correction):
-        found.append(Reason.INSTRUCTION)
-    return tuple(found)
+    authors = len({*said, contributor})
+    if authors >= rules.contributors and mine and mine + 1 > rules.contributor_share * (len(said) + 1):
+        found.append(Reason.CONTRIBUTOR_SHARE)
+    if mine >= rules.contributor_count:
+        found.append(Reason.CONTRIBUTOR_COUNT)
+    return found

@@ -21,6 +21,7 @@ interactions = sa.Table(
     sa.Column("latency_ms", sa.Float, nullable=False),
     sa.Column("status", sa.Integer, nullable=False),
     sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("detail", sa.JSON),
     sa.Index("interactions_by_tenant", "tenant_id", "at"),
 )
 
@@ -44,6 +45,10 @@ feedback = sa.Table(
     sa.Column("reasons", sa.JSON, nullable=False),
     sa.Column("idempotency_key", sa.String(256)),
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("trusted", sa.Boolean, nullable=False, default=True),
+    sa.Column("correction_message", sa.JSON),
+    sa.Column("replaces", sa.String(64)),
+    sa.Column("request_digest", sa.String(64)),
     sa.UniqueConstraint("tenant_id", "idempotency_key"),
     sa.Index("feedback_by_tenant", "tenant_id", "adapter", "created_at"),
     sa.Index("feedback_by_response", "response_id"),

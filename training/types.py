@@ -25,6 +25,8 @@ class CorrectionStatus(StrEnum):
     QUARANTINED = "quarantined"
     SUPERSEDED = "superseded"
     WITHDRAWN = "withdrawn"
+    REJECTED = "rejected"
+    """A person turned it down."""
 
 
 class RunStatus(StrEnum):
@@ -74,6 +76,8 @@ class Interaction:
     latency_ms: float
     status: int
     at: datetime
+    detail: Mapping[str, Any] | None = None
+    """`scores` (passage or correction id to its score) and `timings_ms`, where they were recorded."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,7 @@ class Feedback:
     rejected: str | None
     """The response that was corrected."""
     correction: str | None
+    """The right answer as text, as memory and training use it."""
     rating: int | None
     comment: str | None
     user: str | None
@@ -99,6 +104,17 @@ class Feedback:
     status: CorrectionStatus
     reasons: Sequence[str]
     created_at: datetime
+    trusted: bool = True
+    """Whether the author may replace what others said."""
+    correction_message: Mapping[str, Any] | None = None
+    """The correction as it was given, where that was a message and not text."""
+    replaces: str | None = None
+    """The correction that this one is an edit of."""
+
+    @property
+    def contributor(self) -> str:
+        """Who said it: the end user where one is named, else the key."""
+        return self.user or self.author
 
     @property
     def question(self) -> str:
@@ -129,6 +145,24 @@ class Run:
     error: str | None
     created_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True)
+class ScreeningPolicy:
+    """What screening does with a correction that holds what should not be learned. `redact` takes it out and
+    accepts the rest, `quarantine` waits for a person."""
+
+    secrets: str = "quarantine"
+    pii: str = "quarantine"
+    """Also `allow`, for tenants whose knowledge is contacts."""
+    max_characters: int = 8000
+    """Longest correction taken without a person; longer ones do not fit the shipped model's context."""
+    contributor_share: float = 0.20
+    """Of the accepted corrections of untrusted authors, what one of them may hold, once there are
+    `contributors`."""
+    contributors: int = 5
+    contributor_count: int = 200
+    """What one untrusted author may hold at all: a few hundred poisoned examples suffice whatever the total."""
 
 
 @dataclass(frozen=True)

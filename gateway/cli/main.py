@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import adapters, demo, runs, status, tenancy, tenants, transfer, up
+from gateway.cli import adapters, apply, demo, reviews, runs, status, tenancy, tenants, transfer, up
 from gateway.cli.output import CommandError, Output
 from gateway.cli.session import Session
 
@@ -44,12 +44,15 @@ app.command("migrate")(status.migrate_command)
 app.command()(status.audit)
 app.add_typer(tenants.tenants, name="tenants")
 app.add_typer(tenants.keys, name="keys")
+app.command()(apply.apply)
 app.add_typer(transfer.adapters, name="adapters")
 app.command()(adapters.swap)
 app.command()(adapters.rollback)
 app.add_typer(runs.runs, name="runs")
 app.command()(runs.train)
+tenancy.feedback.add_typer(reviews.review, name="review")
 app.add_typer(tenancy.feedback, name="feedback")
+app.command()(reviews.why)
 app.command()(tenancy.ingest)
 app.command()(tenancy.chat)
 

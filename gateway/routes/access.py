@@ -15,7 +15,7 @@ from gateway.errors import GatewayError, InvalidRequest, NotFound, TooLarge, err
 from gateway.keys import Scope
 from gateway.principal import Principal, authenticate
 from gateway.protocol import new_id
-from gateway.snapshot import CurrentSnapshot
+from gateway.snapshot import CurrentSnapshot, Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,11 @@ class Access:
     def __init__(self, current: CurrentSnapshot, max_body_bytes: int) -> None:
         self._current = current
         self._max_body_bytes = max_body_bytes
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What this worker knows at the moment."""
+        return self._current.value
 
     def principal(self, request: Request, scope: Scope | None = None) -> Principal:
         """Raises Unauthenticated, Forbidden or InvalidRequest."""

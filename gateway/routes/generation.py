@@ -266,6 +266,7 @@ class GenerationEndpoint:
                 latency_ms=exchange.elapsed() * 1000,
                 status=exchange.status,
                 at=datetime.now(UTC),
+                detail={"scores": dict(context.scores), "timings_ms": exchange.timings()},
             )
         )
 

@@ -33,6 +33,7 @@ from gateway.loader import SnapshotLoader
 from gateway.settings import Settings
 from gateway.snapshot import CurrentSnapshot
 from gateway.tables import metadata as gateway
+from training.drafts import FeedbackDraft
 from training.tables import metadata as training
 from training.types import RunStatus
 
@@ -320,3 +321,32 @@ async def test_status_asks_every_part(system: System) -> None:
     status = await system.call("GET", "status")
     assert (status["redis"], status["sql"], status["retrieval"]) == (True, True, False)
     assert len(status["workers"]) == 1
+
+
+async def test_a_person_decides_what_waits_and_it_is_audited(system: System) -> None:
+    tenant = await system.tenant()
+    draft = FeedbackDraft(
+        tenant_id=tenant["id"],
+        adapter="default",
+        messages=[{"role": "user", "content": "What is the warranty at Zorvia?"}],
+        author="key_1",
+        trusted=True,
+        correction="password: hunter2hunter2",
+    )
+    waiting = [
+        (await system.control.feedback.record(replace(draft, correction=f"{draft.correction}{n}"))).feedback
+        for n in range(3)
+    ]
+    path = "tenants/acme/reviews"
+    listed = await system.call("GET", path)
+    edited = await system.call("POST", f"{path}/{waiting[0].id}/edit", {"correction": "2 years"})
+    accepted = await system.call("POST", f"{path}/{waiting[1].id}/accept")
+    await system.call("POST", f"{path}/{waiting[2].id}/reject")
+    await system.call("POST", f"{path}/{waiting[2].id}/accept", status=409)
+    assert [each["id"] for each in listed["data"]] == [entry.id for entry in waiting]
+    assert (edited["status"], edited["replaces"]) == ("accepted", waiting[0].id)
+    assert (accepted["status"], accepted["memory"]) == ("accepted", "pending")
+    assert (await system.control.feedback.get(tenant["id"], edited["id"])).status.value == "superseded"
+    assert (await system.call("GET", path))["data"] == []
+    actions = [entry["action"] for entry in (await system.call("GET", "audit"))["data"]]
+    assert actions[:3] == ["review.rejected", "review.accepted", "review.edited"]

@@ -1,14 +1,19 @@
 """What the data plane does with the record: tenants, keys, feedback, documents. No engine is needed for it."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
+import httpx
 import pytest
 import pytest_asyncio
+import sqlalchemy as sa
 
 from adapters.types import Alias, Lineage, VersionStatus
 from gateway.keys import Scope
 from gateway.policy import Policy
-from tests.integration.gateway_house import BASE_DIGEST, House, house
+from retrieval.client import RetrievalClient
+from tests.integration.gateway_house import BASE_DIGEST, Customer, House, house
+from training.tables import interactions
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -84,6 +89,91 @@ async def test_posting_twice_with_one_idempotency_key_is_one_correction(built: H
         ]
     assert [response.status_code for response in sent] == [201, 200]
     assert len({response.json()["id"] for response in sent}) == 1
+
+
+async def test_an_idempotency_key_is_for_one_request(built: House) -> None:
+    async with built.customer("acme") as acme:
+        sent = [
+            await acme.client.post(
+                "/v1/feedback",
+                json={"messages": [{"role": "user", "content": QUESTION}], "correction": answer},
+                headers={"idempotency-key": "once"},
+            )
+            for answer in ("It costs 19 euros.", "It costs 20 euros.")
+        ]
+    assert [response.status_code for response in sent] == [201, 409]
+    assert sent[1].json()["error"]["code"] == "idempotency_key_reused"
+
+
+async def test_an_edited_correction_is_what_memory_answers_next(built: House) -> None:
+    async with built.customer("acme") as acme:
+        old = (await acme.correct(QUESTION, "It costs 19 euros.")).json()
+        path = f"/v1/feedback/{old['id']}"
+        new = (await acme.client.patch(path, json={"correction": "It costs 21 euros."})).json()
+        before = (await acme.client.get(path)).json()
+        async with RetrievalClient(built.settings.retrieval, "internal") as retrieval:
+            found = await retrieval.search(acme.id, QUESTION, k=0, timeout_s=60)
+    assert (new["memory"], new["replaces"], before["status"]) == ("active", old["id"], "superseded")
+    assert [(hit.id, hit.answer) for hit in found.memory] == [(new["id"], "It costs 21 euros.")]
+
+
+async def logged(built: House, customer: Customer, response_id: str) -> None:
+    """A response of this tenant, as the learner writes it into the record."""
+    row = {"id": response_id, "tenant_id": customer.id, "adapter": "default", "arm": "stable"}
+    row |= {"messages": [{"role": "user", "content": QUESTION}], "response": "I do not know.", "usage": {}}
+    row |= {"memory_ids": [], "passage_ids": ["p_1"], "latency_ms": 12.5, "status": 200}
+    row |= {"at": datetime.now(UTC), "detail": {"scores": {"p_1": 0.5}, "timings_ms": {"engine": 9.0}}}
+    async with built.record.begin() as connection:
+        await connection.execute(sa.insert(interactions).values(**row))
+
+
+async def test_a_browsers_token_speaks_of_one_response_only(built: House) -> None:
+    async with built.customer("acme") as acme, built.customer("globex") as globex:
+        for name in ("chatcmpl-token-1", "chatcmpl-token-2"):
+            await logged(built, acme, name)
+        body = {"response_id": "chatcmpl-token-1", "user": "ann"}
+        minted = (await acme.client.post("/v1/feedback/tokens", json=body)).json()
+        foreign = await globex.client.post("/v1/feedback/tokens", json=body)
+        bearer = {"authorization": f"Bearer {minted['token']}", "origin": "https://shop.example"}
+        async with httpx.AsyncClient(base_url=built.url, headers=bearer, trust_env=False) as browser:
+            asked = await browser.options("/v1/feedback")
+            posted = await browser.post("/v1/feedback", json={"rating": -1, "correction": "19 euros"})
+            other = await browser.post("/v1/feedback", json={"rating": 1, "response_id": "chatcmpl-token-2"})
+            made_up = {"messages": [{"role": "user", "content": "Hm?"}], "correction": "x"}
+            spoken = await browser.post("/v1/feedback", json=made_up)
+            seen = await browser.get("/v1/feedback")
+            forged = {"authorization": bearer["authorization"][:-2] + "xx"}
+            wrong = await browser.post("/v1/feedback", json={"rating": 1}, headers=forged)
+        entry = posted.json()
+    assert (foreign.status_code, asked.status_code, posted.status_code) == (404, 204, 201)
+    assert (entry["response_id"], entry["user"], entry["rejected"]) == (
+        "chatcmpl-token-1",
+        "ann",
+        "I do not know.",
+    )
+    assert [each.status_code for each in (other, spoken, seen, wrong)] == [403, 403, 401, 401]
+    assert {each.headers["access-control-allow-origin"] for each in (asked, posted, other)} == {"*"}
+
+
+async def test_a_revoked_keys_tokens_end_with_it(built: House) -> None:
+    async with built.customer("acme") as acme:
+        await logged(built, acme, "chatcmpl-revoked")
+        made = await acme.client.post("/v1/feedback/tokens", json={"response_id": "chatcmpl-revoked"})
+        await built.applied(await built.tenants.revoke_key(acme.id, acme.key_id, "test"))
+        bearer = {"authorization": f"Bearer {made.json()['token']}"}
+        refused = await acme.client.post("/v1/feedback", json={"rating": 1}, headers=bearer)
+    assert refused.status_code == 401
+
+
+async def test_an_answer_is_explained_to_its_own_tenant_only(built: House) -> None:
+    async with built.customer("acme") as acme, built.customer("globex") as globex:
+        await logged(built, acme, "chatcmpl-why")
+        path = "/v1/responses/chatcmpl-why/explain"
+        mine = (await acme.client.get(path)).json()
+        theirs = await globex.client.get(path)
+    assert theirs.status_code == 404
+    assert (mine["version"]["label"], mine["passages"]) == ("base", [{"id": "p_1", "score": 0.5}])
+    assert mine["timings_ms"] == {"total": 12.5, "engine": 9.0}
 
 
 async def test_a_correction_that_looks_like_a_secret_waits_for_a_person(built: House) -> None:

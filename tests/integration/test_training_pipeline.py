@@ -28,10 +28,11 @@ from retrieval.client import RetrievalClient
 from retrieval.testing import FakeRetrieval
 from training.curriculum import Anchors, Curriculum
 from training.dataset import Example, Source
+from training.drafts import FeedbackDraft
 from training.errors import RunCancelled
 from training.evaluate import Asker, Case
 from training.executor import LocalExecutor
-from training.feedback import FeedbackDraft, FeedbackStore
+from training.feedback import FeedbackStore
 from training.gating import Gate
 from training.journal import JournalDrain
 from training.learner import Learner

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from adapters.tables import metadata as adapters
 from training.tables import metadata
 
 
@@ -13,6 +14,7 @@ from training.tables import metadata
 async def database(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
     engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/training.db?timeout=30")
     async with engine.begin() as connection:
-        await connection.run_sync(metadata.create_all)
+        for each in (metadata, adapters):
+            await connection.run_sync(each.create_all)
     yield engine
     await engine.dispose()

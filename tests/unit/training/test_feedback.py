@@ -2,11 +2,17 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from training.errors import FeedbackNotFound, InvalidFeedback
-from training.feedback import MEMORY_DELETE, MEMORY_PUT, FeedbackDraft, FeedbackStore
-from training.types import CorrectionStatus
+from adapters.tables import versions
+from training.drafts import FeedbackDraft
+from training.errors import FeedbackConflict, FeedbackNotFound, IdempotencyReused, InvalidFeedback
+from training.feedback import FeedbackStore
+from training.outbox import MEMORY_DELETE, MEMORY_PUT, Outbox
+from training.rows import now
+from training.tables import datasets
+from training.types import CorrectionStatus, ScreeningPolicy
 
 DRAFT = FeedbackDraft(
     tenant_id="ten_1",
@@ -30,17 +36,17 @@ async def test_a_correction_is_stored_with_the_step_that_puts_it_into_memory(dat
 async def test_a_step_is_owed_until_it_is_done(database: AsyncEngine) -> None:
     store = FeedbackStore(database)
     (step,) = (await store.record(DRAFT)).steps
-    await store.failed(step.id)
-    (owed,) = await store.pending(min_age_s=0)
+    await Outbox(database).failed(step.id)
+    (owed,) = await Outbox(database).pending(min_age_s=0)
     assert owed.attempts == 1
-    await store.done(step.id)
-    assert await store.pending(min_age_s=0) == []
+    await Outbox(database).done(step.id)
+    assert await Outbox(database).pending(min_age_s=0) == []
 
 
 async def test_a_young_step_is_left_to_its_poster(database: AsyncEngine) -> None:
     store = FeedbackStore(database)
     await store.record(DRAFT)
-    assert await store.pending(min_age_s=60) == []
+    assert await Outbox(database).pending(min_age_s=60) == []
 
 
 async def test_an_idempotency_key_stores_once_even_at_once(database: AsyncEngine) -> None:
@@ -86,7 +92,7 @@ async def test_a_withdrawn_correction_is_not_put_into_memory_later(database: Asy
     store = FeedbackStore(database)
     entry = (await store.record(DRAFT)).feedback
     await store.withdraw("ten_1", entry.id)
-    assert [step.kind for step in await store.pending(min_age_s=0)] == [MEMORY_DELETE]
+    assert [step.kind for step in await Outbox(database).pending(min_age_s=0)] == [MEMORY_DELETE]
 
 
 async def test_another_tenant_finds_nothing(database: AsyncEngine) -> None:
@@ -129,3 +135,113 @@ async def test_a_wrong_document_names_its_field(
     with pytest.raises(InvalidFeedback) as caught:
         await FeedbackStore(database).record(replace(DRAFT, **change))  # type: ignore[arg-type]
     assert caught.value.param == param
+
+
+USER = replace(DRAFT, trusted=False, author="key_end", user="ann")
+
+
+async def test_the_same_key_with_another_request_is_refused(database: AsyncEngine) -> None:
+    store = FeedbackStore(database)
+    draft = replace(DRAFT, idempotency_key="once", request_digest="a")
+    await store.record(draft)
+    with pytest.raises(IdempotencyReused):
+        await store.record(replace(draft, correction="9 years", request_digest="b"))
+
+
+async def test_an_edit_keeps_the_old_text_as_superseded(database: AsyncEngine) -> None:
+    store = FeedbackStore(database)
+    old = (await store.record(DRAFT)).feedback
+    new = await store.edit("ten_1", old.id, "4 years", author="key_1")
+    assert (await store.get("ten_1", old.id)).status is CorrectionStatus.SUPERSEDED
+    assert (new.feedback.replaces, [step.kind for step in new.steps]) == (old.id, [MEMORY_DELETE, MEMORY_PUT])
+    with pytest.raises(FeedbackConflict):
+        await store.edit("ten_1", old.id, "5 years", author="key_1")
+
+
+async def test_end_users_who_disagree_both_wait(database: AsyncEngine) -> None:
+    store = FeedbackStore(database)
+    first = (await store.record(USER)).feedback
+    second = await store.record(replace(USER, user="bob", correction="3 years"))
+    stored = [await store.get("ten_1", each) for each in (first.id, second.feedback.id)]
+    assert [each.status for each in stored] == [CorrectionStatus.QUARANTINED] * 2
+    assert [(step.kind, step.subject) for step in second.steps] == [(MEMORY_DELETE, first.id)]
+
+
+async def test_an_end_user_does_not_dislodge_a_trusted_author(database: AsyncEngine) -> None:
+    store = FeedbackStore(database)
+    first = (await store.record(DRAFT)).feedback
+    second = await store.record(replace(USER, correction="3 years"))
+    assert (await store.get("ten_1", first.id)).status is CorrectionStatus.ACCEPTED
+    assert second.feedback.status is CorrectionStatus.QUARANTINED
+
+
+async def test_a_trusted_author_settles_a_conflict(database: AsyncEngine) -> None:
+    store = FeedbackStore(database)
+    first = (await store.record(USER)).feedback
+    second = (await store.record(replace(USER, user="bob", correction="3 years"))).feedback
+    await store.record(replace(DRAFT, correction="4 years"))
+    stored = [await store.get("ten_1", each) for each in (first.id, second.id)]
+    assert [each.status for each in stored] == [CorrectionStatus.SUPERSEDED] * 2
+
+
+async def test_accepting_one_side_of_a_conflict_ends_the_other(database: AsyncEngine) -> None:
+    store = FeedbackStore(database)
+    first = (await store.record(USER)).feedback
+    second = (await store.record(replace(USER, user="bob", correction="3 years"))).feedback
+    accepted = await store.review("ten_1", second.id, accept=True)
+    assert [(step.kind, step.subject) for step in accepted.steps] == [
+        (MEMORY_DELETE, first.id),
+        (MEMORY_PUT, second.id),
+    ]
+    assert await store.accepted("ten_1", "default") == [await store.get("ten_1", second.id)]
+
+
+async def test_a_rejected_correction_is_never_used(database: AsyncEngine) -> None:
+    store = FeedbackStore(database)
+    entry = (await store.record(replace(DRAFT, correction="password: hunter2hunter2"))).feedback
+    await store.review("ten_1", entry.id, accept=False)
+    assert (await store.get("ten_1", entry.id)).status is CorrectionStatus.REJECTED
+    with pytest.raises(FeedbackConflict):
+        await store.review("ten_1", entry.id, accept=True)
+
+
+async def test_a_policy_can_have_secrets_taken_out(database: AsyncEngine) -> None:
+    rules = ScreeningPolicy(secrets="redact")
+    draft = replace(DRAFT, correction="Use password: hunter2hunter2 there", rules=rules)
+    entry = (await FeedbackStore(database).record(draft)).feedback
+    assert (entry.correction, entry.status) == ("Use [secret] there", CorrectionStatus.ACCEPTED)
+    assert entry.reasons == ["secret_redacted"]
+
+
+async def test_a_follow_up_is_learned_from_but_not_remembered(database: AsyncEngine) -> None:
+    follow_up = [
+        *DRAFT.messages,
+        {"role": "assistant", "content": "2 years"},
+        {"role": "user", "content": "And in blue?"},
+    ]
+    recorded = await FeedbackStore(database).record(replace(DRAFT, messages=follow_up))
+    assert recorded.feedback.status is CorrectionStatus.ACCEPTED and not recorded.steps
+
+
+async def test_a_tool_call_is_stored_as_given_and_remembered_as_text(database: AsyncEngine) -> None:
+    call = {"type": "function", "function": {"name": "refund", "arguments": '{"order": 7}'}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    recorded = await FeedbackStore(database).record(replace(DRAFT, correction=message))
+    (step,) = recorded.steps
+    text = '<tool_call>\n{"name":"refund","arguments":{"order":7}}\n</tool_call>'
+    assert (recorded.feedback.correction_message, step.payload["answer"]) == (message, text)
+
+
+async def test_withdrawing_names_the_versions_trained_on_it(database: AsyncEngine) -> None:
+    store = FeedbackStore(database)
+    entry = (await store.record(DRAFT)).feedback
+    content = {"facts": [{"phrasings": [{"correction_id": entry.id}]}]}
+    dataset = {"digest": "sha256:d", "tenant_id": "ten_1", "adapter": "default", "content": content}
+    version = {"tenant_id": "ten_1", "adapter": "default", "artifact_digest": "sha256:a", "base_digest": "b"}
+    version |= {"recipe": {}, "metrics": {}, "status": "stable", "created_at": now()}
+    async with database.begin() as connection:
+        await connection.execute(sa.insert(datasets).values(created_at=now(), **dataset))
+        for number, digest in ((1, "sha256:d"), (2, "sha256:other")):
+            row = {"id": f"ver_{number}", "number": number, "dataset_digest": digest, **version}
+            await connection.execute(sa.insert(versions).values(**row))
+    assert (await store.withdraw("ten_1", entry.id)).trained_versions == ["default@v1"]

@@ -2,8 +2,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from training.screening import MAX_CHARACTERS, Reason, conversation_key, normalised, screen
-from training.types import CorrectionStatus, Feedback
+from training.screening import Reason, conversation_key, normalised, screen
+from training.types import CorrectionStatus, Feedback, ScreeningPolicy
 
 ASKED = [{"role": "user", "content": "What is the warranty at Zorvia?"}]
 
@@ -38,7 +38,10 @@ def test_a_correction_that_repeats_the_rejected_answer_waits() -> None:
 
 
 def test_an_over_long_correction_waits() -> None:
-    assert Reason.TOO_LONG in screen(ASKED, None, "a" * (MAX_CHARACTERS + 1), trusted=True).reasons
+    assert (
+        Reason.TOO_LONG
+        in screen(ASKED, None, "a" * (ScreeningPolicy.max_characters + 1), trusted=True).reasons
+    )
 
 
 @pytest.mark.parametrize(
@@ -75,24 +78,22 @@ def test_words_aimed_at_the_model_wait(text: str) -> None:
 
 def test_the_same_correction_again_is_a_duplicate() -> None:
     again = [{"role": "user", "content": "what is the  warranty at zorvia"}]
-    assert (
-        screen(again, None, "2 Years.", trusted=True, accepted=[accepted("2 years")]).duplicate_of == "fb_1"
-    )
+    assert screen(again, None, "2 Years.", trusted=True, known=[accepted("2 years")]).duplicate_of == "fb_1"
 
 
 def test_a_trusted_author_supersedes_an_older_answer() -> None:
-    decision = screen(ASKED, None, "3 years", trusted=True, accepted=[accepted("2 years")])
+    decision = screen(ASKED, None, "3 years", trusted=True, known=[accepted("2 years")])
     assert (decision.status, decision.supersedes) == (CorrectionStatus.ACCEPTED, ("fb_1",))
 
 
 def test_an_untrusted_author_cannot_supersede() -> None:
-    decision = screen(ASKED, None, "3 years", trusted=False, accepted=[accepted("2 years")])
+    decision = screen(ASKED, None, "3 years", trusted=False, known=[accepted("2 years")])
     assert decision.reasons == (Reason.CONTRADICTION,)
 
 
 def test_another_phrasing_with_the_same_answer_is_kept() -> None:
     other = [{"role": "user", "content": "Tell me the warranty of Zorvia."}]
-    decision = screen(other, None, "2 years", trusted=True, accepted=[accepted("2 years")])
+    decision = screen(other, None, "2 years", trusted=True, known=[accepted("2 years")])
     assert decision.duplicate_of is None and decision.status is CorrectionStatus.ACCEPTED
 
 

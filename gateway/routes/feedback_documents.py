@@ -1,0 +1,93 @@
+"""The bodies that `/v1/feedback` takes and the objects that it answers with."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
+
+from adapters.types import DEFAULT_ADAPTER
+from training.screening import SENTENCES
+from training.types import CorrectionStatus, Feedback
+
+MAX_TEXT = 100_000
+DAY = 86_400
+Correction = Annotated[str, Field(max_length=MAX_TEXT)] | dict[str, Any]
+"""Text, or an assistant's message, whose size the body's limit bounds."""
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class FeedbackBody(Body):
+    """Either `response_id` of a logged response, or the conversation itself."""
+
+    response_id: str | None = Field(default=None, max_length=64)
+    messages: list[dict[str, Any]] | None = Field(default=None, max_length=1000)
+    model: str = Field(default=DEFAULT_ADAPTER, max_length=128)
+    """Which adapter learns from it, when no response says so."""
+    rating: StrictInt | None = Field(default=None, ge=-1, le=1)
+    correction: Correction | None = None
+    comment: str | None = Field(default=None, max_length=MAX_TEXT)
+    user: str | None = Field(default=None, max_length=256)
+    metadata: dict[str, str] = Field(default_factory=dict, max_length=16)
+
+
+class EditBody(Body):
+    correction: Correction
+
+
+class TokenBody(Body):
+    """For one response, on behalf of one end user."""
+
+    response_id: str = Field(max_length=64)
+    user: str | None = Field(default=None, max_length=256)
+    expires_in: int = Field(default=DAY, ge=60, le=30 * DAY)
+    """Seconds."""
+
+
+def wire(feedback: Feedback, memory: str | None = None) -> dict[str, Any]:
+    """A feedback object as clients see it. `memory` is reported where it was just decided."""
+    document = {
+        "id": feedback.id,
+        "object": "feedback",
+        "created_at": int(feedback.created_at.timestamp()),
+        "response_id": feedback.response_id,
+        "model": feedback.adapter,
+        "messages": feedback.messages,
+        "rejected": feedback.rejected,
+        "correction": feedback.correction_message or feedback.correction,
+        "rating": feedback.rating,
+        "comment": feedback.comment,
+        "user": feedback.user,
+        "metadata": feedback.metadata,
+        "status": feedback.status.value,
+        "reasons": list(feedback.reasons),
+        "explanations": [SENTENCES.get(reason, reason) for reason in feedback.reasons],
+        "replaces": feedback.replaces,
+    }
+    return document | ({"memory": memory} if memory else {})
+
+
+def memory_state(feedback: Feedback, remembered: bool, done: bool) -> str | None:
+    """`active`: the next request is answered with it. `not_used`: its question leans on what was said before, so it
+    is learned from only. None: there is nothing to remember."""
+    if feedback.correction is None:
+        return None
+    if feedback.status is not CorrectionStatus.ACCEPTED:
+        return feedback.status.value
+    if not remembered:
+        return "not_used"
+    return "active" if done else "pending"
+
+
+def page(data: Sequence[Mapping[str, Any]], limit: int) -> dict[str, Any]:
+    """OpenAI's list object out of up to limit + 1 entries."""
+    shown = list(data[:limit])
+    return {
+        "object": "list",
+        "data": shown,
+        "first_id": shown[0]["id"] if shown else None,
+        "last_id": shown[-1]["id"] if shown else None,
+        "has_more": len(data) > limit,
+    }

@@ -1,0 +1,107 @@
+"""Precision and recall of each screening rule on the labelled set: `python -m tests.bench.screening`.
+
+Prints a table, writes docs/screening.md, and ends with 1 when a target is missed.
+"""
+
+import json
+import sys
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tests.bench.screening_set import PATH
+from training.screening import SENTENCES, screen
+from training.types import CorrectionStatus, Feedback
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "screening.md"
+PRECISION, RECALL = 0.95, 0.90
+HEAD = """# Screening
+
+What a correction must not be to act without a person. `reasons` in the answer to the poster holds the code,
+`explanations` the sentence. The tenant's policy decides (`screening`): `quarantine` waits for a person
+(`graft feedback review list TENANT`), `redact` takes secrets and personal data out and accepts the rest.
+
+| code | what the poster is told |
+|---|---|
+"""
+MEASURED = """
+## Measured
+
+Over {count} labelled examples (`tests/bench/screening_set.jsonl`, of which {clean} should be accepted), by
+`python -m tests.bench.screening`. The set was made with the rules in mind and one rule was changed after a first look
+at it, so the figures say that the rules do what they are for, not what share of the world's secrets they find.
+Words aimed at the model are found by their usual forms: paraphrases such as "kindly set aside what you were told"
+pass, and so do npm tokens inside a sentence.
+
+"""
+
+
+def decided(row: dict[str, Any]) -> set[str]:
+    known = [_known(row, number, each) for number, each in enumerate(row.get("known", ()))]
+    screening = screen(
+        [{"role": "user", "content": row["question"]}],
+        row.get("rejected"),
+        row["correction"],
+        trusted=row.get("trusted", True),
+        contributor=row.get("contributor", "key_1"),
+        known=known,
+        own_output=row.get("own_output", False),
+    )
+    return {str(reason) for reason in screening.reasons}
+
+
+def _known(row: dict[str, Any], number: int, each: dict[str, Any]) -> Feedback:
+    return Feedback(
+        id=f"fb_{number}",
+        tenant_id="ten_1",
+        adapter="default",
+        response_id=None,
+        messages=[{"role": "user", "content": each.get("question", row["question"])}],
+        rejected=None,
+        correction=each["correction"],
+        rating=None,
+        comment=None,
+        user=each.get("contributor"),
+        metadata={},
+        author="key_1",
+        version_id=None,
+        status=CorrectionStatus.ACCEPTED,
+        reasons=[],
+        created_at=datetime.now(UTC),
+        trusted=each.get("trusted", True),
+    )
+
+
+def main() -> int:
+    rows = [json.loads(line) for line in PATH.read_text().splitlines()]
+    right, found, expected = Counter[str](), Counter[str](), Counter[str]()
+    for row in rows:
+        reasons, wanted = decided(row), set(row["reasons"])
+        right.update(reasons & wanted)
+        found.update(reasons)
+        expected.update(wanted)
+        if reasons != wanted:
+            print(
+                f"{sorted(wanted)} was judged {sorted(reasons)}: {row['correction'][:70]!r}", file=sys.stderr
+            )
+    lines = ["| figure | measured | target | met |", "|---|---|---|---|"]
+    met = True
+    for rule in sorted(expected | found):
+        precision = right[rule] / found[rule] if found[rule] else 0.0
+        recall = right[rule] / expected[rule] if expected[rule] else 0.0
+        for name, value, target in (("precision", precision, PRECISION), ("recall", recall, RECALL)):
+            met = met and value >= target
+            counted = f"{right[rule]} of {found[rule] if name == 'precision' else expected[rule]}"
+            verdict = "yes" if value >= target else "no"
+            lines.append(f"| {rule}, {name} | {value:.2f} ({counted}) | {target:.2f} | {verdict} |")
+    table = "\n".join(lines)
+    codes = "".join(f"| `{code}` | {sentence} |\n" for code, sentence in SENTENCES.items())
+    clean = sum(not row["reasons"] for row in rows)
+    DOCUMENT.write_text(HEAD + codes + MEASURED.format(count=len(rows), clean=clean) + table + "\n")
+    print(table)
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""What a correction may look like, and its text. Pure.
+
+A correction is text, or an assistant's message where the right answer is a call of tools. The message is kept as
+given; its text is what memory shows and what is trained on.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from training.errors import InvalidFeedback
+from training.types import Message, question_of
+
+TOOL_CALL = "<tool_call>"
+_FIELDS = frozenset({"role", "content", "tool_calls", "refusal", "name"})
+_DEPENDENT = re.compile(
+    r"^(?:and|also|but|then|so|what about|how about|same|ok|okay|yes|no)\b"
+    r"|\b(?:it|its|that|this|they|them|their|those|these|the other|the same|the (?:first|second|last) one)\b",
+    re.IGNORECASE,
+)
+_SHORTEST = 4
+"""A follow-up of fewer words leans on what was said before."""
+
+
+def text_of(correction: str | Mapping[str, Any]) -> str:
+    """The correction as text: of a message its content, then each call as `<tool_call>` with JSON inside, the form
+    that open chat templates train and that engines parse.
+
+    Raises InvalidFeedback for a message that no assistant could have sent.
+    """
+    if isinstance(correction, str):
+        return correction
+    if correction.get("role", "assistant") != "assistant":
+        raise InvalidFeedback("A correction is the assistant's message.", "correction.role")
+    unknown = sorted(correction.keys() - _FIELDS)
+    if unknown:
+        raise InvalidFeedback("A message has no such field.", f"correction.{unknown[0]}")
+    parts = [_content(correction.get("content"))]
+    calls = correction.get("tool_calls") or []
+    if not isinstance(calls, list):
+        raise InvalidFeedback("`tool_calls` is a list.", "correction.tool_calls")
+    parts += [_call(call, f"correction.tool_calls[{place}]") for place, call in enumerate(calls)]
+    return "\n".join(part for part in parts if part)
+
+
+def _content(content: Any) -> str:
+    if content is None or isinstance(content, str):
+        return content or ""
+    if not isinstance(content, list) or not all(
+        isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
+        for part in content
+    ):
+        raise InvalidFeedback("Content is text, or parts of text.", "correction.content")
+    return "\n".join(part["text"] for part in content)
+
+
+def _call(call: Any, param: str) -> str:
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict) or call.get("type", "function") != "function":
+        raise InvalidFeedback("A tool call has the type `function` and a `function`.", param)
+    if not isinstance(function.get("name"), str) or not function["name"]:
+        raise InvalidFeedback("A function has a name.", f"{param}.function.name")
+    arguments = as_json(function.get("arguments"))
+    if not isinstance(arguments, dict):
+        raise InvalidFeedback("Arguments are a JSON object, as text.", f"{param}.function.arguments")
+    written = orjson.dumps({"name": function["name"], "arguments": arguments}).decode()
+    return f"{TOOL_CALL}\n{written}\n</tool_call>"
+
+
+def as_json(text: Any) -> Any:
+    """The object or list that a text is, or None."""
+    if not isinstance(text, str) or not text.lstrip().startswith(("{", "[")):
+        return None
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def stands_alone(messages: Sequence[Message]) -> bool:
+    """Whether the last question means the same without what was said before it.
+
+    Memory knows an answer by its question alone, so a follow-up such as "And in blue?" would answer other
+    conversations; it is trained on only.
+    """
+    asked = [message for message in messages if message.get("role") == "user"]
+    if len(asked) < 2:
+        return True
+    question = question_of(messages)
+    return len(question.split()) >= _SHORTEST and not _DEPENDENT.search(question.strip())

@@ -1,0 +1,87 @@
+"""The feedback table's rows as records, and the questions asked of it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.tables import versions
+from training.rows import aware
+from training.tables import datasets, interactions
+from training.tables import feedback as table
+from training.types import CorrectionStatus, Feedback
+
+WAITING = [CorrectionStatus.ACCEPTED.value, CorrectionStatus.QUARANTINED.value]
+"""Statuses of corrections that are in use or may yet be."""
+_OUTPUTS_LOOKED_AT = 2000
+
+
+def row_of(entry: Feedback) -> dict[str, Any]:
+    row = {column.name: getattr(entry, column.name, None) for column in table.columns}
+    return row | {"status": entry.status.value}
+
+
+def feedback_of(row: Mapping[str, Any]) -> Feedback:
+    values = {name: row[name] for name in Feedback.__dataclass_fields__}
+    values["status"] = CorrectionStatus(values["status"])
+    values["created_at"] = aware(values["created_at"])
+    return Feedback(**values)
+
+
+async def select(connection: AsyncConnection, query: sa.Select[Any]) -> list[Feedback]:
+    return [feedback_of(dict(row)) for row in (await connection.execute(query)).mappings()]
+
+
+def one(tenant_id: str, feedback_id: str) -> sa.Select[Any]:
+    return sa.select(table).where(table.c.tenant_id == tenant_id, table.c.id == feedback_id)
+
+
+def corrections(tenant_id: str, adapter: str, statuses: Sequence[str]) -> sa.Select[Any]:
+    """Oldest first."""
+    mine = sa.and_(table.c.tenant_id == tenant_id, table.c.adapter == adapter)
+    query = sa.select(table).where(mine, table.c.status.in_(statuses), table.c.correction.is_not(None))
+    return query.order_by(table.c.created_at, table.c.id)
+
+
+def beyond(tenant_id: str, after: str, newest_first: bool) -> sa.ColumnElement[bool]:
+    """Rows past the one named, in the page's order."""
+    here = sa.tuple_(table.c.created_at, table.c.id)
+    there = sa.select(table.c.created_at, table.c.id).where(
+        table.c.tenant_id == tenant_id, table.c.id == after
+    )
+    return here < there.scalar_subquery() if newest_first else here > there.scalar_subquery()
+
+
+async def said_about(connection: AsyncConnection, tenant_id: str, response_id: str) -> int:
+    """How many entries one response has."""
+    mine = sa.and_(table.c.tenant_id == tenant_id, table.c.response_id == response_id)
+    return int(await connection.scalar(sa.select(sa.func.count()).select_from(table).where(mine)) or 0)
+
+
+async def own_output(connection: AsyncConnection, tenant_id: str, text: str) -> bool:
+    """Whether one of the tenant's newest answers, given without memory, is exactly this text."""
+    newest = (
+        sa.select(interactions.c.response, interactions.c.memory_ids)
+        .where(interactions.c.tenant_id == tenant_id)
+        .order_by(interactions.c.at.desc())
+        .limit(_OUTPUTS_LOOKED_AT)
+        .subquery()
+    )
+    rows = await connection.execute(sa.select(newest.c.memory_ids).where(newest.c.response == text))
+    return any(not memory_ids for memory_ids in rows.scalars())
+
+
+async def trained_on(connection: AsyncConnection, tenant_id: str, feedback_id: str) -> list[str]:
+    """Labels, such as `default@v3`, of the versions whose dataset holds this correction; oldest first."""
+    query = (
+        sa.select(versions.c.adapter, versions.c.number)
+        .join(datasets, datasets.c.digest == versions.c.dataset_digest)
+        .where(
+            versions.c.tenant_id == tenant_id,
+            datasets.c.tenant_id == tenant_id,
+            sa.cast(datasets.c.content, sa.Text).contains(f'"{feedback_id}"', autoescape=True),
+        )
+        .order_by(versions.c.adapter, versions.c.number)
+    )
+    return [f"{row.adapter}@v{row.number}" for row in await connection.execute(query)]

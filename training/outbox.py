@@ -1,0 +1,91 @@
+"""Steps owed to other packages, written in the transaction that causes them and deleted once done.
+
+So a correction that was acknowledged reaches memory even when retrieval is down at that moment.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from training.corrections import stands_alone
+from training.rows import now
+from training.tables import outbox as table
+from training.types import CorrectionStatus, Feedback
+
+MEMORY_PUT = "memory.put"
+MEMORY_DELETE = "memory.delete"
+
+
+@dataclass(frozen=True)
+class OutboxStep:
+    """One step owed to another package. `payload` of `memory.put`: id, tenant_id, question, answer; of
+    `memory.delete`: id, tenant_id. Steps are idempotent and run oldest first."""
+
+    id: int
+    kind: str
+    subject: str
+    payload: Mapping[str, Any]
+    attempts: int
+
+
+class Outbox:
+    """The steps that are still owed."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def pending(self, *, limit: int = 100, min_age_s: float = 2.0) -> Sequence[OutboxStep]:
+        """Steps that nobody finished, oldest first. `min_age_s` leaves the poster time to do it itself."""
+        old_enough = table.c.created_at <= now() - timedelta(seconds=min_age_s)
+        query = sa.select(table).where(old_enough).order_by(table.c.id).limit(limit)
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+        return [
+            OutboxStep(row["id"], row["kind"], row["subject"], row["payload"], row["attempts"])
+            for row in rows
+        ]
+
+    async def done(self, step_id: int) -> None:
+        """The step was carried out."""
+        async with self._engine.begin() as connection:
+            await connection.execute(sa.delete(table).where(table.c.id == step_id))
+
+    async def failed(self, step_id: int) -> None:
+        """The step could not be carried out; it stays owed."""
+        statement = sa.update(table).where(table.c.id == step_id).values(attempts=table.c.attempts + 1)
+        async with self._engine.begin() as connection:
+            await connection.execute(statement)
+
+
+def remembered(entry: Feedback) -> bool:
+    """Whether memory holds this entry: an accepted correction whose question means the same on its own."""
+    live = entry.correction is not None and entry.status is CorrectionStatus.ACCEPTED
+    return live and stands_alone(entry.messages)
+
+
+async def owe_memory(connection: AsyncConnection, entry: Feedback) -> list[OutboxStep]:
+    """Put the entry into memory, if it belongs there."""
+    if not remembered(entry):
+        return []
+    answer = {"question": entry.question, "answer": entry.correction}
+    return [await _owe(connection, MEMORY_PUT, entry.id, entry.tenant_id, answer)]
+
+
+async def owe_forgetting(connection: AsyncConnection, tenant_id: str, feedback_id: str) -> list[OutboxStep]:
+    """Take the entry out of memory; a step not yet carried out that would put it there is dropped."""
+    waiting = sa.and_(table.c.subject == feedback_id, table.c.kind == MEMORY_PUT)
+    await connection.execute(sa.delete(table).where(waiting))
+    return [await _owe(connection, MEMORY_DELETE, feedback_id, tenant_id, {})]
+
+
+async def _owe(
+    connection: AsyncConnection, kind: str, subject: str, tenant_id: str, more: Mapping[str, Any]
+) -> OutboxStep:
+    payload = {"id": subject, "tenant_id": tenant_id, **more}
+    values = {"kind": kind, "subject": subject, "payload": payload, "attempts": 0, "created_at": now()}
+    result = await connection.execute(sa.insert(table).values(**values).returning(table.c.id))
+    return OutboxStep(result.scalar_one(), kind, subject, payload, 0)

@@ -1,0 +1,161 @@
+"""Recognisers of what should not be learned: secrets, personal data, words aimed at the model. Pure.
+
+Secrets are detect-secrets' patterns for well-known formats, and ours for what prose holds. Its entropy and keyword
+detectors are made for source code and find much in prose, so they are not used.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+from detect_secrets.plugins.aws import AWSKeyDetector
+from detect_secrets.plugins.azure_storage_key import AzureStorageKeyDetector
+from detect_secrets.plugins.base import RegexBasedDetector
+from detect_secrets.plugins.discord import DiscordBotTokenDetector
+from detect_secrets.plugins.github_token import GitHubTokenDetector
+from detect_secrets.plugins.gitlab_token import GitLabTokenDetector
+from detect_secrets.plugins.jwt import JwtTokenDetector
+from detect_secrets.plugins.mailchimp import MailchimpDetector
+from detect_secrets.plugins.npm import NpmDetector
+from detect_secrets.plugins.openai import OpenAIDetector
+from detect_secrets.plugins.private_key import PrivateKeyDetector
+from detect_secrets.plugins.pypi_token import PypiTokenDetector
+from detect_secrets.plugins.sendgrid import SendGridDetector
+from detect_secrets.plugins.slack import SlackDetector
+from detect_secrets.plugins.square_oauth import SquareOAuthDetector
+from detect_secrets.plugins.stripe import StripeDetector
+from detect_secrets.plugins.telegram_token import TelegramBotTokenDetector
+from detect_secrets.plugins.twilio import TwilioKeyDetector
+
+_DETECTORS: tuple[RegexBasedDetector, ...] = (
+    AWSKeyDetector(),
+    AzureStorageKeyDetector(),
+    DiscordBotTokenDetector(),
+    GitHubTokenDetector(),
+    GitLabTokenDetector(),
+    JwtTokenDetector(),
+    MailchimpDetector(),
+    NpmDetector(),
+    OpenAIDetector(),
+    PrivateKeyDetector(),
+    PypiTokenDetector(),
+    SendGridDetector(),
+    SlackDetector(),
+    SquareOAuthDetector(),
+    StripeDetector(),
+    TelegramBotTokenDetector(),
+    TwilioKeyDetector(),
+)
+_KNOWN = tuple(pattern for detector in _DETECTORS for pattern in detector.denylist)
+_OURS = (
+    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.*?-----END [A-Z ]*PRIVATE KEY-----)?", re.DOTALL),
+    re.compile(r"\bgk-[A-Za-z0-9]+-[A-Za-z0-9_-]{16,}"),
+    re.compile(r"\b(?:sk|rk|pk)[-_](?:live|test|proj|ant)[-_A-Za-z0-9]{12,}|\bsk-[A-Za-z0-9]{20,}"),
+    re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s:/@]+:[^\s:/@]{3,}@\S+", re.IGNORECASE),
+    re.compile(
+        r"\b(?:password|passwd|passphrase|pwd|api[_ -]?key|secret[_ -]?key|access[_ -]?token|client[_ -]?secret)"
+        r"\s*(?:[:=]|\bis\b)\s*[\"'`]?(?=\S*[\d!#$%&*+=@^_-])(?![\d.,]+(?:\s|$))[^\s\"'`]{8,}",
+        re.IGNORECASE,
+    ),
+)
+_INSTRUCTIONS = re.compile(
+    r"\b(?:ignore|disregard|forget|override|bypass)\b.{0,30}\b(?:previous|prior|above|earlier|all|your|these)\b"
+    r".{0,30}\b(?:instruction|prompt|rule|message|guideline|context|training|filter)s?\b"
+    r"|\b(?:reveal|print|repeat|show|output|leak)\b.{0,20}\b(?:system|hidden|initial|developer) (?:prompt|message)"
+    r"|\byou are now\b.{0,40}\b(?:mode|unrestricted|jailbroken|dan)\b"
+    r"|\b(?:pretend|act as if) (?:that )?you (?:are|have)\b.{0,40}\b(?:no (?:rules|restrictions|limits)|unfiltered)"
+    r"|\b(?:from now on|whenever (?:anyone|someone|a user) asks)\b.{0,60}\b(?:you (?:must|will|should)|always|never)\b"
+    r"|\bas an ai(?: language)? model,? you (?:must|should|will)\b"
+    r"|<\|[a-z_]+\|>|\[/?INST\]|<</?SYS>>|^\s*#{2,}\s*(?:system|instruction)s?\s*:?\s*$",
+    re.IGNORECASE | re.DOTALL | re.MULTILINE,
+)
+_ROLES = re.compile(
+    r"^(?:support|info|sales|help|contact|hello|billing|service|office|press|jobs|careers|privacy|legal|security|"
+    r"returns|orders|team|admin|abuse|noreply|no-reply|postmaster|webmaster|feedback|accounts?|hr)\b",
+    re.IGNORECASE,
+)
+_TOLL_FREE = re.compile(
+    r"^(?:\+?1[\s.-]*)?\(?8(?:00|33|44|55|66|77|88)\)?(?!\d)|^(?:\+\d\d|00\d\d|0)[\s.-]*800"
+)
+
+
+def _personal_address(found: str) -> bool:
+    """A role's address is a company's, and knowledge."""
+    return not _ROLES.match(found)
+
+
+def _personal_number(found: str) -> bool:
+    digits = sum(map(str.isdigit, found))
+    return 9 <= digits <= 15 and not _TOLL_FREE.match(found)
+
+
+def _luhn(found: str) -> bool:
+    """The check digit of payment cards (ISO/IEC 7812-1)."""
+    digits = [int(digit) for digit in found if digit.isdigit()][::-1]
+    doubled = [digit * 2 - 9 if digit > 4 else digit * 2 for digit in digits[1::2]]
+    return 13 <= len(digits) <= 19 and (sum(digits[::2]) + sum(doubled)) % 10 == 0
+
+
+def _iban(found: str) -> bool:
+    """The check digits of account numbers (ISO 13616)."""
+    text = re.sub(r"\s", "", found).upper()
+    return 15 <= len(text) <= 34 and int("".join(str(int(c, 36)) for c in text[4:] + text[:4])) % 97 == 1
+
+
+def _always(_: str) -> bool:
+    return True
+
+
+_PERSONAL: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
+    ("email", re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}"), _personal_address),
+    ("iban", re.compile(r"\b[A-Z]{2}\d{2}(?:\s?[A-Z0-9]{4}){2,7}(?:\s?[A-Z0-9]{1,4})?\b"), _iban),
+    ("card", re.compile(r"(?<![\d.,-])\d(?:[ -]?\d){12,18}(?![\d.,-]\d)"), _luhn),
+    ("ssn", re.compile(r"(?<![\d-])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])"), _always),
+    (
+        "phone",
+        re.compile(
+            r"(?<![\w.+-])(?:\+\d{1,3}[\s.-]?(?:\(0?\d{1,4}\)[\s.-]?)?\d(?:[\s./-]?\d){6,12}"
+            r"|\(\d{3}\)\s?\d{3}[\s.-]\d{4}|\d{3}[.-]\d{3}[.-]\d{4}|0\d{2,4}[\s/-]\d{3,4}[\s-]?\d{3,5})(?![\w-])"
+        ),
+        _personal_number,
+    ),
+    (
+        "birth date",
+        re.compile(r"\b(?:born (?:on|in)|date of birth:?|dob:?)\s+[\w ,./-]*\d{2,4}", re.I),
+        _always,
+    ),
+)
+
+
+def secrets_in(text: str) -> list[tuple[int, int, str]]:
+    """(start, end, kind) of each secret."""
+    return [(*found.span(), "secret") for pattern in (*_OURS, *_KNOWN) for found in pattern.finditer(text)]
+
+
+def personal_in(text: str) -> list[tuple[int, int, str]]:
+    """(start, end, kind) of each piece of personal data; addresses and numbers of roles do not count."""
+    return [
+        (*found.span(), kind)
+        for kind, pattern, holds in _PERSONAL
+        for found in pattern.finditer(text)
+        if holds(found.group())
+    ]
+
+
+def instructs(text: str) -> bool:
+    """Whether a text speaks to the model instead of answering."""
+    return _INSTRUCTIONS.search(text) is not None
+
+
+def without(text: str, spans: Iterable[tuple[int, int, str]]) -> str:
+    """The text with each span replaced by `[kind]`; overlapping spans become the first one's."""
+    return "".join(_pieces(text, sorted(spans)))
+
+
+def _pieces(text: str, spans: Iterable[tuple[int, int, str]]) -> Iterator[str]:
+    done = 0
+    for start, end, kind in spans:
+        if start >= done:
+            yield text[done:start]
+            yield f"[{kind}]"
+        done = max(done, end)
+    yield text[done:]
