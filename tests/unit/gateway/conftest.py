@@ -9,13 +9,13 @@ import pytest
 
 from gateway.context import ContextSource
 from gateway.leases import Leases
-from gateway.limits import Limiter
 from gateway.proxy import Proxy
 from gateway.replicas import Replicas
 from gateway.routes.chat import ChatEndpoint, ChatParts
 from gateway.snapshot import CurrentSnapshot
 from gateway.telemetry import Telemetry
 from retrieval.types import Found, MemoryHit
+from tests.unit.gateway.accounting import admissions
 from tests.unit.gateway.stub_engine import StubEngine, served
 from tests.unit.gateway.worlds import Member, adapter, member, snapshot, tenant
 from training.types import Interaction
@@ -75,7 +75,7 @@ async def bench() -> AsyncIterator[Bench]:
         endpoint = ChatEndpoint(
             ChatParts(
                 current=current,
-                limiter=Limiter(),
+                admissions=admissions(),
                 contexts=ContextSource(memories),
                 proxy=proxy,
                 leases=leases,

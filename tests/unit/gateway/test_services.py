@@ -33,6 +33,7 @@ PLAN = Plan(
     max_loras=4,
     max_cpu_loras=16,
     max_lora_rank=16,
+    engine_slots=64,
 )
 
 
