@@ -1,9 +1,13 @@
 """Limits over workers, with a clock that stands still unless told."""
 
+from collections.abc import Iterator
+from unittest.mock import patch
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import gateway.limits
 from gateway.accounts import duration
 from gateway.errors import InsufficientQuota, RateLimited
 from gateway.limits import Limiter, Reservation
@@ -26,6 +30,12 @@ async def admitted(limiters: list[Limiter], caps: Caps, tries: int, estimate: in
                 continue
             found += 1
     return found
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_real_waits() -> Iterator[None]:
+    with patch.object(gateway.limits, "ASK_AGAIN_S", (0.0,)):
+        yield
 
 
 @pytest.fixture
@@ -176,11 +186,12 @@ async def test_alone_all_workers_together_keep_the_limit(ledger: MemoryLedger, l
     assert await admitted(limiters, Limits(concurrency=limit, requests_per_minute=10**6), limit) == limit
 
 
-async def test_losing_the_ledger_half_way_lets_nothing_more_through(ledger: MemoryLedger) -> None:
+async def test_losing_the_ledger_half_way_lets_a_slice_more_through_at_most(ledger: MemoryLedger) -> None:
     limiters, limits = workers(ledger, 2), Limits(requests_per_minute=100)
     before = await admitted(limiters, limits, 30)
     ledger.away = True
-    assert before + await admitted(limiters, limits, 100) <= 100
+    slice_of_one = 100 // 16
+    assert before + await admitted(limiters, limits, 100) <= 100 + slice_of_one
 
 
 async def test_what_was_spent_alone_is_told_when_the_ledger_is_back(ledger: MemoryLedger) -> None:
@@ -214,6 +225,7 @@ async def test_who_left_is_forgotten(limiter: Limiter) -> None:
 Step = st.tuples(st.integers(0, 2), st.integers(1, 60), st.floats(0, 1.5), st.booleans())
 
 
+@settings(deadline=None, max_examples=60)
 @given(steps=st.lists(Step, max_size=60), limit=st.integers(1, 300))
 async def test_never_more_than_the_limit_is_let_through(
     steps: list[tuple[int, int, float, bool]], limit: int

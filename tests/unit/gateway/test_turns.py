@@ -122,7 +122,7 @@ def test_past_the_bound_the_flood_is_refused_and_told_when_to_come_back() -> Non
         assert len(refused) == 2
         assert all(isinstance(each, EngineUnavailable) for each in refused)
         assert 4.0 <= refused[0].retry_after_s <= 6.0
-        assert await victim < 1.1
+        assert await victim < 1.5  # what runs, at most one of the flood's, its own
 
     simulate(play)
 
@@ -131,11 +131,12 @@ def test_who_would_wait_too_long_is_told_at_once() -> None:
     async def play() -> None:
         queue = turns(patience_s=2.0)
         await serve(queue, "acme", 1.0)
-        waiting = [asyncio.create_task(serve(queue, "acme", 1.0)) for _ in range(2)]
+        waiting = [asyncio.create_task(serve(queue, "acme", 1.0)) for _ in range(3)]
         await asyncio.sleep(0)
-        with pytest.raises(EngineUnavailable):
-            for _ in range(2):
-                await asyncio.wait_for(queue.enter("acme", 1.0, 1.0), 0.01)
+        with pytest.raises(EngineUnavailable) as refused:
+            await queue.enter("acme", 1.0, 1.0)
+        assert refused.value.retry_after_s == pytest.approx(3.0)
+        assert asyncio.get_running_loop().time() == pytest.approx(1.0)
         await asyncio.gather(*waiting)
 
     simulate(play)
