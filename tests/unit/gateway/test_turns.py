@@ -129,7 +129,7 @@ def test_past_the_bound_the_flood_is_refused_and_told_when_to_come_back() -> Non
 
 def test_who_would_wait_too_long_is_told_at_once() -> None:
     async def play() -> None:
-        queue = turns(patience_s=2.0)
+        queue = turns(patience_s=2.5)
         await serve(queue, "acme", 1.0)
         waiting = [asyncio.create_task(serve(queue, "acme", 1.0)) for _ in range(3)]
         await asyncio.sleep(0)
