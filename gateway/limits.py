@@ -5,6 +5,7 @@ ledger what was spent and fetches what will be needed. docs/limits.md has the wh
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -218,16 +219,16 @@ class Limiter:
     async def _run(self) -> None:
         due = self._clock() + SYNC_S
         while True:
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, due - self._clock())):
                     await self._wake.wait()
-                self._wake.clear()
-                urgent, self._urgent = self._urgent, set()
-                if not self._away:
-                    await self._word_on(urgent)
-            except TimeoutError:
+            self._wake.clear()
+            urgent, self._urgent = self._urgent, set()
+            if self._clock() >= due:
                 due = self._clock() + SYNC_S
                 await self.synchronise()
+            elif not self._away:
+                await self._word_on(urgent)
             await asyncio.sleep(MIN_GAP_S)
 
     async def synchronise(self) -> None:

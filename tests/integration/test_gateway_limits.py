@@ -145,6 +145,8 @@ async def test_without_redis_all_workers_together_keep_the_limit() -> None:
         async with workers(f"unix://{server.socket_file}", 2) as both:
             started = time.monotonic()
             before = [await worker.admitted(caps, 20) for worker in both]
+            for worker in both:
+                await worker.limiter.synchronise()
             await asyncio.to_thread(server.shutdown, nosave=True)
             after = [await worker.admitted(caps, 100) for worker in both]
             assert before == [20, 20]
