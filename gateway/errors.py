@@ -86,9 +86,14 @@ class RateLimited(GatewayError):
     status, type, code = 429, "rate_limit_error", "rate_limit_exceeded"
 
     def __init__(
-        self, message: str, *, retry_after_s: float, limits: Mapping[str, str] | None = None
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+        limits: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(message, retry_after_s=retry_after_s)
+        super().__init__(message, param=param, retry_after_s=retry_after_s)
         self._limits = limits or {}
 
     def headers(self) -> Mapping[str, str]:
