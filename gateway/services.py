@@ -53,6 +53,8 @@ class Plan:
     max_lora_rank: int
     engine_slots: int
     """Requests that one engine gets at once."""
+    queue_size: int
+    queue_seconds: float
 
     @property
     def logs(self) -> Path:
@@ -89,6 +91,8 @@ class Plan:
             "GRAFT_MAX_CPU_LORAS": str(self.max_cpu_loras),
             "GRAFT_MAX_LORA_RANK": str(self.max_lora_rank),
             "GRAFT_ENGINE_SLOTS": str(self.engine_slots),
+            "GRAFT_QUEUE_SIZE": str(self.queue_size),
+            "GRAFT_QUEUE_SECONDS": str(self.queue_seconds),
         }
 
 
