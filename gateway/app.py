@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import ASGIApp
 
 from adapters.registry import Registry
+from gateway.admission import Admissions
 from gateway.asgi import Receive, Scope, Send, check_headers, respond_error
 from gateway.context import ContextSource
 from gateway.database import connect
@@ -25,6 +26,7 @@ from gateway.errors import HeadersTooLarge
 from gateway.feedback_tokens import FeedbackTokens
 from gateway.follower import Follower
 from gateway.leases import Heartbeat, Leases
+from gateway.ledger import RedisLedger
 from gateway.limits import Limiter
 from gateway.loader import SnapshotLoader
 from gateway.outbox import Delivery
@@ -46,6 +48,7 @@ from gateway.routes.vector_stores import vector_stores_router
 from gateway.settings import Settings
 from gateway.snapshot import CurrentSnapshot
 from gateway.telemetry import Telemetry
+from gateway.turns import Turns
 from retrieval.client import RetrievalClient
 from training.feedback import FeedbackStore
 from training.journal import Interactions, JournalWriter
@@ -87,6 +90,7 @@ class Connections:
     leases: Leases
     current: CurrentSnapshot
     journal: JournalWriter
+    admissions: Admissions
 
 
 @asynccontextmanager
@@ -110,13 +114,20 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
         proxy = Proxy(Replicas(settings.engines), leases, token, settings.engine_timeout_seconds)
         stack.push_async_callback(proxy.close)
         journal = await stack.enter_async_context(JournalWriter(redis))
-        heartbeat = Heartbeat(redis, new_id("w_"), leases)
+        worker_id = new_id("w_")
+        heartbeat = Heartbeat(redis, worker_id, leases, settings.workers)
         follower = Follower(SnapshotLoader(record, Registry(record), token), redis, current, heartbeat)
         await follower.start()
         stack.push_async_callback(follower.close)
         await heartbeat.start()
         stack.push_async_callback(heartbeat.close)
-        yield Connections(record, redis, retrieval, proxy, leases, current, journal)
+        limiter = Limiter(RedisLedger(redis, worker_id), lambda: heartbeat.share)
+        limiter.start()
+        stack.push_async_callback(limiter.close)
+        slots = settings.slots * len(settings.engines)
+        turns = Turns(lambda: max(1, heartbeat.share.of(slots)), settings.queue_size, settings.queue_seconds)
+        admissions = Admissions(limiter, turns)
+        yield Connections(record, redis, retrieval, proxy, leases, current, journal, admissions)
 
 
 def compose(settings: Settings, held: Connections) -> DataPlane:
@@ -126,7 +137,7 @@ def compose(settings: Settings, held: Connections) -> DataPlane:
     responses = ResponseStore(held.record)
     parts = GenerationParts(
         current=held.current,
-        limiter=Limiter(1 / settings.workers),
+        admissions=held.admissions,
         contexts=ContextSource(held.retrieval),
         proxy=held.proxy,
         leases=held.leases,

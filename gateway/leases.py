@@ -15,6 +15,7 @@ import orjson
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from gateway.quota import Share
 from gateway.tasks import end
 
 log = logging.getLogger(__name__)
@@ -56,12 +57,17 @@ class Leases:
 
 
 class Heartbeat:
-    """Writes this worker's state until closed. A Redis that is away costs the heartbeat, never a request."""
+    """Writes this worker's state until closed. A Redis that is away costs the heartbeat, never a request.
 
-    def __init__(self, redis: Redis, worker_id: str, leases: Leases) -> None:
+    expected: workers to share limits with until Redis has said how many live.
+    """
+
+    def __init__(self, redis: Redis, worker_id: str, leases: Leases, expected: int = 1) -> None:
         self._redis = redis
         self._id = worker_id
         self._leases = leases
+        self.share = Share(expected, expected - 1)
+        """This worker among those that lived at the last heartbeat."""
         self._change = 0
         self._written = True
         self._task: asyncio.Task[None] | None = None
@@ -98,8 +104,11 @@ class Heartbeat:
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.set(WORKER_KEY.format(id=self._id), orjson.dumps(state), px=TTL_MS)
                 pipe.zadd(WORKERS_KEY, {self._id: now})
-                await pipe.execute()
+                pipe.zrangebyscore(WORKERS_KEY, now - TTL_MS / 1000, "+inf")
+                *_, live = await pipe.execute()
             self._written = True
+            names = sorted(name.decode() if isinstance(name, bytes) else name for name in live)
+            self.share = Share(len(names), names.index(self._id))
         except (RedisError, OSError) as error:
             if self._written:
                 log.warning("no heartbeat until Redis is back: %s", error)

@@ -1,124 +1,272 @@
-"""What a tenant may use per minute and at once. Pure arithmetic over a clock; nothing waits.
+"""What tenants and keys may use per minute, per day and at once, counted over all workers.
 
-Each worker enforces its share (limit / workers), so that no request pays a round trip. Tokens are reserved
-from an estimate and reconciled with the real usage when the answer is there.
+A worker spends what it holds (`gateway.quota`) and asks the ledger only when that does not suffice; a loop tells the
+ledger what was spent and fetches what will be needed. docs/limits.md has the whole picture.
 """
 
+import asyncio
+import contextlib
+import logging
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
 
+from redis.exceptions import RedisError
+
+from gateway.accounts import DAY, DAY_S, PLACES, REQUESTS, TOKENS, Account, Amounts, headers
 from gateway.errors import RateLimited
-from gateway.policy import Limits
+from gateway.policy import Caps
+from gateway.quota import STOCK_SHARE, Ask, Grant, Purse, Share
+from gateway.tasks import end
 
-MINUTE_S = 60.0
+log = logging.getLogger(__name__)
 
-
-@dataclass
-class Bucket:
-    """A token bucket that starts full and refills its capacity evenly within a minute."""
-
-    capacity: float
-    level: float
-    at: float
-
-    def refill(self, now: float) -> None:
-        self.level = min(self.capacity, self.level + (now - self.at) * self.capacity / MINUTE_S)
-        self.at = now
-
-    def wait_s(self, amount: float) -> float:
-        """Seconds until `amount` is there; 0 when it is. More than the capacity is asked of a full bucket
-        only."""
-        missing = min(amount, self.capacity) - self.level
-        return max(0.0, missing * MINUTE_S / self.capacity)
+SYNC_S = 1.0
+"""How often every purse in use tells what was spent. One that was not used meanwhile gives everything back."""
+MIN_GAP_S = 0.02
+LEDGER_S = 0.25
+"""A ledger that takes longer is as good as gone."""
+RECHECK_S = 0.25
+"""How long a refusal is repeated without asking again."""
+ASK_AGAIN_S = (0.01, 0.04)
+"""Waits before a refusal of what others hold only: what just ended elsewhere is on its way back."""
+ROUNDS = 3
+BATCH = 200
+"""Accounts in one call to the ledger, which serves nobody else meanwhile."""
 
 
-@dataclass
-class Usage:
-    """One tenant's use in this worker."""
+class Ledger(Protocol):
+    """Where the accounts are. Raises redis' errors, OSError, TimeoutError."""
 
-    limits: Limits
-    buckets: dict[str, Bucket] = field(default_factory=dict)
-    running: int = 0
+    async def exchange(self, asks: Sequence[Ask]) -> Sequence[Grant]: ...
+
+    async def reachable(self) -> bool: ...
 
 
-@dataclass
-class Admission:
-    """A request that was let in. `close` it exactly once."""
+class Reservation:
+    """What one request took. `settle` and `release` may each come once, in any order, or not at all but for
+    `release`."""
 
-    usage: Usage | None
-    reserved: int = 0
+    def __init__(self, limiter: "Limiter", accounts: Sequence[Account], amounts: Amounts) -> None:
+        self._limiter = limiter
+        self._amounts = amounts
+        self._accounts = accounts
+        self._taken = [(name, purse) for account in accounts for name, purse in account.purses.items()]
+        for name, purse in self._taken:
+            purse.reserve(amounts[name])
+        for account in accounts:
+            account.running += 1
+            account.used = True
+        self._open = True
 
-    def close(self, tokens: int | None = None) -> None:
-        """tokens: the real usage, prompt and completion together; None when unknown keeps the estimate."""
-        if self.usage is None:
-            return
-        self.usage.running -= 1
-        bucket = self.usage.buckets.get("tokens")
-        if bucket and tokens is not None:
-            bucket.level += self.reserved - tokens
+    def settle(self, tokens: int | None) -> None:
+        """The request was served. tokens: its real usage; None: unknown, the estimate stands."""
+        used = self._amounts[TOKENS] if tokens is None else tokens
+        self._end({REQUESTS: 1, TOKENS: used, DAY: used, PLACES: 0})
+
+    def release(self) -> None:
+        """The request was not served: it costs nothing. Without effect after `settle`."""
+        self._end({REQUESTS: 0, TOKENS: 0, DAY: 0, PLACES: 0})
 
     def headers(self) -> Mapping[str, str]:
-        """OpenAI's `x-ratelimit-*`."""
-        if self.usage is None:
-            return {}
-        found: dict[str, str] = {}
-        for name, bucket in self.usage.buckets.items():
-            found[f"x-ratelimit-limit-{name}"] = str(int(bucket.capacity))
-            found[f"x-ratelimit-remaining-{name}"] = str(max(0, int(bucket.level)))
-            found[f"x-ratelimit-reset-{name}"] = duration(bucket.wait_s(bucket.capacity))
-        return found
+        return self._limiter.headers(self._taken)
+
+    def _end(self, actual: Amounts) -> None:
+        if not self._open:
+            return
+        self._open = False
+        for name, purse in self._taken:
+            purse.settle(self._amounts[name], actual[name])
+        for account in self._accounts:
+            account.running -= 1
+            account.used = True
+            self._limiter.ended(account)
 
 
 class Limiter:
-    """share: this worker's part of every limit, 1 / workers."""
+    """share: this worker's part of every limit when the ledger is gone. clock: monotonic seconds; wall: seconds since
+    the epoch."""
 
-    def __init__(self, share: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        share: Callable[[], Share],
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._ledger = ledger
         self._share = share
         self._clock = clock
-        self._usage: dict[str, Usage] = {}
+        self._wall = wall
+        self._accounts: dict[str, Account] = {}
+        self._urgent: set[Account] = set()
+        self._wake = asyncio.Event()
+        self._away = False
+        self._task: asyncio.Task[None] | None = None
 
-    def admit(self, tenant_id: str, limits: Limits, estimate: int) -> Admission:
-        """estimate: tokens that the request is expected to use. Raises RateLimited; a refusal costs
-        nothing."""
-        if limits.unlimited:
-            return Admission(None)
-        usage = self._usage_of(tenant_id, limits)
-        if limits.concurrency is not None and usage.running >= max(1, limits.concurrency * self._share):
-            raise RateLimited("Too many requests at once.", retry_after_s=1.0)
-        self._check(usage, {"requests": 1, "tokens": estimate})
-        for name, amount in (("requests", 1), ("tokens", estimate)):
-            if bucket := usage.buckets.get(name):
-                bucket.level -= amount
-        usage.running += 1
-        return Admission(usage, estimate)
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="limits")
 
-    def _check(self, usage: Usage, amounts: Mapping[str, int]) -> None:
+    async def close(self) -> None:
+        """Gives back what is held."""
+        if self._task:
+            await end(self._task)
+        await self._word_on(list(self._accounts.values()), stocked=False)
+
+    async def admit(self, owners: Iterable[tuple[str, Caps]], estimate: int) -> Reservation:
+        """owners: names that are never reused, with what each may use. estimate: tokens that the request is expected
+        to use. Raises RateLimited or InsufficientQuota; a refusal costs nothing."""
+        accounts = [self._account(owner, caps) for owner, caps in owners if not caps.unlimited]
+        amounts = {REQUESTS: 1, TOKENS: estimate, DAY: estimate, PLACES: 1}
+        for _ in range(ROUNDS):
+            lacking = [account for account in accounts if not account.covers(amounts)]
+            if not lacking:
+                break
+            for account in lacking:
+                await self._obtain(account, amounts)
+        else:
+            raise RateLimited("Too many requests at once.", retry_after_s=RECHECK_S)
+        reservation = Reservation(self, accounts, amounts)
+        for account in accounts:
+            if any(purse.low(self._stock(purse)) for purse in account.purses.values()):
+                self._hurry(account)
+        return reservation
+
+    def ended(self, account: Account) -> None:
+        """Places that came back beyond the stock are wanted elsewhere now."""
+        purse = account.purses.get(PLACES)
+        if purse is not None and purse.surplus(self._stock(purse)):
+            self._hurry(account)
+
+    def headers(self, purses: Iterable[tuple[str, Purse]]) -> Mapping[str, str]:
+        """See `gateway.accounts.headers`."""
+        return headers(purses, self._clock())
+
+    # -- one account
+
+    def _account(self, owner: str, caps: Caps) -> Account:
+        day = int(self._wall() // DAY_S)
+        account = self._accounts.get(owner)
+        if account is None:
+            account = self._accounts[owner] = Account(owner, caps, day, self._clock())
+        elif account.caps != caps or account.day != day:
+            account.follow(caps, day, self._clock())
+        account.used = True
+        return account
+
+    async def _obtain(self, account: Account, amounts: Amounts) -> None:
+        """Ask until every purse of the account covers its amount. Raises RateLimited."""
+        async with account.lock:
+            if account.covers(amounts):
+                return
+            self._repeat_refusal(account, amounts)
+            await self._exchange([(account, amounts)])
+            for pause_s in ASK_AGAIN_S:
+                now = self._clock()
+                missing = [
+                    (purse, amount) for purse, amount in lines(account, amounts) if not purse.covers(amount)
+                ]
+                if not missing or not all(purse.elsewhere(amount, now) for purse, amount in missing):
+                    break
+                await asyncio.sleep(pause_s)
+                await self._exchange([(account, amounts)])
+            now = self._clock()
+            for purse, amount in lines(account, amounts):
+                if not purse.covers(amount):
+                    purse.refused_at = now
+                    raise account.refusal(purse, amount, now, self._wall())
+
+    def _repeat_refusal(self, account: Account, amounts: Amounts) -> None:
         now = self._clock()
-        for name, bucket in usage.buckets.items():
-            bucket.refill(now)
-            wait_s = bucket.wait_s(amounts[name])
-            if wait_s > 0:
-                raise RateLimited(f"Rate limit reached for {name} per minute.", retry_after_s=wait_s)
+        for purse, amount in lines(account, amounts):
+            if now - purse.refused_at < RECHECK_S and purse.lacks(amount, now):
+                raise account.refusal(purse, amount, now, self._wall())
 
-    def _usage_of(self, tenant_id: str, limits: Limits) -> Usage:
-        usage = self._usage.get(tenant_id)
-        if usage is None:
-            usage = self._usage[tenant_id] = Usage(limits, self._buckets(limits))
-        elif usage.limits != limits:
-            usage.limits, usage.buckets = limits, self._buckets(limits)
-        return usage
+    # -- the ledger
 
-    def _buckets(self, limits: Limits) -> dict[str, Bucket]:
+    async def _exchange(self, wanted: Sequence[tuple[Account, Amounts]], stocked: bool = True) -> None:
+        """A word on every purse of these accounts. Their locks are held."""
         now = self._clock()
-        rates = {"requests": limits.requests_per_minute, "tokens": limits.tokens_per_minute}
-        capacities = {name: max(1.0, rate * self._share) for name, rate in rates.items() if rate is not None}
-        return {name: Bucket(capacity, capacity, now) for name, capacity in capacities.items()}
+        wanted_of = [
+            (purse, amount, self._stock(purse) if stocked else 0)
+            for account, amounts in wanted
+            for purse, amount in lines(account, amounts)
+        ]
+        if not self._away:
+            asks = [purse.ask(amount, stock, now) for purse, amount, stock in wanted_of]
+            try:
+                async with asyncio.timeout(LEDGER_S):
+                    grants = await self._ledger.exchange(asks)
+            except (RedisError, OSError) as error:
+                self._away = True
+                log.warning("limits are this worker's share until Redis is back: %s", error)
+            else:
+                now = self._clock()
+                for (purse, *_), grant in zip(wanted_of, grants, strict=True):
+                    purse.apply(grant, now)
+                return
+        share = self._share()
+        for purse, amount, stock in wanted_of:
+            purse.go_alone(amount, stock, share, now)
+
+    def _stock(self, purse: Purse) -> int:
+        return purse.meter.limit // (STOCK_SHARE * self._share().live)
+
+    def _hurry(self, account: Account) -> None:
+        self._urgent.add(account)
+        self._wake.set()
+
+    async def _run(self) -> None:
+        due = self._clock() + SYNC_S
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, due - self._clock())):
+                    await self._wake.wait()
+            self._wake.clear()
+            urgent, self._urgent = self._urgent, set()
+            if self._clock() >= due:
+                due = self._clock() + SYNC_S
+                await self.synchronise()
+            elif not self._away:
+                await self._word_on(urgent)
+            await asyncio.sleep(MIN_GAP_S)
+
+    async def synchronise(self) -> None:
+        """Tell what was spent, fetch what was used up, give back what was not used, forget who left."""
+        if self._away and not await self._back():
+            return
+        in_use = [account for account in self._accounts.values() if account.used]
+        unused = [account for account in self._accounts.values() if not account.used]
+        for account in in_use:
+            account.used = False
+        await self._word_on(in_use)
+        await self._word_on([each for each in unused if not each.idle], stocked=False)
+        for account in unused:
+            if account.idle and not (account.running or account.used or account.lock.locked()):
+                self._accounts.pop(account.owner, None)
+
+    async def _word_on(self, accounts: Iterable[Account], stocked: bool = True) -> None:
+        free = [account for account in accounts if not account.lock.locked()]
+        for start in range(0, len(free), BATCH):
+            batch = [account for account in free[start : start + BATCH] if not account.lock.locked()]
+            for account in batch:
+                await account.lock.acquire()
+            try:
+                await self._exchange([(account, {}) for account in batch], stocked)
+            finally:
+                for account in batch:
+                    account.lock.release()
+
+    async def _back(self) -> bool:
+        try:
+            async with asyncio.timeout(LEDGER_S):
+                self._away = not await self._ledger.reachable()
+        except (RedisError, OSError):
+            return False
+        log.info("limits are counted over all workers again")
+        return not self._away
 
 
-def duration(seconds: float) -> str:
-    """As OpenAI writes it: `6m0s`, `1.5s`, `20ms`."""
-    if seconds < 1:
-        return f"{round(seconds * 1000)}ms"
-    minutes, rest = divmod(seconds, MINUTE_S)
-    return f"{int(minutes)}m{rest:.0f}s" if minutes else f"{rest:.3g}s"
+def lines(account: Account, amounts: Amounts) -> Iterable[tuple[Purse, float]]:
+    """Every purse of an account with what is asked of it."""
+    return [(purse, amounts.get(name, 0.0)) for name, purse in account.purses.items()]

@@ -17,7 +17,7 @@ from adapters.registry import Registry
 from adapters.tables import versions
 from adapters.types import AdapterRoutes
 from gateway.keys import Key, scopes_from
-from gateway.policy import Policy
+from gateway.policy import Caps, Policy
 from gateway.snapshot import PLATFORM, Snapshot, TenantView
 from gateway.tables import keys, tenants
 from training.tables import learned
@@ -136,6 +136,7 @@ def _key(row: Mapping[str, Any]) -> Key:
         digest=row["digest"],
         scopes=scopes_from(row["scopes"]),
         expires_at=_aware(expires_at) if expires_at else None,
+        limits=Caps.model_validate(row["limits"]),
     )
 
 

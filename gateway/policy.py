@@ -16,18 +16,33 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Limits(Part):
-    """None: unlimited."""
+class Caps(Part):
+    """What a tenant, or one key of it, may use, over all workers. None: unlimited."""
 
     requests_per_minute: int | None = Field(default=None, ge=1)
     tokens_per_minute: int | None = Field(default=None, ge=1)
+    tokens_per_day: int | None = Field(default=None, ge=1)
+    """Prompt and completion together, from midnight to midnight UTC."""
     concurrency: int | None = Field(default=None, ge=1)
 
     @property
     def unlimited(self) -> bool:
         return (
-            self.requests_per_minute is None and self.tokens_per_minute is None and self.concurrency is None
+            self.requests_per_minute is None
+            and self.tokens_per_minute is None
+            and self.tokens_per_day is None
+            and self.concurrency is None
         )
+
+
+NO_CAPS = Caps()
+
+
+class Limits(Caps):
+    """A tenant's."""
+
+    weight: float = Field(default=1.0, ge=0.01, le=100.0)
+    """Its part of a busy engine, in proportion to the other tenants' weights."""
 
 
 class Retrieval(Part):

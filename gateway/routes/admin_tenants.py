@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gateway.errors import InvalidRequest
 from gateway.keys import ALL_SCOPES, Scope
-from gateway.policy import Policy
+from gateway.policy import NO_CAPS, Caps, Policy
 from gateway.routes import admin_documents as documents
 from gateway.routes.admin_access import Access, Actor
 from gateway.routes.admin_documents import Document
@@ -33,6 +33,7 @@ class NewKey(Body):
     name: str = Field(default="default", min_length=1, max_length=128)
     scopes: list[Scope] | None = None
     expires_at: datetime | None = None
+    limits: Caps = NO_CAPS
 
 
 class Rotation(Body):
@@ -163,7 +164,7 @@ async def _created(tenant_id: str | None, body: NewKey, control: Access, actor: 
         expires_at = expires_at if expires_at.tzinfo else expires_at.replace(tzinfo=UTC)
         if expires_at <= datetime.now(UTC):
             raise InvalidRequest("expires_at is in the past", param="expires_at")
-    issued = await control.tenants.create_key(tenant_id, body.name, scopes, actor, expires_at)
+    issued = await control.tenants.create_key(tenant_id, body.name, scopes, actor, expires_at, body.limits)
     await control.settle(issued.change)
     return _issued(issued)
 

@@ -14,6 +14,7 @@ import orjson
 from pyreqwest.exceptions import PyreqwestError
 from pyreqwest.response import Response
 
+from gateway.admission import Admissions
 from gateway.asgi import (
     EVENTS,
     ClientLeft,
@@ -35,7 +36,6 @@ from gateway.exchange import Decided, Exchange, response_headers
 from gateway.keep_alive import KeepAlive
 from gateway.keys import Scope as KeyScope
 from gateway.leases import Leases
-from gateway.limits import Limiter
 from gateway.principal import Principal, authenticate
 from gateway.protocol import GenerationRequest, Names, Renamer, engine_body, engine_error
 from gateway.proxy import Call, Proxy
@@ -58,7 +58,7 @@ class GenerationParts:
     """What the endpoints work with. keep_alive_s: longest silence of a stream towards the client."""
 
     current: CurrentSnapshot
-    limiter: Limiter
+    admissions: Admissions
     contexts: ContextSource
     proxy: Proxy
     leases: Leases
@@ -105,9 +105,7 @@ class GenerationEndpoint:
         principal.require(KeyScope.CHAT)
         request = self._parse(await read_body(receive, headers, parts.max_body_bytes))
         chosen = route(principal.tenant, request.model, headers.get(b"x-adapter"))
-        admission = parts.limiter.admit(
-            principal.tenant.id, principal.tenant.policy.limits, request.token_estimate
-        )
+        admission = await parts.admissions.admit(principal, request.token_estimate)
         if chosen.version_id:
             parts.leases.acquire(chosen.version_id)
         try:
@@ -128,8 +126,9 @@ class GenerationEndpoint:
         finally:
             if chosen.version_id:
                 parts.leases.release(chosen.version_id)
-            usage = exchange.outcome.usage
-            admission.close(usage.get("total_tokens") if usage else None)
+            if exchange.responding or exchange.status == CLIENT_LEFT:
+                admission.settle((exchange.outcome.usage or {}).get("total_tokens"))
+            admission.release()
             self._measure(exchange, principal, chosen)
         self._journal(exchange, decided)
 
@@ -147,6 +146,7 @@ class GenerationEndpoint:
         salt = decided.principal.tenant.cache_salt
         body = engine_body(request, decided.context.text, chosen.engine_model, salt, exchange.token)
         call = Call(chosen, body, exchange.token, request.path, request.engine_ids)
+        await decided.admission.turn()
         try:
             if request.stream:
                 await self._stream(exchange, decided, call, watch, send)

@@ -13,7 +13,6 @@ from gateway.app import DataPlane
 from gateway.context import ContextSource
 from gateway.database import connect
 from gateway.leases import Leases
-from gateway.limits import Limiter
 from gateway.proxy import Proxy
 from gateway.replicas import Replicas
 from gateway.response_store import ResponseStore
@@ -24,6 +23,7 @@ from gateway.snapshot import CurrentSnapshot
 from gateway.tables import metadata
 from gateway.telemetry import Telemetry
 from retrieval.types import Found, MemoryHit
+from tests.unit.gateway.accounting import admissions
 from tests.unit.gateway.stub_engine import StubEngine, served
 from tests.unit.gateway.worlds import Member, adapter, member, snapshot, tenant
 from training.types import Interaction
@@ -102,7 +102,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         proxy = Proxy(Replicas([upstream]), leases, "token", 5.0)
         parts = GenerationParts(
             current=current,
-            limiter=Limiter(),
+            admissions=admissions(),
             contexts=ContextSource(memories),
             proxy=proxy,
             leases=leases,

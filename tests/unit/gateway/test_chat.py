@@ -7,7 +7,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from gateway.policy import Policy
+from gateway.policy import Caps, Policy
 from gateway.snapshot import CurrentSnapshot
 from retrieval.types import MemoryHit
 from tests.unit.gateway.conftest import Bench
@@ -172,6 +172,40 @@ async def test_limits_are_enforced_and_told(bench: Bench) -> None:
     assert first.headers["x-ratelimit-remaining-requests"] == "0"
     assert (second.status_code, second.json()["error"]["code"]) == (429, "rate_limit_exceeded")
     assert len(bench.engine.asked) == 1
+
+
+async def test_a_request_that_the_engine_fails_costs_nothing(bench: Bench) -> None:
+    with_policy(bench, {"limits": {"requests_per_minute": 1, "tokens_per_day": 300}})
+    bench.engine.status = 500
+    assert [(await bench.chat()).status_code for _ in range(2)] == [503, 503]
+    bench.engine.status = 200
+    assert (await bench.chat()).status_code == 200
+
+
+async def test_a_used_up_day_is_not_tried_again(bench: Bench) -> None:
+    with_policy(bench, {"limits": {"tokens_per_day": 10}})
+    first, second = await bench.chat(max_tokens=1), await bench.chat(max_tokens=2)
+    assert first.status_code == 200
+    assert (second.status_code, second.json()["error"]["code"]) == (429, "insufficient_quota")
+    assert second.headers["x-should-retry"] == "false"
+
+
+async def test_a_keys_own_limit_holds(bench: Bench) -> None:
+    limited = replace(bench.acme.key, limits=Caps(requests_per_minute=1))
+    bench.current.value = replace(bench.current.value, keys={limited.public_id: limited})
+    assert [(await bench.chat()).status_code for _ in range(2)] == [200, 429]
+
+
+async def test_a_client_that_leaves_frees_its_place(bench: Bench) -> None:
+    with_policy(bench, {"limits": {"concurrency": 1}})
+    bench.engine.hold = asyncio.Event()
+    request = asyncio.create_task(bench.chat())
+    await until(lambda: bench.engine.waiting == 1)
+    assert (await bench.chat()).status_code == 429
+    request.cancel()
+    await until(lambda: bench.engine.waiting == 0)
+    bench.engine.hold = None
+    assert (await bench.chat()).status_code == 200
 
 
 async def test_a_request_holds_its_version_until_it_is_answered(bench: Bench) -> None:

@@ -33,6 +33,9 @@ PLAN = Plan(
     max_loras=4,
     max_cpu_loras=16,
     max_lora_rank=16,
+    engine_slots=64,
+    queue_size=1024,
+    queue_seconds=30.0,
 )
 
 
@@ -100,3 +103,9 @@ def test_the_learner_gives_way_to_those_who_answer() -> None:
 )
 def test_an_address_to_listen_on_becomes_one_to_connect_to(host: str, connect: str) -> None:
     assert reachable(host) == connect
+
+
+def test_the_engine_takes_as_many_requests_as_the_gateway_sends() -> None:
+    found = named(PLAN)
+    command = found["engine"].command
+    assert command[command.index("--max-num-seqs") + 1] == found["gateway"].environment["GRAFT_ENGINE_SLOTS"]

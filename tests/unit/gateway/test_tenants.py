@@ -15,7 +15,7 @@ from gateway import audit
 from gateway.database import connect
 from gateway.errors import Conflict, NotFound
 from gateway.keys import ALL_SCOPES, Scope, digest_of, mint
-from gateway.policy import Policy
+from gateway.policy import Caps, Policy
 from gateway.snapshot import PLATFORM
 from gateway.tables import keys
 from gateway.tables import metadata as gateway
@@ -128,6 +128,13 @@ async def test_a_rotated_key_works_until_its_grace_is_over(store: TenantStore, a
     old = next(key for key in await store.keys_of(acme.id) if key.id == issued.key.id)
     assert old.expires_at is not None and old.expires_at >= before + timedelta(hours=1)
     assert (successor.key.scopes, successor.key.expires_at) == ((Scope.CHAT,), None)
+
+
+async def test_a_keys_limits_are_stored_and_outlive_its_rotation(store: TenantStore, acme: Tenant) -> None:
+    limits = Caps(concurrency=2, tokens_per_day=1000)
+    issued = await store.create_key(acme.id, "first", EVERYTHING, "test", limits=limits)
+    await store.rotate_key(acme.id, issued.key.id, timedelta(hours=1), "test")
+    assert [key.limits for key in await store.keys_of(acme.id)] == [limits, limits]
 
 
 async def test_rotations_at_once_make_one_successor(store: TenantStore, acme: Tenant) -> None:

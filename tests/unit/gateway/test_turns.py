@@ -1,0 +1,172 @@
+"""The queue ahead of the engine. Simulated time: nothing here waits for a real clock."""
+
+import asyncio
+import selectors
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from gateway.errors import EngineUnavailable
+from gateway.turns import Turns
+
+
+class Instant(selectors.DefaultSelector):
+    """Waits by moving a clock."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        ready = super().select(0)
+        if not ready and timeout:
+            self.now += timeout
+        return ready
+
+
+def simulate(play: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    selector = Instant()
+    loop = asyncio.SelectorEventLoop(selector)
+    loop.time = lambda: selector.now  # type: ignore[method-assign]
+    try:
+        loop.run_until_complete(play())
+    finally:
+        loop.close()
+
+
+def turns(places: int = 1, bound: int = 1000, patience_s: float = 30.0) -> Turns:
+    return Turns(lambda: places, bound, patience_s, asyncio.get_running_loop().time)
+
+
+async def serve(queue: Turns, tenant: str, service_s: float, weight: float = 1.0) -> float:
+    """How long the request took, its wait included."""
+    clock = asyncio.get_running_loop().time
+    asked = clock()
+    place = await queue.enter(tenant, weight, 1.0)
+    await asyncio.sleep(service_s)
+    place.leave()
+    return clock() - asked
+
+
+async def every(gap_s: float, times: int, ask: Callable[[], Coroutine[Any, Any, float]]) -> list[float]:
+    """Open loop: a request every `gap_s`, whatever became of the last."""
+    tasks = []
+    for _ in range(times):
+        tasks.append(asyncio.create_task(ask()))
+        await asyncio.sleep(gap_s)
+    found = await asyncio.gather(*tasks, return_exceptions=True)
+    return [each for each in found if isinstance(each, float)]
+
+
+def p99(found: list[float]) -> float:
+    return sorted(found)[int(0.99 * len(found))]
+
+
+async def victims_p99(flood: bool) -> tuple[float, int]:
+    """8 places, 0.1 s each: 80 a second, so 40 for each of two. The victim asks for 20, the other for 20 times its
+    own 40."""
+    queue = turns(places=8, bound=256)
+    victim = asyncio.create_task(every(0.05, 400, lambda: serve(queue, "victim", 0.1)))
+    if flood:
+        await every(1 / 800, 16_000, lambda: serve(queue, "flood", 0.1))
+    found = await victim
+    return p99(found), len(found)
+
+
+def test_a_flood_at_twenty_times_its_share_slows_another_by_half_at_most() -> None:
+    async def play() -> None:
+        calm, _ = await victims_p99(flood=False)
+        flooded, served = await victims_p99(flood=True)
+        assert served == 400
+        assert flooded <= 1.5 * calm
+
+    simulate(play)
+
+
+def test_weights_divide_a_busy_engine() -> None:
+    async def play() -> None:
+        queue, order = turns(), []
+
+        async def one(tenant: str, weight: float) -> None:
+            place = await queue.enter(tenant, weight, 1.0)
+            order.append(tenant)
+            await asyncio.sleep(0.1)
+            place.leave()
+
+        tasks = [asyncio.create_task(one(*who)) for who in [("big", 3.0), ("small", 1.0)] for _ in range(40)]
+        await asyncio.gather(*tasks)
+        assert 28 <= order[:40].count("big") <= 32
+
+    simulate(play)
+
+
+def test_a_request_that_finds_room_does_not_wait() -> None:
+    async def play() -> None:
+        with pytest.raises(StopIteration):
+            turns().enter("acme", 1.0, 1.0).send(None)
+
+    simulate(play)
+
+
+def test_past_the_bound_the_flood_is_refused_and_told_when_to_come_back() -> None:
+    async def play() -> None:
+        queue = turns(bound=10)
+        await serve(queue, "acme", 0.5)
+        flood = [asyncio.create_task(serve(queue, "flood", 0.5)) for _ in range(12)]
+        await asyncio.sleep(0.1)
+        victim = asyncio.create_task(serve(queue, "acme", 0.5))
+        refused = [
+            each
+            for each in await asyncio.gather(*flood, return_exceptions=True)
+            if isinstance(each, Exception)
+        ]
+        assert len(refused) == 2
+        assert all(isinstance(each, EngineUnavailable) for each in refused)
+        assert 4.0 <= refused[0].retry_after_s <= 6.0
+        assert await victim < 1.5  # what runs, at most one of the flood's, its own
+
+    simulate(play)
+
+
+def test_who_would_wait_too_long_is_told_at_once() -> None:
+    async def play() -> None:
+        queue = turns(patience_s=2.5)
+        await serve(queue, "acme", 1.0)
+        waiting = [asyncio.create_task(serve(queue, "acme", 1.0)) for _ in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(EngineUnavailable) as refused:
+            await queue.enter("acme", 1.0, 1.0)
+        assert refused.value.retry_after_s == pytest.approx(3.0)
+        assert asyncio.get_running_loop().time() == pytest.approx(1.0)
+        await asyncio.gather(*waiting)
+
+    simulate(play)
+
+
+def test_patience_ends_at_an_engine_that_never_answers() -> None:
+    async def play() -> None:
+        queue = turns(patience_s=2.0)
+        held = await queue.enter("acme", 1.0, 1.0)
+        with pytest.raises(EngineUnavailable):
+            await queue.enter("acme", 1.0, 1.0)
+        assert asyncio.get_running_loop().time() == pytest.approx(2.0)
+        held.leave()
+        await serve(queue, "acme", 0.1)
+
+    simulate(play)
+
+
+def test_a_client_that_leaves_gives_up_its_turn() -> None:
+    async def play() -> None:
+        queue = turns()
+        held = await queue.enter("acme", 1.0, 1.0)
+        leaving = [asyncio.create_task(queue.enter("acme", 1.0, 1.0)) for _ in range(2)]
+        staying = asyncio.create_task(queue.enter("acme", 1.0, 1.0))
+        await asyncio.sleep(0)
+        leaving[0].cancel()
+        await asyncio.sleep(0)
+        held.leave()
+        leaving[1].cancel()
+        await asyncio.sleep(0.01)
+        assert staying.done()
+
+    simulate(play)
