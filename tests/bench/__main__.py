@@ -5,6 +5,7 @@ says how to read it.
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -74,6 +75,7 @@ def main() -> None:
             print(f"{name:<10} {meaning}")
         return
     options = Options(given.seconds, given.peers, given.long, given.out.resolve())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     chosen = [given.only] if given.only else list(PARTS)
     try:
         met = [show(name, PARTS[name][0](options), options.directory) for name in chosen]

@@ -1,4 +1,4 @@
-"""Part `gateway`: one worker with everything on, against the stub asked directly, FastAPI + httpx, and other proxies."""
+"""Part `gateway`: one worker with everything on, beside no proxy at all, FastAPI + httpx, and other proxies."""
 
 import os
 import sys
@@ -52,7 +52,7 @@ def _run(options: Options, directory: Path, upstream: Running, cores: Cores, out
         outcome.tables["stages"] = stages(made, options.seconds, outcome)
     others = list(_others(options, directory, url, cores, outcome))
     outcome.figures = [*figures_of(direct, ours, others), *outcome.figures]
-    outcome.tables["measured"] = [asdict(each) for each in (direct, ours, *others)]
+    outcome.tables["measured"] = side_by_side((direct, ours, *others))
     if options.long:
         outcome.figures += memory_figures(directory / "memory", url, cores)
 
@@ -99,6 +99,13 @@ def stages(made: House, seconds: float, outcome: Outcome) -> Sequence[Mapping[st
         {"stage": stage, "µs per request": spent / answered * 1e6, "share": spent / whole}
         for stage, spent in report["seconds"].items()
     ]
+
+
+def side_by_side(measured: Sequence[Measured]) -> Sequence[Mapping[str, Any]]:
+    """A row for each thing measured, a column for each subject."""
+    documents = {each.name: asdict(each) for each in measured}
+    names = [name for name in asdict(measured[0]) if name not in ("name", "examples")]
+    return [{"of": name, **{who: found[name] for who, found in documents.items()}} for name in names]
 
 
 def _others(

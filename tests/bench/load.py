@@ -6,6 +6,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -95,10 +96,26 @@ class Load:
         self.requests = requests
         self.seen = Seen()
         self.open: set[Connection] = set()
+        self._idle = asyncio.Event()
 
     def answered(self, connection: "Connection") -> None:
         """A connection is free again."""
         raise NotImplementedError
+
+    def asked(self, connection: "Connection") -> None:
+        self.open.add(connection)
+        self._idle.clear()
+
+    def ended(self, connection: "Connection") -> None:
+        self.open.discard(connection)
+        if not self.open:
+            self._idle.set()
+
+    async def drained(self, give_up: float) -> None:
+        """Returns when no request is open, at the latest at `give_up`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, give_up - time.monotonic())):
+                await self._idle.wait()
 
     async def connect(self, port: int, connections: int) -> list["Connection"]:
         loop = asyncio.get_running_loop()
@@ -127,7 +144,7 @@ class Connection(asyncio.Protocol):
         """due: the time from which the answer's latency counts."""
         self._token, request = self._load.requests.next()
         self._due = due
-        self._load.open.add(self)
+        self._load.asked(self)
         self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
@@ -139,7 +156,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         if self._token:
             self._token = b""
-            self._load.open.discard(self)
+            self._load.ended(self)
             self._load.seen.refuse(b"connection lost: " + str(error).encode() + self._buffer)
 
     def _finish(self, answer: bytes) -> None:
@@ -149,8 +166,9 @@ class Connection(asyncio.Protocol):
         else:
             seen.refuse(answer)
         self._token = b""
-        self._load.open.discard(self)
         self._load.answered(self)
+        if not self._token:
+            self._load.ended(self)
 
 
 def whole(answer: bytes) -> bool:
@@ -212,8 +230,7 @@ async def closed_loop(
     load = ClosedLoop(requests, start + seconds, most)
     for connection in await load.connect(port, connections):
         connection.ask(time.monotonic())
-    while load.open and time.monotonic() < start + seconds + DRAIN_S:
-        await asyncio.sleep(0.01)
+    await load.drained(start + seconds + DRAIN_S)
     load.seen.seconds = time.monotonic() - start
     return _ended(load, len(load.open))
 
@@ -229,8 +246,7 @@ async def open_loop(
     for moment in moments(rate, seconds):
         await asyncio.sleep(max(0.0, start + moment - time.monotonic()))
         load.fire()
-    while load.unanswered and time.monotonic() < start + seconds + DRAIN_S:
-        await asyncio.sleep(0.01)
+    await load.drained(start + seconds + DRAIN_S)
     load.seen.seconds = time.monotonic() - start
     return _ended(load, load.unanswered)
 

@@ -122,7 +122,7 @@ async def first_chunks(port: int, requests: Requests, count: int) -> Streams:
     for _ in range(count):
         _, reader = await loop.create_connection(lambda: Reader(streams), "127.0.0.1", port)
         await asyncio.sleep(0.002)
-        reader.ask(requests, 2)
+        reader.ask(requests, 1)
         await _end_of(reader, time.monotonic() + LATE_S)
     return streams
 

@@ -14,7 +14,7 @@ CONNECTIONS = 64
 RATE = 500.0
 STREAMS = 500
 RAMP_S = 2.0
-FIRST_CHUNKS = 300
+FIRST_CHUNKS = 100
 WARM_UP_S = 2.0
 SUSTAINED = 1.3
 """A proxy is asked `RATE` requests a second only when it can do this many times as many."""
@@ -64,7 +64,7 @@ def measure(subject: Subject, seconds: float) -> Measured:
     port, process = subject.process.port, subject.process
     made = Measured(subject.name, subject.process.ready_s)
     requests = subject.requests()
-    go(closed_loop(port, requests, CONNECTIONS, min(WARM_UP_S, seconds)))
+    _counted(made, closed_loop(port, requests, CONNECTIONS, min(WARM_UP_S, seconds)))
     busy = _counted(made, closed_loop(port, requests, CONNECTIONS, seconds))
     made.per_second, made.p50_busy = busy.rate, busy.percentile(0.5) * 1000
     made.p50_alone = _counted(made, closed_loop(port, requests, 1, seconds)).percentile(0.5) * 1000

@@ -17,7 +17,7 @@ INSTALL_S = 900
 
 @dataclass(frozen=True)
 class Peer:
-    """command: from the peer's Python, its own port, another free port, the stub's URL and a directory to write into."""
+    """command: from the peer's Python, its port, another free port, the stub's URL and a directory to write into."""
 
     name: str
     command: Callable[[Path, int, int, str, Path], Sequence[str]]

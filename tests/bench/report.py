@@ -9,6 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+WIDTH = 110
+"""A table in a log file is as wide as one in a terminal."""
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -59,7 +62,9 @@ def print_rows(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]
         table.add_column(heading)
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    console = Console()
+    console.width = max(console.width, WIDTH)
+    console.print(table)
 
 
 def print_figures(title: str, figures: Sequence[Figure]) -> None:

@@ -1,7 +1,7 @@
 """A worker that knows where its time goes: `python -m tests.bench.stages` takes what `gateway.app` takes.
 
 Each stage's functions are wrapped before the worker is composed; a coroutine's steps are timed one by one, so that
-waiting counts for nobody. The gateway itself has no hook and pays nothing. `GET /bench/stages` answers with the seconds
+waiting counts for nobody; the clock is the thread's own processor time. The gateway itself has no hook and pays nothing. `GET /bench/stages` answers with the seconds
 and calls since it was last asked: per stage, each without the stages inside it; `server` is the rest of the main thread
 (uvicorn, the event loop, Redis), `other threads` is the engine's HTTP client, which works outside Python.
 """
@@ -55,10 +55,10 @@ class Clock:
 
     def enter(self) -> float:
         self._inside.append(0.0)
-        return time.perf_counter()
+        return time.thread_time()
 
     def leave(self, stage: str, entered: float) -> None:
-        spent = time.perf_counter() - entered
+        spent = time.thread_time() - entered
         self.seconds[stage] += spent - self._inside.pop()
         if self._inside:
             self._inside[-1] += spent
