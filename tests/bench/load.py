@@ -95,6 +95,7 @@ class Load:
     def __init__(self, requests: Requests) -> None:
         self.requests = requests
         self.seen = Seen()
+        self.connections: list[Connection] = []
         self.open: set[Connection] = set()
         self._idle = asyncio.Event()
 
@@ -117,13 +118,12 @@ class Load:
             async with asyncio.timeout(max(0.0, give_up - time.monotonic())):
                 await self._idle.wait()
 
-    async def connect(self, port: int, connections: int) -> list["Connection"]:
+    async def connect(self, port: int, count: int) -> Sequence["Connection"]:
         loop = asyncio.get_running_loop()
-        made = [
-            await loop.create_connection(lambda: Connection(self), "127.0.0.1", port)
-            for _ in range(connections)
-        ]
-        return [connection for _, connection in made]
+        for _ in range(count):
+            _, made = await loop.create_connection(lambda: Connection(self), "127.0.0.1", port)
+            self.connections.append(made)
+        return self.connections
 
 
 class Connection(asyncio.Protocol):
@@ -259,10 +259,9 @@ def moments(rate: float, seconds: float) -> Iterator[float]:
 
 
 def _ended(load: Load, unanswered: int) -> Seen:
-    """What is still open is wrong; its connections are closed without being counted twice."""
-    seen = load.seen
-    load.seen = Seen()
-    for connection in tuple(load.open):
+    """What is still open is wrong; closing its connection does not count it twice."""
+    seen, load.seen = load.seen, Seen()
+    for connection in load.connections:
         connection.transport.abort()
     seen.wrong += unanswered
     return seen

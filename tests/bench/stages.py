@@ -1,9 +1,11 @@
 """A worker that knows where its time goes: `python -m tests.bench.stages` takes what `gateway.app` takes.
 
-Each stage's functions are wrapped before the worker is composed; a coroutine's steps are timed one by one, so that
-waiting counts for nobody; the clock is the thread's own processor time. The gateway itself has no hook and pays nothing. `GET /bench/stages` answers with the seconds
-and calls since it was last asked: per stage, each without the stages inside it; `server` is the rest of the main thread
-(uvicorn, the event loop, Redis), `other threads` is the engine's HTTP client, which works outside Python.
+Each stage's functions are wrapped before the worker is composed. A coroutine's steps are timed one by one, by the
+thread's own processor time, so that waiting counts for nobody. The gateway itself has no hook and pays nothing.
+
+`GET /bench/stages` answers with the seconds and calls since it was last asked: per stage, each without the stages
+inside it; `server` is the rest of the main thread (uvicorn, the event loop, Redis), `other threads` is the engine's HTTP client,
+which works outside Python.
 """
 
 import functools
