@@ -23,7 +23,8 @@ SLOTS = 20
 """Ticks between two chunks of a stream: 50 chunks a second."""
 TOKEN = re.compile(rb"bench-([qs])-\d{9}")
 MODEL = re.compile(rb'"model":\s*"([^"]*)"')
-MAX_TOKENS = re.compile(rb'"max_tokens":\s*(\d+)')
+MAX_TOKENS = re.compile(rb'"max_(?:completion_)?tokens":\s*(\d+)')
+"""sglang-router sends the newer name on."""
 LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
 STREAM = re.compile(rb'"stream":\s*true')
 
