@@ -117,7 +117,7 @@ def _others(
         try:
             peers.install(peer, home)
             with peers.started(peer, home, url, directory, cores) as process:
-                measured = measure(Subject(peer.name, process), options.seconds)
+                measured = measure(Subject(peer.name, process, peer.keys), options.seconds)
         except BenchError as error:
             outcome.notes.append(str(error))
             continue

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +26,8 @@ class Peer:
     """What pip installs into the peer's own environment; empty: it runs in ours."""
     health: str = "/health"
     environment: Mapping[str, str] = field(default_factory=dict)
+    keys: Sequence[str] = ()
+    """Bearer keys that it wants; none: it takes whatever comes."""
 
     def python(self, home: Path) -> Path:
         return home / self.name / "bin" / "python" if self.requirement else Path(sys.executable)
@@ -55,6 +58,8 @@ def _litellm(python: Path, port: int, _other: int, upstream: str, directory: Pat
             "--port", str(port), "--num_workers", "1", "--telemetry", "False"]  # fmt: skip
 
 
+MASTER_KEY = f"sk-{secrets.token_hex(32)}"
+"""LiteLLM does not start without one. It lives as long as this run."""
 BASELINE = Peer(FASTAPI, _fastapi)
 PEERS = (
     Peer("sglang-router", _sglang, "sglang-router"),
@@ -68,7 +73,9 @@ PEERS = (
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
             "LITELLM_LOG": "ERROR",
             "LITELLM_MODE": "PRODUCTION",
+            "LITELLM_MASTER_KEY": MASTER_KEY,
         },
+        keys=(MASTER_KEY,),
     ),
 )
 
