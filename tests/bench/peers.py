@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -62,12 +63,12 @@ MASTER_KEY = f"sk-{secrets.token_hex(32)}"
 """LiteLLM does not start without one. It lives as long as this run."""
 BASELINE = Peer(FASTAPI, _fastapi)
 PEERS = (
-    Peer("sglang-router", _sglang, "sglang-router"),
-    Peer("vllm-router", _vllm, "vllm-router"),
+    Peer("sglang-router", _sglang, "sglang-router==0.3.2"),
+    Peer("vllm-router", _vllm, "vllm-router==0.1.17"),
     Peer(
         "litellm",
         _litellm,
-        "litellm[proxy]",
+        "litellm[proxy]==1.106.2",
         health="/health/liveliness",
         environment={
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
@@ -108,7 +109,7 @@ def _reason(output: str) -> str:
 
 def version(peer: Peer, home: Path) -> str:
     """The installed version, for the report."""
-    name = peer.requirement.partition("[")[0] or "fastapi"
+    name = re.split(r"[\[=]", peer.requirement)[0] or "fastapi"
     script = f"from importlib.metadata import version; print(version({name!r}))"
     command = [str(peer.python(home)), "-c", script]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
