@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
-from rich.table import Table
 
 from deploy.demo.make_facts import make
+from tests.bench.report import print_rows, verdict
 
 ROOT = Path(__file__).parents[2]
 SEEDS = (11, 12, 13, 14, 15)
@@ -101,13 +100,16 @@ def as_markdown(rows: Sequence[dict[str, Any]], results: Sequence[dict[str, Any]
 
 
 def print_table(rows: Sequence[dict[str, Any]]) -> None:
-    table = Table(title="demo: worst of five companies", title_justify="left")
-    for heading in ("figure", "measured", "target", "met"):
-        table.add_column(heading)
-    for row in rows:
-        met = "" if row["target"] is None else ("yes" if row["met"] else "NO")
-        table.add_row(row["name"], f"{row['worst']:g} {row['unit']}", bound(row), met)
-    Console().print(table)
+    cells = [
+        (
+            row["name"],
+            f"{row['worst']:g} {row['unit']}",
+            bound(row),
+            verdict(row["met"] if row["target"] is not None else None),
+        )
+        for row in rows
+    ]
+    print_rows("demo: worst of five companies", ("figure", "measured", "target", "met"), cells)
 
 
 STUDIES: dict[str, Callable[[], bool]] = {"demo": demo_study}

@@ -1,0 +1,169 @@
+"""A worker as it runs in production, with everything on: migrated SQLite, Redis, tenants with keys and versions."""
+
+import asyncio
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+import adapters.tables
+import gateway.tables
+from adapters.types import DEFAULT_ADAPTER, Alias, VersionStatus
+from gateway import launch, migrate
+from gateway.credentials import Credentials
+from gateway.database import connect
+from gateway.keys import Scope, mint
+from gateway.policy import Limits, Memory, Policy, Retrieval
+from gateway.probes import Probes
+from gateway.services import Plan, services
+from tests.bench.processes import BenchError, Cores, Running, free_port, running, spawned
+
+POLICY = Policy(
+    limits=Limits(requests_per_minute=10_000_000, tokens_per_minute=10_000_000_000, concurrency=100_000),
+    retrieval=Retrieval(enabled=False),
+    memory=Memory(enabled=False),
+)
+"""Every limit is counted and none is reached; the journal keeps whole texts; retrieval is not asked."""
+ROWS_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class House:
+    plan: Plan
+    keys: Sequence[str]
+    cores: Cores
+
+    @contextmanager
+    def worker(self, module: str = "gateway.app") -> Iterator[Running]:
+        """One worker, as the supervisor starts it, alone on the proxy's core."""
+        spec = next(each for each in self._services() if each.name == "gateway")
+        command = [spec.command[0], "-m", module, "--host", "127.0.0.1", "--port", str(self.plan.port)]
+        log = self.plan.logs / f"{module}.log"
+        with running(command, spec.environment, self.cores.proxy, log, self.plan.port) as found:
+            yield found
+
+    @contextmanager
+    def redis(self) -> Iterator[None]:
+        """Redis as the supervisor starts it, on the load's core."""
+        spec = next(each for each in self._services() if each.name == "redis")
+        (self.plan.data_dir / "redis").mkdir(exist_ok=True)
+        with spawned(spec.command, spec.environment, self.cores.load, self.plan.logs / "redis.log"):
+            asyncio.run(_answers(spec.ready))
+            yield
+
+    def _services(self) -> Sequence[Any]:
+        return services(self.plan, dict(os.environ), Probes(), gateway_fd=0)
+
+
+@contextmanager
+def house(directory: Path, engine_url: str, tenants: int, cores: Cores) -> Iterator[House]:
+    """`tenants` tenants, each with one key and an adapter with one version, and a Redis; no worker yet."""
+    overrides = {
+        "data_dir": directory,
+        "port": free_port(),
+        "engine_urls": engine_url,
+        "retrieval_url": "http://127.0.0.1:9",
+        "base_model": "",
+    }
+    plan = launch.make_plan(launch.read_settings({}, overrides), Credentials("stub-token", "", ""))
+    directory.mkdir(parents=True, exist_ok=True)
+    keys = asyncio.run(_furnish(plan.database_url, tenants))
+    made = House(plan, keys, cores)
+    with made.redis():
+        yield made
+
+
+async def _answers(ready: Any) -> None:
+    for _ in range(500):
+        if await ready():
+            return
+        await asyncio.sleep(0.02)
+    raise BenchError("Redis did not become ready")
+
+
+async def _furnish(database_url: str, tenants: int) -> Sequence[str]:
+    """The record before the worker starts; returns the keys' secrets. Written in bulk: the tenants' own API commits
+    three times for each."""
+    await migrate.upgrade(database_url)
+    engine = connect(database_url)
+    secrets: list[str] = []
+    async with engine.begin() as connection:
+        for start in range(0, tenants, ROWS_AT_ONCE):
+            minted = [mint() for _ in range(start, min(start + ROWS_AT_ONCE, tenants))]
+            secrets += [key.secret for key in minted]
+            numbered = list(enumerate(minted, start))
+            for table, make in _ROWS:
+                await connection.execute(sa.insert(table), [make(number, key) for number, key in numbered])
+    await engine.dispose()
+    return secrets
+
+
+def _tenant(number: int, _key: Any) -> dict[str, Any]:
+    return {
+        "id": f"ten_{number:024x}",
+        "external_id": f"tenant-{number}",
+        "name": f"Tenant {number}",
+        "policy": POLICY.model_dump(mode="json"),
+        "policy_revision": 1,
+        "created_at": datetime.now(UTC),
+    }
+
+
+def _key(number: int, key: Any) -> dict[str, Any]:
+    return {
+        "id": f"key_{number:024x}",
+        "tenant_id": f"ten_{number:024x}",
+        "public_id": key.public_id,
+        "digest": key.digest,
+        "name": "bench",
+        "scopes": [scope.value for scope in Scope],
+        "created_at": datetime.now(UTC),
+    }
+
+
+def _adapter(number: int, _key: Any) -> dict[str, Any]:
+    return {
+        "tenant_id": f"ten_{number:024x}",
+        "name": DEFAULT_ADAPTER,
+        "base_digest": "sha256:base",
+        "created_at": datetime.now(UTC),
+    }
+
+
+def _version(number: int, _key: Any) -> dict[str, Any]:
+    return {
+        "id": f"ver_{number:024x}",
+        "tenant_id": f"ten_{number:024x}",
+        "adapter": DEFAULT_ADAPTER,
+        "number": 1,
+        "artifact_digest": f"sha256:{number:064x}",
+        "base_digest": "sha256:base",
+        "recipe": {},
+        "metrics": {},
+        "status": VersionStatus.STABLE.value,
+        "created_at": datetime.now(UTC),
+    }
+
+
+def _alias(number: int, _key: Any) -> dict[str, Any]:
+    return {
+        "tenant_id": f"ten_{number:024x}",
+        "adapter": DEFAULT_ADAPTER,
+        "alias": Alias.STABLE.value,
+        "version_id": f"ver_{number:024x}",
+        "revision": 1,
+    }
+
+
+_ROWS = (
+    (gateway.tables.tenants, _tenant),
+    (gateway.tables.keys, _key),
+    (adapters.tables.adapters, _adapter),
+    (adapters.tables.versions, _version),
+    (adapters.tables.aliases, _alias),
+)
