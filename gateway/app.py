@@ -132,10 +132,8 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
 
 def compose(settings: Settings, held: Connections) -> DataPlane:
     """The routes over what is open."""
-    telemetry = Telemetry()
-    access = Access(held.current, settings.max_body_bytes)
-    responses = ResponseStore(held.record)
-    parts = GenerationParts(
+    telemetry, responses = Telemetry(), ResponseStore(held.record)
+    generation = GenerationParts(
         current=held.current,
         admissions=held.admissions,
         contexts=ContextSource(held.retrieval),
@@ -147,24 +145,32 @@ def compose(settings: Settings, held: Connections) -> DataPlane:
         max_body_bytes=settings.max_body_bytes,
         keep_alive_s=settings.stream_keep_alive_seconds,
     )
+    return DataPlane(generation_endpoints(generation), _rest(settings, held, telemetry, responses))
+
+
+def _rest(settings: Settings, held: Connections, telemetry: Telemetry, responses: ResponseStore) -> FastAPI:
+    """Everything that is not generation."""
+    access = Access(held.current, settings.max_body_bytes)
+    registry, store = Registry(held.record), FeedbackStore(held.record)
     interactions = Interactions(held.redis, held.record, held.journal)
-    store = FeedbackStore(held.record)
-    readiness = Readiness(held.proxy, held.retrieval, held.redis)
-    app = FastAPI(title="Graft", openapi_url="/openapi.json", redoc_url=None)
-    answer_errors(app)
-    app.include_router(health_router(readiness, telemetry, held.journal))
-    app.include_router(models_router(access))
-    app.include_router(responses_router(access, responses))
     delivery = Delivery(Outbox(held.record), held.retrieval)
     tokens = FeedbackTokens(settings.internal_token.get_secret_value())
-    parts = FeedbackParts(access, store, delivery, interactions, tokens, telemetry)
-    app.include_router(feedback_router(parts))
-    explained = ExplainParts(access, interactions, Registry(held.record), RunStore(held.record), store)
-    app.include_router(explain_router(explained))
-    app.include_router(files_router(access, held.retrieval))
-    app.include_router(vector_stores_router(access, held.retrieval))
-    app.include_router(embeddings_router(access, held.retrieval))
-    return DataPlane(generation_endpoints(parts), app)
+    feedback = FeedbackParts(access, store, delivery, interactions, tokens, telemetry)
+    explained = ExplainParts(access, interactions, registry, RunStore(held.record), store)
+    app = FastAPI(title="Graft", openapi_url="/openapi.json", redoc_url=None)
+    answer_errors(app)
+    for router in (
+        health_router(Readiness(held.proxy, held.retrieval, held.redis), telemetry, held.journal),
+        models_router(access),
+        responses_router(access, responses),
+        feedback_router(feedback),
+        explain_router(explained),
+        files_router(access, held.retrieval),
+        vector_stores_router(access, held.retrieval),
+        embeddings_router(access, held.retrieval),
+    ):
+        app.include_router(router)
+    return app
 
 
 class Server(uvicorn.Server):

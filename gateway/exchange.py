@@ -3,9 +3,9 @@
 import time
 from dataclasses import dataclass, field
 
+from gateway.admission import Admission
 from gateway.asgi import Headers, encoded
 from gateway.context import Context
-from gateway.admission import Admission
 from gateway.principal import Principal
 from gateway.protocol import GenerationRequest, Names, Outcome, new_id
 from gateway.routing import Route
