@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from adapters.artifacts import ArtifactStore
-from adapters.engine import Completion, Engine
+from adapters.engine import Engine
 from adapters.errors import EngineRefused, EngineUnavailable, ProbeFailed
 from adapters.types import BASE_NAME, Version
 
@@ -16,7 +16,7 @@ PROBES = (
     "What are your opening hours?",
 )
 """Questions of which a trained adapter answers at least one with other odds than its base."""
-_PROBE_TOKENS = 4
+_PROBE_TOKENS = 1
 _TOP_LOGPROBS = 5
 _NOISE = 1e-3
 """Largest difference of a log-probability that rounding alone makes between two batches of the same
@@ -67,23 +67,22 @@ class Loader:
 async def _probe(version_id: str, engine: Engine) -> None:
     if version_id not in await engine.resident():
         raise ProbeFailed(version_id, engine.url, "the engine does not list it after loading")
+    asked = [(name, text) for name in (version_id, BASE_NAME) for text in PROBES]
     try:
-        answers = await asyncio.gather(*(_ask(engine, version_id, text) for text in PROBES))
+        odds = await asyncio.gather(*(_odds(engine, name, text) for name, text in asked))
     except EngineRefused as error:
         raise ProbeFailed(version_id, engine.url, f"it does not answer: {error.detail}") from error
-    if any(not math.isfinite(value) for answer in answers for value in _odds(answer).values()):
+    answers, plain = odds[: len(PROBES)], odds[len(PROBES) :]
+    if any(not math.isfinite(value) for answer in answers for value in answer.values()):
         raise ProbeFailed(version_id, engine.url, "its probabilities are not numbers")
-    plain = await asyncio.gather(*(_ask(engine, BASE_NAME, text) for text in PROBES))
-    if not any(_differ(_odds(one), _odds(other)) for one, other in zip(answers, plain, strict=True)):
+    if not any(_differ(one, other) for one, other in zip(answers, plain, strict=True)):
         raise ProbeFailed(version_id, engine.url, "it answers exactly like the base model")
 
 
-async def _ask(engine: Engine, model: str, text: str) -> Completion:
+async def _odds(engine: Engine, model: str, text: str) -> Mapping[str, float]:
+    """Log-probabilities of the likeliest first tokens of an answer."""
     messages = [{"role": "user", "content": text}]
-    return await engine.chat(model, messages, _PROBE_TOKENS, top_logprobs=_TOP_LOGPROBS)
-
-
-def _odds(answer: Completion) -> Mapping[str, float]:
+    answer = await engine.chat(model, messages, _PROBE_TOKENS, top_logprobs=_TOP_LOGPROBS)
     return answer.first_token_logprobs or {}
 
 

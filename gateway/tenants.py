@@ -164,19 +164,20 @@ class TenantStore:
     async def rotate_key(self, tenant_id: str | None, key_id: str, grace: timedelta, actor: str) -> Issued:
         """A successor with the same name and scopes; the old key works until the grace is over.
 
-        Raises Conflict when the key is revoked or has expired already, so that two rotations make one
-        successor.
+        Raises Conflict when the key is revoked, has expired or has a successor already, so that two
+        rotations make one.
         """
         now = datetime.now(UTC)
         old = next((key for key in await self.keys_of(tenant_id) if key.id == key_id), None)
         if old is None:
             raise NotFound(f"There is no key {key_id!r}.")
-        still = sa.and_(keys.c.id == key_id, keys.c.revoked_at.is_(None), keys.c.expires_at == old.expires_at)
+        still = sa.and_(keys.c.id == key_id, keys.c.revoked_at.is_(None), keys.c.rotated_at.is_(None))
         secret = mint().secret
         async with self._engine.begin() as connection:
-            done = await connection.execute(sa.update(keys).where(still).values(expires_at=now + grace))
+            values = {"expires_at": now + grace, "rotated_at": now}
+            done = await connection.execute(sa.update(keys).where(still).values(values))
             if not done.rowcount or (old.expires_at is not None and old.expires_at <= now):
-                raise Conflict("The key is revoked, has expired, or was rotated at this moment.")
+                raise Conflict("The key is revoked, has expired, or has a successor already.")
             record, change = await _add_key(
                 connection,
                 secret,

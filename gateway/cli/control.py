@@ -1,7 +1,9 @@
 """The demo's side of the admin API, and its view of the engine's processes from outside."""
 
 import asyncio
+import re
 import time
+import unicodedata
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -10,6 +12,12 @@ import psutil
 
 ENDED = frozenset({"succeeded", "rejected", "failed", "cancelled", "awaiting_approval"})
 POLL_SECONDS = 0.25
+
+
+def external_id(name: str) -> str:
+    """A company's name in the letters that an external id allows."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or f"company-{name.encode().hex()}"
 
 
 class Control:
@@ -25,7 +33,7 @@ class Control:
 
     async def make_tenant(self, name: str) -> tuple[str, str]:
         """A tenant and a key of its own: (tenant id, secret)."""
-        tenant = await self.call("POST", "tenants", {"external_id": name, "name": name.capitalize()})
+        tenant = await self.call("POST", "tenants", {"external_id": external_id(name), "name": name})
         key = await self.call("POST", f"tenants/{tenant['id']}/keys", {"name": "demo"})
         return tenant["id"], key["secret"]
 

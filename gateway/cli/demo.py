@@ -119,9 +119,7 @@ async def _world(story: Story, facts: FactsFile, system: System) -> AsyncIterato
         control = Control(admin, system.supervisor.processes["engine"].pid)
         tenants = []
         for name in (facts.company, facts.rival):
-            tenant_id, key = await control.make_tenant(name.lower())
+            tenant_id, key = await control.make_tenant(name)
             client = AsyncOpenAI(api_key=key, base_url=f"{plan.gateway_url}/v1", max_retries=0, timeout=60)
-            tenants.append(
-                Tenant(tenant_id, name.lower(), await open_clients.enter_async_context(client), key)
-            )
+            tenants.append(Tenant(tenant_id, name, await open_clients.enter_async_context(client), key))
         yield World(story, facts, tenants[0], tenants[1], data), control

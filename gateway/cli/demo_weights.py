@@ -31,8 +31,8 @@ BARS = {"trained phrasings": 0.95, "other phrasings": 0.85, "unseen frames": 0.7
 
 @dataclass(frozen=True)
 class Scores:
-    """Shares of right answers by kind of question, the wrong ones of the facts' questions, and their prompts'
-    lengths."""
+    """Shares of right answers by kind of question, the wrong ones, and the prompts' lengths of the facts'
+    questions."""
 
     right: Mapping[str, float]
     asked: Mapping[str, int]
@@ -81,6 +81,7 @@ async def measure(world: World, headers: Mapping[str, str] | None = None, model:
     never = await ask_all(world.acme.client, world.facts.never_corrected, model, headers)
     others = await ask_all(world.acme.client, world.facts.other_companies, model, headers)
     right[NEVER], right[OTHERS] = share_unknown(never), share_unknown(others)
+    wrong += [f"{said.question} → {said.text}" for said in [*never, *others] if not said.unknown]
     asked = {name: len(checks) for name, checks in _sets(world).items()} | {
         NEVER: len(never),
         OTHERS: len(others),

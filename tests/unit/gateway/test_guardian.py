@@ -45,7 +45,7 @@ def test_a_group_that_ignores_the_request_is_killed() -> None:
 
 
 def test_children_whose_leader_died_are_ended_too() -> None:
-    leader = process("import os,time; os.fork(); print(1, flush=True); time.sleep(60)")
+    leader = process("import os,time; os.fork() and print(1, flush=True); time.sleep(60)")
     leader.kill()
     leader.wait()
     assert guardian.alive(leader.pid)
