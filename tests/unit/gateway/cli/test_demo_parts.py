@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from gateway.cli.asking import Answer, share_right, share_unknown
+from gateway.cli.control import external_id
 from gateway.cli.facts import Check, FactsError, load
 from gateway.cli.story import Story
 from gateway.cli.traffic import Stream, own_version
@@ -43,6 +44,19 @@ def test_a_facts_file_that_is_not_yaml_is_said_so(tmp_path: Path) -> None:
     file.write_text("company: [")
     with pytest.raises(FactsError, match="not YAML"):
         load(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Acme", "acme"),
+        ("Bauer & Söhne", "bauer-sohne"),
+        ("dromfort.com", "dromfort-com"),
+        ("東京", "company-e69db1e4baac"),
+    ],
+)
+def test_every_company_name_has_an_external_id(name: str, expected: str) -> None:
+    assert external_id(name) == expected
 
 
 def test_an_answer_is_right_whatever_its_case_and_last_dot() -> None:
