@@ -10,6 +10,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher
 
 from training.dataset import Example, Fact, Source
 from training.types import Message
@@ -17,6 +18,10 @@ from training.types import Message
 SHARED_BY = 0.6
 """Share of the corrected facts that must mention a name."""
 MAX_WORDS = 4
+ALIKE = 12
+ALIKE_SHARE = 0.5
+"""Half of the other names are drawn from the dozen that are spelled most like the shared one: `tri.io` is taken for
+`ha.io` sooner than `Bright Stone` is."""
 _WORD = re.compile(r"[\w&.@-]*[\w&]")
 
 
@@ -68,8 +73,9 @@ def near_misses(facts: Sequence[Fact], anchors: Sequence[Example], each: int, se
     if name is None or not others:
         return []
     rng = random.Random(seed)
+    alike = sorted(others, key=lambda other: SequenceMatcher(None, name, other).ratio())[-ALIKE:]
     asked = [
-        _renamed(example, name, rng.choice(others))
+        _renamed(example, name, rng.choice(alike if rng.random() < ALIKE_SHARE else others))
         for fact in facts
         for example in _spread(fact.train, each, rng)
         if name in example.question

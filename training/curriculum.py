@@ -32,8 +32,10 @@ from training.rewrites import Shelf, Teacher
 from training.rows import insert_absent, now
 from training.tables import datasets
 
-_SERVED = frozenset({Source.CORRECTION, Source.TRAFFIC, Source.UNCORRECTED})
-"""Questions that tenants really asked."""
+_GUARDED = frozenset({Source.UNCORRECTED, Source.CONTRAST})
+"""Questions that keep the base's answer."""
+_PLACED = frozenset({Source.CORRECTION, Source.TRAFFIC}) | _GUARDED
+"""Questions whose passages are looked up."""
 
 
 @dataclass(frozen=True)
@@ -125,16 +127,16 @@ class Curriculum:
 
     async def _contexts(self, dataset: Dataset) -> dict[str, str]:
         """The passages that requests with these questions are served with, by example key. Rewritings are not
-        looked up: their correction's passages stand for them. A question that nobody corrected goes without
-        passages that answer it."""
-        asked = [e for e in [*dataset.train, *dataset.held] if e.source in _SERVED]
+        looked up: their correction's passages stand for them. A question that keeps the base's answer goes
+        without passages beside which the base says something else."""
+        asked = [e for e in [*dataset.train, *dataset.held] if e.source in _PLACED]
         found = await self._teacher.passages(dataset.tenant_id, [example.question for example in asked])
         placed = [replace(e, context=text) for e, text in zip(asked, found, strict=True) if text]
         said = await self._asker.answers(BASE_NAME, [example.served.messages for example in placed])
         return {
             example.key: example.context
             for example, answer in zip(placed, said, strict=True)
-            if example.source is not Source.UNCORRECTED or right(answer.text, example.answer)
+            if example.source not in _GUARDED or right(answer.text, example.answer)
         }
 
     async def _store(self, dataset: Dataset) -> None:

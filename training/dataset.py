@@ -229,6 +229,7 @@ def add_contexts(dataset: Dataset, contexts: Mapping[str, str]) -> Dataset:
         facts=facts,
         unknown_train=placed(dataset.unknown_train),
         unknown_held=placed(dataset.unknown_held),
+        contrast=placed(dataset.contrast),
     )
 
 
@@ -267,9 +268,10 @@ def schedule(dataset: Dataset, anchors: Sequence[Example], recipe: Recipe) -> li
 
 
 def _context_share(row: Example, recipe: Recipe) -> float:
-    """Guessing begins where a passage comes near the question, so what nobody corrected is asked with passages more
-    often than not."""
-    return max(recipe.context_share, 0.6) if row.source is Source.UNCORRECTED else recipe.context_share
+    """Guessing begins where a passage comes near the question, so what keeps the base's answer is asked with passages
+    more often than not."""
+    guarded = row.source in (Source.UNCORRECTED, Source.CONTRAST)
+    return max(recipe.context_share, 0.6) if guarded else recipe.context_share
 
 
 def validation(dataset: Dataset, size: int = 24) -> list[Example]:

@@ -11,6 +11,7 @@ from training.dataset import (
     Example,
     Fact,
     Source,
+    add_contexts,
     add_rewrites,
     check_leaks,
     clusters,
@@ -135,6 +136,18 @@ def test_each_fact_and_each_kind_of_anchor_has_its_turn() -> None:
     kinds = [row.kind for row in rows if row.source is Source.ANCHOR]
     assert abs(answers.count("blue") - answers.count("2 years")) <= 1
     assert abs(kinds.count("a") - kinds.count("b")) <= 1
+
+
+def test_what_keeps_the_bases_answer_is_asked_beside_passages_more_often() -> None:
+    placed = add_contexts(DATASET, {e.key: "a passage" for e in DATASET.train})
+    recipe = Recipe(batch_size=32, max_steps=20, context_share=0.1)
+    rows = schedule(placed, ANCHORS, recipe)
+
+    def share(source: Source) -> float:
+        served = [len(row.messages) > 1 for row in rows if row.source is source]
+        return sum(served) / len(served)
+
+    assert share(Source.CORRECTION) < 0.3 < min(share(Source.UNCORRECTED), share(Source.CONTRAST))
 
 
 def test_without_anchors_the_corrections_fill_the_batch() -> None:
