@@ -46,6 +46,8 @@ from gateway.routes.models import models_router
 from gateway.routes.responses import responses_router
 from gateway.routes.vector_stores import vector_stores_router
 from gateway.settings import Settings
+from gateway.slot_ledger import RedisSlots
+from gateway.slots import SlotListener, Slots
 from gateway.snapshot import CurrentSnapshot
 from gateway.telemetry import Telemetry
 from gateway.turns import Turns
@@ -111,8 +113,6 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
         redis = Redis.from_url(settings.redis)
         stack.push_async_callback(redis.aclose)
         retrieval = await stack.enter_async_context(RetrievalClient(settings.retrieval, token))
-        proxy = Proxy(Replicas(settings.engines), leases, token, settings.engine_timeout_seconds)
-        stack.push_async_callback(proxy.close)
         journal = await stack.enter_async_context(JournalWriter(redis))
         worker_id = new_id("w_")
         heartbeat = Heartbeat(redis, worker_id, leases, settings.workers)
@@ -124,10 +124,36 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
         limiter = Limiter(RedisLedger(redis, worker_id), lambda: heartbeat.share)
         limiter.start()
         stack.push_async_callback(limiter.close)
-        slots = settings.slots * len(settings.engines)
-        turns = Turns(lambda: max(1, heartbeat.share.of(slots)), settings.queue_size, settings.queue_seconds)
-        admissions = Admissions(limiter, turns)
+        slots = Slots(
+            RedisSlots(redis, worker_id, settings.max_loras),
+            settings.engines,
+            settings.max_loras,
+            lambda: heartbeat.share,
+            settings.queue_size,
+            settings.queue_seconds,
+        )
+        listener = SlotListener(redis, slots)
+        listener.start()
+        stack.push_async_callback(listener.close)
+        stack.push_async_callback(slots.close)
+        proxy = Proxy(Replicas(settings.engines), slots, leases, token, settings.engine_timeout_seconds)
+        stack.push_async_callback(proxy.close)
+        admissions = Admissions(limiter, _turns(settings, heartbeat, slots))
         yield Connections(record, redis, retrieval, proxy, leases, current, journal, admissions)
+
+
+def _turns(settings: Settings, heartbeat: Heartbeat, slots: Slots) -> Turns:
+    """A request that waits for its adapter's slot lets another one go ahead to the engine, but no more of them than
+    the engine takes at once."""
+    whole = settings.slots * len(settings.engines)
+
+    def places() -> int:
+        mine = max(1, heartbeat.share.of(whole))
+        return mine + min(mine, slots.waiting)
+
+    turns = Turns(places, settings.queue_size, settings.queue_seconds)
+    slots.on_wait = turns.serve
+    return turns
 
 
 def compose(settings: Settings, held: Connections) -> DataPlane:

@@ -19,6 +19,7 @@ from gateway.errors import EngineUnavailable, Timeout
 from gateway.leases import Leases
 from gateway.replicas import Replica, Replicas
 from gateway.routing import Route
+from gateway.slots import NO_SLOT, Slot, Slots
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ class Call:
     engine_ids: Callable[[str], Sequence[str]]
     retries: int = 0
     tried: set[str] = field(default_factory=set)
+    slot: Slot = NO_SLOT
+    """Held at the replica that is being asked."""
 
     @property
     def attempt_id(self) -> str:
@@ -65,8 +68,11 @@ class Reply:
 class Proxy:
     """token: the engines' API key. timeout_s: longest silence of an engine."""
 
-    def __init__(self, replicas: Replicas, leases: Leases, token: str, timeout_s: float) -> None:
+    def __init__(
+        self, replicas: Replicas, slots: Slots, leases: Leases, token: str, timeout_s: float
+    ) -> None:
         self._replicas = replicas
+        self._slots = slots
         self._leases = leases
         builder = ClientBuilder().no_proxy().follow_redirects(False).tcp_nodelay(True)
         builder = builder.pool_idle_timeout(timedelta(seconds=POOL_IDLE_S))
@@ -87,7 +93,10 @@ class Proxy:
             response = await self._request(replica, call).build().send()
             return Reply(response.status, (await response.bytes()).to_bytes())
 
-        return await self._until_resident(call, send, lambda reply: reply.status)
+        try:
+            return await self._until_resident(call, send, lambda reply: reply.status)
+        finally:
+            call.slot.release()
 
     @asynccontextmanager
     async def stream(self, call: Call) -> AsyncIterator[Response]:
@@ -97,6 +106,7 @@ class Proxy:
         reading.
         """
         async with AsyncExitStack() as stack:
+            stack.callback(lambda: call.slot.release())
 
             async def send(replica: Replica) -> Response:
                 return await stack.enter_async_context(self._request(replica, call).build_streamed())
@@ -146,6 +156,7 @@ class Proxy:
                 raise EngineUnavailable("This version is not loaded yet.", retry_after_s=1.0)
             self._leases.report()
             call.retries += 1
+            call.slot.release()
             await asyncio.sleep(ABSENT_POLL_S)
 
     async def _attempt(self, call: Call, send: Callable[[Replica], Awaitable[T]]) -> T:
@@ -158,6 +169,8 @@ class Proxy:
                 replica = self._replicas.pick(call.route.engine_model)
             if replica is None:
                 break
+            call.slot.release()
+            call.slot = await self._slots.enter(replica.url, call.route.version_id)
             try:
                 reply = await send(replica)
             except asyncio.CancelledError:

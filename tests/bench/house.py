@@ -61,8 +61,11 @@ class House:
 
 
 @contextmanager
-def house(directory: Path, engine_url: str, tenants: int, cores: Cores) -> Iterator[House]:
-    """`tenants` tenants, each with one key and an adapter with one version, and a Redis; no worker yet."""
+def house(
+    directory: Path, engine_url: str, tenants: int, cores: Cores, token: str = "stub-token"
+) -> Iterator[House]:
+    """`tenants` tenants, each with one key and an adapter with one version, and a Redis; no worker yet. token: the
+    engine's API key."""
     overrides = {
         "data_dir": directory,
         "port": free_port(),
@@ -70,7 +73,7 @@ def house(directory: Path, engine_url: str, tenants: int, cores: Cores) -> Itera
         "retrieval_url": "http://127.0.0.1:9",
         "base_model": "",
     }
-    plan = launch.make_plan(launch.read_settings({}, overrides), Credentials("stub-token", "", ""))
+    plan = launch.make_plan(launch.read_settings({}, overrides), Credentials(token, "", ""))
     directory.mkdir(parents=True, exist_ok=True)
     keys = asyncio.run(_furnish(plan.database_url, tenants))
     made = House(plan, keys, cores)
@@ -101,6 +104,11 @@ async def _furnish(database_url: str, tenants: int) -> Sequence[str]:
                 await connection.execute(sa.insert(table), [make(number, key) for number, key in numbered])
     await engine.dispose()
     return secrets
+
+
+def version_id(number: int) -> str:
+    """Of the tenant with this number: what the engine calls its version."""
+    return f"ver_{number:024x}"
 
 
 def _tenant(number: int, _key: Any) -> dict[str, Any]:
@@ -137,7 +145,7 @@ def _adapter(number: int, _key: Any) -> dict[str, Any]:
 
 def _version(number: int, _key: Any) -> dict[str, Any]:
     return {
-        "id": f"ver_{number:024x}",
+        "id": version_id(number),
         "tenant_id": f"ten_{number:024x}",
         "adapter": DEFAULT_ADAPTER,
         "number": 1,
@@ -155,7 +163,7 @@ def _alias(number: int, _key: Any) -> dict[str, Any]:
         "tenant_id": f"ten_{number:024x}",
         "adapter": DEFAULT_ADAPTER,
         "alias": Alias.STABLE.value,
-        "version_id": f"ver_{number:024x}",
+        "version_id": version_id(number),
         "revision": 1,
     }
 
