@@ -274,14 +274,16 @@ class Registry:
         for routes in found:
             yield routes
 
-    async def wanted(self) -> list[Version]:
-        """Versions that belong into the engines: an alias points to them, or they are on their way to one."""
+    async def is_wanted(self, version_id: str) -> bool:
+        """Whether a version belongs into the engines: an alias points to it, it is on its way to one, or pinned."""
         table = tables.versions
-        aliased = sa.select(tables.aliases.c.version_id).where(tables.aliases.c.version_id.is_not(None))
+        aliased = sa.select(tables.aliases.c.version_id).where(tables.aliases.c.version_id == version_id)
+        pinned = sa.select(tables.pins.c.version_id).where(tables.pins.c.version_id == version_id)
         statuses = [status.value for status in WANTED_STATUSES]
-        query = sa.select(table).where(sa.or_(table.c.id.in_(aliased), table.c.status.in_(statuses)))
+        coming = sa.select(table.c.id).where(table.c.id == version_id, table.c.status.in_(statuses))
         async with self._engine.connect() as connection:
-            return [to_version(row) for row in (await connection.execute(query)).all()]
+            found = await connection.execute(sa.union_all(aliased, pinned, coming).limit(1))
+            return found.first() is not None
 
     async def position(self) -> int:
         """The newest position of the change log."""

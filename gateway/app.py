@@ -22,6 +22,7 @@ from gateway.admission import Admissions
 from gateway.asgi import Receive, Scope, Send, check_headers, respond_error
 from gateway.context import ContextSource
 from gateway.database import connect
+from gateway.demand import Demand
 from gateway.errors import HeadersTooLarge
 from gateway.feedback_tokens import FeedbackTokens
 from gateway.follower import Follower
@@ -90,6 +91,7 @@ class Connections:
     retrieval: RetrievalClient
     proxy: Proxy
     leases: Leases
+    demand: Demand
     current: CurrentSnapshot
     journal: JournalWriter
     admissions: Admissions
@@ -115,7 +117,8 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
         retrieval = await stack.enter_async_context(RetrievalClient(settings.retrieval, token))
         journal = await stack.enter_async_context(JournalWriter(redis))
         worker_id = new_id("w_")
-        heartbeat = Heartbeat(redis, worker_id, leases, settings.workers)
+        demand = Demand()
+        heartbeat = Heartbeat(redis, worker_id, leases, settings.workers, demand)
         follower = Follower(SnapshotLoader(record, Registry(record), token), redis, current, heartbeat)
         await follower.start()
         stack.push_async_callback(follower.close)
@@ -136,10 +139,11 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
         listener.start()
         stack.push_async_callback(listener.close)
         stack.push_async_callback(slots.close)
-        proxy = Proxy(Replicas(settings.engines), slots, leases, token, settings.engine_timeout_seconds)
+        replicas = Replicas(settings.engines, resident=lambda name: heartbeat.residency.get(name, ()))
+        proxy = Proxy(replicas, slots, leases, token, settings.engine_timeout_seconds)
         stack.push_async_callback(proxy.close)
         admissions = Admissions(limiter, _turns(settings, heartbeat, slots))
-        yield Connections(record, redis, retrieval, proxy, leases, current, journal, admissions)
+        yield Connections(record, redis, retrieval, proxy, leases, demand, current, journal, admissions)
 
 
 def _turns(settings: Settings, heartbeat: Heartbeat, slots: Slots) -> Turns:
@@ -165,6 +169,7 @@ def compose(settings: Settings, held: Connections) -> DataPlane:
         contexts=ContextSource(held.retrieval),
         proxy=held.proxy,
         leases=held.leases,
+        demand=held.demand,
         journal=held.journal,
         telemetry=telemetry,
         responses=responses,

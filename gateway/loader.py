@@ -6,8 +6,10 @@ import logging
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -23,6 +25,9 @@ from gateway.tables import keys, tenants
 from training.tables import learned
 
 log = logging.getLogger(__name__)
+
+POLICIES = 4096
+"""Different policies that are kept apart from the tenants that have them."""
 
 
 class SnapshotLoader:
@@ -121,10 +126,16 @@ async def _learned(
 def _policy(row: Mapping[str, Any]) -> Policy:
     """A stored document that this release cannot read must not take the tenant down: it gets the defaults."""
     try:
-        return Policy.model_validate(row["policy"])
+        return _parsed(orjson.dumps(row["policy"], option=orjson.OPT_SORT_KEYS))
     except ValidationError as error:
         log.error("policy of %s is not valid, defaults apply: %s", row["id"], error)
         return Policy()
+
+
+@lru_cache(maxsize=POLICIES)
+def _parsed(document: bytes) -> Policy:
+    """Most tenants have one of a few policies: equal ones are one object, read once."""
+    return Policy.model_validate(orjson.loads(document))
 
 
 def _key(row: Mapping[str, Any]) -> Key:

@@ -48,13 +48,26 @@ class Call:
     engine_ids: Callable[[str], Sequence[str]]
     retries: int = 0
     tried: set[str] = field(default_factory=set)
+    replica: Replica | None = None
+    """The one that is being asked."""
     slot: Slot = NO_SLOT
-    """Held at the replica that is being asked."""
+    """Held there."""
 
     @property
     def attempt_id(self) -> str:
         """Unlike for every attempt: an engine may still be busy with the one before."""
         return f"{self.request_id}-{self.retries}" if self.retries else self.request_id
+
+    def arrive(self, replica: Replica, slot: Slot) -> None:
+        self.replica, self.slot = replica, slot
+        replica.running += 1
+
+    def leave(self) -> None:
+        """The replica has nothing more to do with it. May be called more than once."""
+        self.slot.release()
+        if self.replica is not None:
+            self.replica.running -= 1
+            self.replica = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +109,7 @@ class Proxy:
         try:
             return await self._until_resident(call, send, lambda reply: reply.status)
         finally:
-            call.slot.release()
+            call.leave()
 
     @asynccontextmanager
     async def stream(self, call: Call) -> AsyncIterator[Response]:
@@ -106,7 +119,7 @@ class Proxy:
         reading.
         """
         async with AsyncExitStack() as stack:
-            stack.callback(lambda: call.slot.release())
+            stack.callback(call.leave)
 
             async def send(replica: Replica) -> Response:
                 return await stack.enter_async_context(self._request(replica, call).build_streamed())
@@ -154,9 +167,11 @@ class Proxy:
                 return reply
             if time.monotonic() >= give_up:
                 raise EngineUnavailable("This version is not loaded yet.", retry_after_s=1.0)
-            self._leases.report()
+            self._leases.lack()
             call.retries += 1
-            call.slot.release()
+            if call.replica is not None:
+                call.tried.add(call.replica.url)
+            call.leave()
             await asyncio.sleep(ABSENT_POLL_S)
 
     async def _attempt(self, call: Call, send: Callable[[Replica], Awaitable[T]]) -> T:
@@ -169,8 +184,8 @@ class Proxy:
                 replica = self._replicas.pick(call.route.engine_model)
             if replica is None:
                 break
-            call.slot.release()
-            call.slot = await self._slots.enter(replica.url, call.route.version_id)
+            call.leave()
+            call.arrive(replica, await self._slots.enter(replica.url, call.route.version_id))
             try:
                 reply = await send(replica)
             except asyncio.CancelledError:

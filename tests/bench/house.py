@@ -62,10 +62,15 @@ class House:
 
 @contextmanager
 def house(
-    directory: Path, engine_url: str, tenants: int, cores: Cores, token: str = "stub-token"
+    directory: Path,
+    engine_url: str,
+    tenants: int,
+    cores: Cores,
+    token: str = "stub-token",
+    versions: int = 1,
 ) -> Iterator[House]:
-    """`tenants` tenants, each with one key and an adapter with one version, and a Redis; no worker yet. token: the
-    engine's API key."""
+    """`tenants` tenants, each with one key and an adapter with `versions` versions, and a Redis; no worker yet.
+    token: the engine's API key."""
     overrides = {
         "data_dir": directory,
         "port": free_port(),
@@ -75,7 +80,7 @@ def house(
     }
     plan = launch.make_plan(launch.read_settings({}, overrides), Credentials(token, "", ""))
     directory.mkdir(parents=True, exist_ok=True)
-    keys = asyncio.run(_furnish(plan.database_url, tenants))
+    keys = asyncio.run(furnish(plan.database_url, tenants, versions))
     made = House(plan, keys, cores)
     with made.redis():
         yield made
@@ -89,9 +94,9 @@ async def _answers(ready: Any) -> None:
     raise BenchError("Redis did not become ready")
 
 
-async def _furnish(database_url: str, tenants: int) -> Sequence[str]:
+async def furnish(database_url: str, tenants: int, versions: int = 1) -> Sequence[str]:
     """The record before the worker starts; returns the keys' secrets. Written in bulk: the tenants' own API commits
-    three times for each."""
+    three times for each. The first version of each tenant is stable, the others are retired."""
     await migrate.upgrade(database_url)
     engine = connect(database_url)
     secrets: list[str] = []
@@ -102,6 +107,9 @@ async def _furnish(database_url: str, tenants: int) -> Sequence[str]:
             numbered = list(enumerate(minted, start))
             for table, make in _ROWS:
                 await connection.execute(sa.insert(table), [make(number, key) for number, key in numbered])
+            older = [_retired(at, number) for at, _ in numbered for number in range(2, versions + 1)]
+            if older:
+                await connection.execute(sa.insert(adapters.tables.versions), older)
     await engine.dispose()
     return secrets
 
@@ -156,6 +164,11 @@ def _version(number: int, _key: Any) -> dict[str, Any]:
         "status": VersionStatus.STABLE.value,
         "created_at": datetime.now(UTC),
     }
+
+
+def _retired(tenant: int, number: int) -> dict[str, Any]:
+    changed = {"id": f"ver_{tenant:020x}{number:04x}", "number": number}
+    return _version(tenant, None) | changed | {"status": VersionStatus.RETIRED.value}
 
 
 def _alias(number: int, _key: Any) -> dict[str, Any]:

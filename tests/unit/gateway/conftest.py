@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from gateway.app import DataPlane
 from gateway.context import ContextSource
 from gateway.database import connect
+from gateway.demand import Demand
 from gateway.leases import Leases
 from gateway.proxy import Proxy
 from gateway.replicas import Replicas
@@ -106,6 +107,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
             contexts=ContextSource(memories),
             proxy=proxy,
             leases=leases,
+            demand=Demand(),
             journal=journal,
             telemetry=telemetry,
             responses=responses,
