@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters import changes, tables
-from adapters.errors import ConflictError, UnknownAdapter, UnknownVersion, WrongBase
+from adapters.errors import ArtifactMissing, ConflictError, UnknownAdapter, UnknownVersion, WrongBase
 from adapters.records import (
     add_history,
     change_status,
@@ -200,7 +200,8 @@ class Registry:
         """Point an alias at a version, or at the base model alone (None): alias, history and statuses in one.
 
         Moving `stable` makes the version stable and the one it leaves retired, or rolled back when
-        `rolled_back`. Raises UnknownAdapter, UnknownVersion, IllegalTransition, and ConflictError when the
+        `rolled_back`. Raises UnknownAdapter, UnknownVersion, ArtifactMissing for a version that was pruned,
+        IllegalTransition, and ConflictError when the
         alias's revision is not `expected_revision` or somebody else moved it at the same time.
         """
         async with self._engine.begin() as connection:
@@ -208,7 +209,9 @@ class Registry:
             if await find_adapter(connection, tenant_id, adapter) is None:
                 raise UnknownAdapter(tenant_id, adapter)
             if version_id is not None:
-                await require_member(connection, tenant_id, adapter, version_id)
+                version = await require_member(connection, tenant_id, adapter, version_id)
+                if version.pruned_at is not None:
+                    raise ArtifactMissing(version.artifact_digest)
             previous_id, revision = await read_alias(connection, tenant_id, adapter, alias)
             if expected_revision is not None and expected_revision != revision:
                 raise ConflictError(f"alias {alias} is at revision {revision}, not {expected_revision}")

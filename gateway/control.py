@@ -32,6 +32,7 @@ from gateway.database import connect
 from gateway.leader import Leadership
 from gateway.leases import DEMAND_CHANNEL
 from gateway.outbox import Delivery
+from gateway.pruning import Pruner
 from gateway.response_store import ResponseStore
 from gateway.rollouts import Rollouts
 from gateway.settings import Settings
@@ -42,6 +43,7 @@ from retrieval.client import RetrievalClient
 from training.feedback import FeedbackStore
 from training.outbox import Outbox
 from training.runs import RunStore
+from training.settings import Settings as TrainingSettings
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +69,7 @@ class Control:
     engines: tuple[Engine, ...]
     workers: RedisWorkers
     swapper: Swapper
+    holds: Holds
     reconciler: Reconciler
     tenants: TenantStore
     runs: RunStore
@@ -75,6 +78,9 @@ class Control:
     retrieval: RetrievalClient
     leadership: Leadership
     importer: Importer
+    pruner: Pruner
+    anchors: Path
+    """The base model's own answers, as JSON lines; the file may be missing."""
     cache_dir: Path
     max_lora_rank: int
 
@@ -130,6 +136,7 @@ def _control(
     )
     token = settings.internal_token.get_secret_value()
     engines = tuple(VllmEngine(url, token, http) for url in settings.engines)
+    tenants, runs = TenantStore(sql), RunStore(sql)
     return Control(
         base=base,
         sql=sql,
@@ -140,6 +147,7 @@ def _control(
         engines=engines,
         workers=workers,
         swapper=Swapper(registry, store, engines, workers, adapters.cache_dir, holds),
+        holds=holds,
         reconciler=Reconciler(
             registry,
             wants,
@@ -151,13 +159,15 @@ def _control(
             capacity=adapters.max_cpu_loras,
             copies=adapters.copies,
         ),
-        tenants=TenantStore(sql),
-        runs=RunStore(sql),
+        tenants=tenants,
+        runs=runs,
         feedback=FeedbackStore(sql),
         delivery=Delivery(Outbox(sql), retrieval),
         retrieval=retrieval,
         leadership=Leadership(redis),
         importer=_importer(adapters, base, registry, store, http),
+        pruner=Pruner(sql, store, engines, workers, tenants, runs, adapters.cache_dir),
+        anchors=TrainingSettings(base_model=adapters.base_model).anchors,
         cache_dir=adapters.cache_dir,
         max_lora_rank=adapters.max_lora_rank,
     )
@@ -199,6 +209,7 @@ class Loops:
             asyncio.create_task(self._reconciling(), name="reconciler"),
             asyncio.create_task(self._every(OUTBOX_EVERY_S, self._control.delivery.run_once), name="outbox"),
             asyncio.create_task(self._every(PRUNE_EVERY_S, self._responses.prune), name="responses"),
+            asyncio.create_task(self._every(PRUNE_EVERY_S, self._control.pruner.run_once), name="retention"),
         ]
         try:
             yield
