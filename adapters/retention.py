@@ -91,10 +91,11 @@ class Retention:
     async def grown(self, after: tuple[str, str], limit: int) -> Sequence[tuple[str, str]]:
         """Adapters (tenant id, name) that have a version which may be old enough, in order, after that one."""
         table = tables.versions
-        key = sa.tuple_(table.c.tenant_id, table.c.adapter)
+        place = sa.tuple_(table.c.tenant_id, table.c.adapter)
+        beyond = place > sa.tuple_(*(sa.literal(name) for name in after))
         statuses = [status.value for status in ENDED]
         query = sa.select(table.c.tenant_id, table.c.adapter).distinct()
-        query = query.where(table.c.status.in_(statuses), table.c.pruned_at.is_(None), key > after)
+        query = query.where(table.c.status.in_(statuses), table.c.pruned_at.is_(None), beyond)
         query = query.order_by(table.c.tenant_id, table.c.adapter).limit(limit)
         async with self._engine.connect() as connection:
             return [(row.tenant_id, row.adapter) for row in (await connection.execute(query)).all()]
@@ -111,13 +112,12 @@ class Retention:
     ) -> tuple[Sequence[Version], int]:
         """Mark what may go, judged in the same transaction; returns it and the position in the change log."""
         table = tables.versions
+        if all(each.kept_for for each in await self.judged(tenant_id, adapter, keep, busy)):
+            return [], 0
         async with self._engine.begin() as connection:
             change = await changes.append(connection, tenant_id)
             judged = await _judged(connection, tenant_id, adapter, keep, busy)
             going = [each.version for each in judged if each.kept_for is None]
-            if not going:
-                await connection.rollback()
-                return [], 0
             marked = sa.update(table).where(table.c.id.in_([version.id for version in going]))
             await connection.execute(marked.values(pruned_at=datetime.now(UTC)))
         return going, change
@@ -156,9 +156,8 @@ async def _needed(connection: AsyncConnection, tenant_id: str, adapter: str) -> 
     line = stable_line((await connection.execute(moves)).scalars().all())
     needed = dict.fromkeys([name for name in line[-1 - ROLLBACKS :] if name], "a rollback may go to it")
     mine = sa.select(versions.c.id).where(*of(versions, tenant_id, adapter))
-    children = sa.select(versions.c.parent_id).where(
-        versions.c.parent_id.in_(mine), versions.c.pruned_at.is_(None)
-    )
+    child = versions.alias()
+    children = sa.select(child.c.parent_id).where(child.c.parent_id.in_(mine), child.c.pruned_at.is_(None))
     needed |= dict.fromkeys((await connection.execute(children)).scalars(), "a version continues it")
     pinned = sa.select(pins.c.version_id).where(pins.c.version_id.in_(mine))
     needed |= dict.fromkeys((await connection.execute(pinned)).scalars(), "it is pinned")

@@ -35,13 +35,14 @@ class Wants:
         aliased = sa.select(tables.aliases.c.version_id).where(tables.aliases.c.version_id.is_not(None))
         statuses = [status.value for status in WANTED_STATUSES]
         must = sa.or_(table.c.status.in_(statuses), table.c.id.in_(sa.select(pins.c.version_id)))
-        newest = sa.select(table.c.id).where(table.c.id.in_(aliased))
-        newest = newest.order_by(table.c.created_at.desc(), table.c.id).limit(most)
+        each = table.alias()
+        newest = sa.select(each.c.id).where(each.c.id.in_(aliased))
+        newest = newest.order_by(each.c.created_at.desc(), each.c.id).limit(most)
         chosen = sa.or_(
             must,
             table.c.id.in_(waiting),
             sa.and_(table.c.id.in_(hot), table.c.id.in_(aliased)),
-            table.c.id.in_(newest.scalar_subquery()),
+            table.c.id.in_(newest),
         )
         query = sa.select(table, must.label("must")).where(chosen, table.c.pruned_at.is_(None))
         async with self._engine.connect() as connection:

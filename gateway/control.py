@@ -254,6 +254,8 @@ class Loops:
                     while True:
                         await self._step(self.reconcile)
                         await channel.get_message(ignore_subscribe_messages=True, timeout=RECONCILE_EVERY_S)
+                        while await channel.get_message(ignore_subscribe_messages=True):
+                            pass  # one pass answers all that asked meanwhile
             except (RedisError, OSError):
                 await self._step(self.reconcile)
                 await asyncio.sleep(RECONCILE_EVERY_S)

@@ -125,8 +125,9 @@ class Heartbeat:
     async def _write(self) -> None:
         now = time.time()
         state = {"change": self._change, "leases": self._leases.counts(), "at": now, "pid": os.getpid()}
-        urgent = self._leases.lacking or self._demand.fresh
-        asked, self._leases.lacking = self._demand.take(), False
+        fresh, asked = self._demand.fresh, self._demand.take()
+        urgent = self._leases.lacking or (fresh and not asked.keys() <= self.residency.keys())
+        self._leases.lacking = False
         try:
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.set(WORKER_KEY.format(id=self._id), orjson.dumps(state), px=TTL_MS)

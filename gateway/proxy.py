@@ -19,7 +19,8 @@ from gateway.errors import EngineUnavailable, Timeout
 from gateway.leases import Leases
 from gateway.replicas import Replica, Replicas
 from gateway.routing import Route
-from gateway.slots import NO_SLOT, Slot, Slots
+from gateway.slot_board import NO_SLOT, Slot
+from gateway.slots import Slots
 
 log = logging.getLogger(__name__)
 

@@ -68,15 +68,17 @@ def house(
     cores: Cores,
     token: str = "stub-token",
     versions: int = 1,
+    slots: int | None = None,
 ) -> Iterator[House]:
     """`tenants` tenants, each with one key and an adapter with `versions` versions, and a Redis; no worker yet.
-    token: the engine's API key."""
+    token: the engine's API key. slots: versions that it batches; None: as many as there are."""
     overrides = {
         "data_dir": directory,
         "port": free_port(),
         "engine_urls": engine_url,
         "retrieval_url": "http://127.0.0.1:9",
         "base_model": "",
+        "max_loras": slots or tenants,
     }
     plan = launch.make_plan(launch.read_settings({}, overrides), Credentials(token, "", ""))
     directory.mkdir(parents=True, exist_ok=True)

@@ -84,7 +84,7 @@ def _run(options: Options, directory: Path, running: RunningEngine, cores: Cores
     go(_load_adapters(directory / "adapters", running))
     direct = Subject("direct", running.url, [(running.token, version_id(i)) for i in range(max(ADAPTERS))])
     with (
-        house(directory / "house", running.url, max(ADAPTERS), cores, running.token) as made,
+        house(directory / "house", running.url, max(ADAPTERS), cores, running.token, slots=SLOTS) as made,
         made.worker() as worker,
     ):
         url = f"http://127.0.0.1:{worker.port}"

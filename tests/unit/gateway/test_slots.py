@@ -7,8 +7,9 @@ import pytest
 
 from gateway.errors import EngineUnavailable
 from gateway.quota import Share
+from gateway.slot_board import NO_SLOT
 from gateway.slot_table import SlotTable
-from gateway.slots import NO_SLOT, Slots
+from gateway.slots import Slots
 from tests.unit.gateway.accounting import MemorySlots
 from tests.unit.gateway.simulated import simulate
 
