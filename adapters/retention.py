@@ -52,7 +52,6 @@ def judge(
 ) -> Sequence[Judged]:
     """One adapter's versions, newest first. needed: version id to the reason for which somebody needs it."""
     ordered = sorted(versions, key=lambda version: version.number, reverse=True)
-    parents = {version.lineage.parent_id for version in ordered if version.pruned_at is None}
     found = []
     for place, version in enumerate(ordered):
         if version.pruned_at is not None:
@@ -60,8 +59,6 @@ def judge(
         reason = needed.get(version.id)
         if reason is None and version.status not in ENDED:
             reason = f"it is {version.status.value}"
-        if reason is None and version.id in parents:
-            reason = "a version continues it"
         if reason is None and place < keep.newest:
             reason = f"it is one of the newest {keep.newest}"
         if reason is None and version.created_at > now - timedelta(days=keep.days):

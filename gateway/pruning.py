@@ -17,11 +17,10 @@ from gateway.audit import Act
 from gateway.tenants import TenantStore
 from gateway.workers import RedisWorkers
 from training.runs import OPEN, RunStore
+from training.types import MERGE
 
 ACTOR = "system:retention"
 ADAPTERS_AT_ONCE = 100
-MERGE = "merge"
-"""Key of a run's recipe under which a merge names its sources."""
 
 
 class Pruner:

@@ -13,9 +13,7 @@ from adapters.drift import read_factors
 from adapters.merge import RULES, Merged, Merging, merge
 from adapters.registry import Registry
 from training.errors import InvalidRecipe
-
-MERGE = "merge"
-"""Key of a run's recipe that makes it a merge."""
+from training.types import MERGE
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from gateway import audit
 from gateway.audit import Act
 from gateway.control import Control
 from gateway.errors import Conflict, InvalidRequest
-from gateway.pruning import MERGE
 from gateway.routes import admin_documents as documents
 from gateway.routes.admin_access import Access, Actor
 from gateway.routes.admin_adapters import find_adapter, find_version
 from gateway.routes.admin_documents import Document
+from training.types import MERGE
 
 router = APIRouter(prefix="/tenants/{tenant}/adapters/{adapter}", tags=["upkeep"])
 

@@ -16,7 +16,7 @@ from adapters.base import describe_base
 from adapters.vllm import VllmEngine
 from deploy.demo.serving import RunningEngine, engine
 from tests.bench.house import house, version_id
-from tests.bench.load import moments, percentile
+from tests.bench.load import WORDS, moments, percentile
 from tests.bench.measure import go
 from tests.bench.part import Options, Outcome
 from tests.bench.processes import ROOT, BenchError, Cores
@@ -26,12 +26,15 @@ from tests.integration.random_adapters import write_adapter
 SLOTS = 4
 ADAPTERS = (4, 8, 16, 64)
 SPREADS = ("uniform", "zipf")
-TOKENS = 16
+TOKENS = 8
+PASSAGE_WORDS = 150
+"""Of a prompt: as much as retrieved passages take."""
 CLOSED = 32
 LOAD = 0.7
 DRAIN_S = 60.0
 WARM_UP_S = 3.0
 MODEL = ROOT / "deploy" / "demo" / "model"
+_WORDS = random.Random(0)
 
 
 @dataclass(frozen=True)
@@ -193,9 +196,10 @@ def _client(subject: Subject) -> httpx.AsyncClient:
 
 async def _ask(http: httpx.AsyncClient, subject: Subject, number: int, due: float, seen: Seen) -> None:
     key, model = subject.callers[number]
+    passage = " ".join(_WORDS.choices(WORDS, k=PASSAGE_WORDS))
     body = {
         "model": model,
-        "messages": [{"role": "user", "content": f"What does plan {len(seen.first)} cost per month?"}],
+        "messages": [{"role": "user", "content": f"{passage}. What does it cost?"}],
         "max_tokens": TOKENS,
         "min_tokens": TOKENS,
         "stream": True,
@@ -205,7 +209,7 @@ async def _ask(http: httpx.AsyncClient, subject: Subject, number: int, due: floa
     try:
         async with http.stream("POST", "/v1/chat/completions", json=body, headers=headers) as response:
             async for line in response.aiter_lines():
-                if first is None and '"content":"' in line and '"content":""' not in line:
+                if first is None and line.startswith("data: {") and '"role"' not in line:
                     first = time.monotonic() - due
                 done = done or line == "data: [DONE]"
     except httpx.HTTPError:

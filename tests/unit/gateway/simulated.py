@@ -2,7 +2,7 @@
 
 import asyncio
 import selectors
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 
@@ -24,9 +24,13 @@ def simulate(play: Callable[[], Coroutine[Any, Any, None]]) -> None:
     loop.time = lambda: selector.now  # type: ignore[method-assign]
     try:
         loop.run_until_complete(play())
-        rest = asyncio.all_tasks(loop)
-        for task in rest:
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*rest, return_exceptions=True))
+        loop.run_until_complete(_end(asyncio.all_tasks(loop)))
     finally:
         loop.close()
+
+
+async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """What a test has left running."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -11,7 +11,8 @@ from adapters.tables import metadata
 from adapters.types import Lineage
 from tests.integration.random_adapters import write_adapter
 from training.errors import InvalidRecipe
-from training.merging import MERGE, merge_plan, merge_versions
+from training.merging import merge_plan, merge_versions
+from training.types import MERGE
 
 PLAN = {
     "sources": [{"version_id": "ver_1", "weight": 0.5}, {"version_id": "ver_2", "weight": 1.5}],
