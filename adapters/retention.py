@@ -78,11 +78,11 @@ class Retention:
         table = tables.versions
         gone = table.c.pruned_at.is_not(None).label("gone")
         group = (table.c.adapter, table.c.status, gone)
-        query = sa.select(*group, sa.func.count().label("count")).where(table.c.tenant_id == tenant_id)
+        query = sa.select(*group, sa.func.count().label("size")).where(table.c.tenant_id == tenant_id)
         found: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
         async with self._engine.connect() as connection:
             for row in (await connection.execute(query.group_by(*group))).all():
-                found[row.adapter]["pruned" if row.gone else row.status] += row.count
+                found[row.adapter]["pruned" if row.gone else row.status] += row.size
         return {adapter: dict(by_status) for adapter, by_status in found.items()}
 
     async def grown(self, after: tuple[str, str], limit: int) -> Sequence[tuple[str, str]]:

@@ -219,7 +219,9 @@ class Loops:
 
     async def reconcile(self) -> Repairs:
         """One pass over the engines; what it did is audited, what it could not do is audited once."""
-        asked, leases, workers = {}, {}, self._control.workers
+        workers = self._control.workers
+        asked: Mapping[str, float] = {}
+        leases: Mapping[str, int] = {}
         with contextlib.suppress(RedisError, OSError):
             asked, leases = await workers.asked(), await workers.leases()
         repairs = await self._control.reconciler.run_once(asked, [name for name, n in leases.items() if n])

@@ -53,8 +53,10 @@ class Replicas:
         candidates = closed or untried
         if len(candidates) <= 1:
             return candidates[0] if candidates else None
+        if engine_model == BASE_NAME:
+            return min(candidates, key=lambda replica: replica.running)
         at = self._resident(engine_model)
-        holding = candidates if engine_model == BASE_NAME else [each for each in candidates if each.url in at]
+        holding = [replica for replica in candidates if replica.url in at]
         return _least_bound(engine_model, holding) if holding else _favourite(engine_model, candidates)
 
     def succeeded(self, replica: Replica) -> None:

@@ -9,6 +9,8 @@ from gateway.cli.adapters import Adapter, Tenant
 from gateway.cli.session import of
 from gateway.cli.transfer import adapters
 
+__all__ = ("adapters",)
+
 Version = Annotated[str, typer.Argument(help="v7, or a version's id.")]
 
 

@@ -169,7 +169,7 @@ def _version(number: int, _key: Any) -> dict[str, Any]:
 
 
 def _retired(tenant: int, number: int) -> dict[str, Any]:
-    changed = {"id": f"ver_{tenant:020x}{number:04x}", "number": number}
+    changed = {"id": f"ver_{tenant:018x}_old{number}", "number": number}
     return _version(tenant, None) | changed | {"status": VersionStatus.RETIRED.value}
 
 

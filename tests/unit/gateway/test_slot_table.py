@@ -31,7 +31,7 @@ def test_a_version_keeps_its_slot_for_its_tenure_and_then_makes_room() -> None:
     table = SlotTable(1)
     table.exchange("w_0", want(a=0.0), 10.0, LIVE)
     early = table.exchange("w_0", want(b=0.0), 10.0 + TENURE_S / 2, LIVE)
-    late = table.exchange("w_0", want(b=0.0), 10.0 + TENURE_S, LIVE)
+    late = table.exchange("w_0", want(b=0.0), 10.0 + 2 * TENURE_S, LIVE)
     assert (early.leaving, late.leaving) == (frozenset(), {"a"})
 
 
