@@ -31,6 +31,8 @@ PASSAGE_WORDS = 150
 """Of a prompt: as much as retrieved passages take."""
 CLOSED = 32
 LOAD = 0.7
+REQUESTS_PER_SECOND = 6.0
+"""A load at a lower rate lasts longer, so that it has as many requests."""
 DRAIN_S = 60.0
 WARM_UP_S = 3.0
 MODEL = ROOT / "deploy" / "demo" / "model"
@@ -95,8 +97,9 @@ def _run(options: Options, directory: Path, running: RunningEngine, cores: Cores
         go(_closed(direct, WARM_UP_S))
         go(_closed(ours, WARM_UP_S))
         rate = LOAD * go(_closed(direct, options.seconds)).rate
+        seconds = options.seconds * max(1.0, REQUESTS_PER_SECOND / rate)
         found = {
-            (subject.name, spread, count): go(_open(subject, spread, count, rate, options.seconds))
+            (subject.name, spread, count): go(_open(subject, spread, count, rate, seconds))
             for spread in SPREADS
             for count in ADAPTERS
             for subject in (ours, direct)
