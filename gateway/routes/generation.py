@@ -107,8 +107,8 @@ class GenerationEndpoint:
         principal.require(KeyScope.CHAT)
         request = self._parse(await read_body(receive, headers, parts.max_body_bytes))
         chosen = route(principal.tenant, request.model, headers.get(b"x-adapter"))
-        parts.demand.note(principal.tenant, chosen.version_id)
         admission = await parts.admissions.admit(principal, request.token_estimate)
+        parts.demand.note(principal.tenant, chosen.version_id)
         if chosen.version_id:
             parts.leases.acquire(chosen.version_id)
         try:
