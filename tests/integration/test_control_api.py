@@ -8,20 +8,24 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from redis.asyncio import Redis
 from safetensors.numpy import save_file
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.registry import Registry
+from adapters.retention import GRACE
 from adapters.settings import Settings as AdaptersSettings
 from adapters.swap import Swapper
 from adapters.tables import metadata as adapters
+from adapters.tables import versions
 from adapters.testing import FakeEngine
 from adapters.types import Lineage, Version, VersionStatus
 from gateway.admin import create_app
@@ -30,6 +34,7 @@ from gateway.database import connect
 from gateway.follower import Follower
 from gateway.leases import Heartbeat, Leases
 from gateway.loader import SnapshotLoader
+from gateway.pruning import Pruner
 from gateway.settings import Settings
 from gateway.snapshot import CurrentSnapshot
 from gateway.tables import metadata as gateway
@@ -380,6 +385,29 @@ async def test_versions_are_counted_pinned_judged_and_pruned(system: System) -> 
     }
     assert 1 not in system.seen.value.tenants[tenant["id"]].adapters["default"].versions
     await system.call("PUT", f"{place}/versions/v1/pin", {}, 409)
+
+
+async def test_files_of_a_pruned_version_go_once_no_engine_holds_it(system: System) -> None:
+    tenant, control = await system.tenant(), system.control
+    await system.call("PUT", f"tenants/{tenant['id']}/policy", {"retention": {"versions": 1, "days": 0}})
+    old = await system.version(tenant["id"], VersionStatus.REJECTED)
+    (system.files / "adapter_model.safetensors").write_bytes(b"other weights")
+    new = await system.version(tenant["id"])
+    parts = control.sql, control.store, [system.engine], control.workers, control.tenants, control.runs
+    pruner = Pruner(*parts, control.cache_dir)
+    await system.engine.load(old.id, system.files)
+    assert [version.id for version in await pruner.run_once()] == [old.id]
+    async with control.sql.begin() as connection:
+        earlier = datetime.now(UTC) - 2 * GRACE
+        await connection.execute(sa.update(versions).values(pruned_at=earlier).where(versions.c.id == old.id))
+    assert await pruner.sweep() == []
+    await system.engine.unload(old.id)
+    system.engine.down = True
+    assert await pruner.sweep() == []
+    system.engine.down = False
+    assert await pruner.sweep() == [old.artifact_digest]
+    assert not await control.store.exists(old.artifact_digest)
+    assert await control.store.exists(new.artifact_digest)
 
 
 async def test_a_merge_is_a_run_and_names_only_the_tenants_own_versions(system: System) -> None:
