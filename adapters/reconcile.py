@@ -1,20 +1,27 @@
 """The reconciler: what the record wants in the engines against what is in them, and the repair of the
 difference.
 
-It makes a restarted replica serve again, ends what a crash left half-done, and unloads what nothing wants.
+It makes a restarted replica serve again, ends what a crash left half-done, unloads what nothing wants, and chooses,
+where there are more versions than room, which replica holds which (`adapters.placement`).
 """
 
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from adapters.artifacts import ArtifactStore
 from adapters.engine import Engine
 from adapters.errors import ArtifactError, EngineError, WorkersBehind
+from adapters.heat import Heat
 from adapters.loading import Loader
+from adapters.placement import Wish, plan
 from adapters.registry import Registry
 from adapters.swap import Workers
 from adapters.types import Version
+from adapters.wants import Wants
+
+NOTHING: Mapping[str, float] = {}
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,8 @@ class Repairs:
     loaded: Sequence[Repair] = ()
     unloaded: Sequence[Repair] = ()
     failed: Sequence[Repair] = ()
+    residency: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """What each replica that answers holds now, by its URL."""
 
     def __bool__(self) -> bool:
         return bool(self.loaded or self.unloaded or self.failed)
@@ -40,30 +49,65 @@ class Repairs:
 
 class Reconciler:
     """Compares and repairs, one pass per call of `run_once`. `holds` names versions that somebody is about to
-    need."""
+    need.
+
+    capacity: versions that each replica keeps in memory. copies: replicas that hold a version, where there are so
+    many.
+    """
 
     def __init__(
         self,
         registry: Registry,
+        wants: Wants,
         store: ArtifactStore,
         engines: Sequence[Engine],
         workers: Workers,
         holds: Container[str],
         cache_dir: Path,
+        *,
+        capacity: int,
+        copies: int = 2,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
+        self._wants = wants
         self._engines = engines
         self._workers = workers
         self._holds = holds
         self._loader = Loader(store, engines, cache_dir)
+        self._capacity = capacity
+        self._copies = copies
+        self._clock = clock
+        self.heat = Heat(clock())
 
-    async def run_once(self) -> Repairs:
-        """One pass. A replica that is down is left alone; what cannot be loaded is reported, not raised."""
+    async def run_once(self, asked: Mapping[str, float] = NOTHING, waiting: Collection[str] = ()) -> Repairs:
+        """One pass. A replica that is down is left alone; what cannot be loaded is reported, not raised.
+
+        asked: how often each version was asked for since the last pass. waiting: versions with requests in flight.
+        """
+        self.heat.add(asked, self._clock())
         observed = await self._observe()
-        wanted = {version.id: version for version in await self._registry.wanted()}
-        loaded, failed = await self._load_missing(observed, wanted)
-        unloaded, stuck = await self._unload_idle(observed, wanted)
-        return Repairs(loaded, unloaded, [*failed, *stuck])
+        held = {engine.url: names for engine, names in observed}
+        versions, wishes = await self._wished(held, waiting)
+        planned = plan(wishes, held, self._capacity, self._copies)
+        loaded, failed = await self._load_missing(observed, planned, versions)
+        unloaded, stuck = await self._unload_idle(observed, planned, waiting)
+        return Repairs(loaded, unloaded, [*failed, *stuck], _after(held, loaded, unloaded))
+
+    async def _wished(
+        self, held: Mapping[str, frozenset[str]], waiting: Collection[str]
+    ) -> tuple[Mapping[str, Version], Sequence[Wish]]:
+        """The record's wishes: what must be held, what is asked for, and as many others as there is room for."""
+        room = self._capacity * len(held)
+        hot = self.heat.hottest(room)
+        present = {name for names in held.values() for name in names}
+        wanted = await self._wants.wanted(waiting, hot.keys(), room)
+        serving = await self._wants.aliased(present - wanted.keys())
+        wishes = [
+            Wish(name, hot.get(name, 0.0), want.must or name in waiting) for name, want in wanted.items()
+        ]
+        wishes += [Wish(name) for name in sorted(serving)]
+        return {name: want.version for name, want in wanted.items()}, wishes
 
     async def _observe(self) -> list[tuple[Engine, frozenset[str]]]:
         """Replicas that answer, and what they hold. Read before the record, so that it is never newer than
@@ -77,27 +121,39 @@ class Reconciler:
         return observed
 
     async def _load_missing(
-        self, observed: Sequence[tuple[Engine, frozenset[str]]], wanted: Mapping[str, Version]
+        self,
+        observed: Sequence[tuple[Engine, frozenset[str]]],
+        planned: Mapping[str, frozenset[str]],
+        versions: Mapping[str, Version],
     ) -> tuple[list[Repair], list[Repair]]:
         loaded: list[Repair] = []
         failed: list[Repair] = []
         for engine, held in observed:
-            for version_id in sorted(wanted.keys() - held):
+            for version_id in sorted((planned[engine.url] - held) & versions.keys()):
                 try:
-                    await self._loader.load(wanted[version_id], [engine])
+                    await self._loader.load(versions[version_id], [engine])
                     loaded.append(Repair(engine.url, version_id))
                 except (ArtifactError, EngineError) as error:
                     failed.append(Repair(engine.url, version_id, str(error)))
         return loaded, failed
 
     async def _unload_idle(
-        self, observed: Sequence[tuple[Engine, frozenset[str]]], wanted: Mapping[str, Version]
+        self,
+        observed: Sequence[tuple[Engine, frozenset[str]]],
+        planned: Mapping[str, frozenset[str]],
+        waiting: Collection[str],
     ) -> tuple[list[Repair], list[Repair]]:
+        """What is not in the plan. A version that the record still wants may be asked for again at any time: it is
+        then loaded again."""
         unloaded: list[Repair] = []
         failed: list[Repair] = []
-        idle = {version_id for _, held in observed for version_id in held} - wanted.keys()
-        for version_id in sorted(await self._unused(idle)):
-            for engine in (engine for engine, held in observed if version_id in held):
+        everywhere = {version_id for versions in planned.values() for version_id in versions}
+        idle = {version_id for _, held in observed for version_id in held} - everywhere
+        gone = await self._unused(idle)
+        for engine, held in observed:
+            spare = (held & everywhere) - planned[engine.url]
+            kept = {name for name in spare if name in waiting or name in self._holds}
+            for version_id in sorted((held & gone) | (spare - kept)):
                 try:
                     await engine.unload(version_id)
                     unloaded.append(Repair(engine.url, version_id))
@@ -119,3 +175,15 @@ class Reconciler:
             return set()
         leases = await self._workers.leases()
         return {name for name in idle if not leases.get(name) and name not in self._holds}
+
+
+def _after(
+    held: Mapping[str, frozenset[str]], loaded: Sequence[Repair], unloaded: Sequence[Repair]
+) -> Mapping[str, frozenset[str]]:
+    """What each replica holds once these repairs are done."""
+    now = {url: set(names) for url, names in held.items()}
+    for repair in unloaded:
+        now[repair.engine].discard(repair.version_id)
+    for repair in loaded:
+        now[repair.engine].add(repair.version_id)
+    return {url: frozenset(names) for url, names in now.items()}

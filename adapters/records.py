@@ -44,9 +44,10 @@ async def require_member(
 async def with_artifact(
     connection: AsyncConnection, tenant_id: str, adapter: str, digest: str
 ) -> Version | None:
-    """The adapter's newest version of an artifact."""
+    """The adapter's newest version of an artifact, but for those whose files were pruned."""
     table = tables.versions
-    query = sa.select(table).where(*of(table, tenant_id, adapter), table.c.artifact_digest == digest)
+    there = table.c.artifact_digest == digest, table.c.pruned_at.is_(None)
+    query = sa.select(table).where(*of(table, tenant_id, adapter), *there)
     row = (await connection.execute(query.order_by(table.c.number.desc()).limit(1))).one_or_none()
     return None if row is None else to_version(row)
 
@@ -125,19 +126,36 @@ async def add_history(connection: AsyncConnection, move: AliasMove) -> AliasMove
 
 
 async def read_routes(connection: AsyncConnection, tenant_id: str | None) -> list[AdapterRoutes]:
-    """One tenant's routes, or everybody's: three reads, joined here."""
-    adapters = await rows_of(connection, tables.adapters, tenant_id)
+    """One tenant's routes, or everybody's: three reads of only what a route needs, joined here."""
+    adapters, aliases, versions = tables.adapters.c, tables.aliases.c, tables.versions.c
+    owners = await _read(connection, tenant_id, adapters.tenant_id, adapters.name)
     pointers: dict[tuple[str, str], dict[Alias, str | None]] = {}
-    for row in await rows_of(connection, tables.aliases, tenant_id):
+    columns = aliases.tenant_id, aliases.adapter, aliases.alias, aliases.version_id
+    for row in await _read(connection, tenant_id, *columns):
         pointers.setdefault((row.tenant_id, row.adapter), {})[Alias(row.alias)] = row.version_id
     servable: dict[tuple[str, str], dict[int, str]] = {}
-    for row in await rows_of(connection, tables.versions, tenant_id):
-        if row.status != VersionStatus.REJECTED:
-            servable.setdefault((row.tenant_id, row.adapter), {})[row.number] = row.id
+    columns = versions.tenant_id, versions.adapter, versions.number, versions.id
+    there = versions.status != VersionStatus.REJECTED.value, versions.pruned_at.is_(None)
+    for row in await _read(connection, tenant_id, *columns, where=there):
+        servable.setdefault((row.tenant_id, row.adapter), {})[row.number] = row.id
     return [
         _adapter_routes(row.tenant_id, row.name, pointers, servable)
-        for row in sorted(adapters, key=lambda row: (row.tenant_id, row.name))
+        for row in sorted(owners, key=lambda row: (row.tenant_id, row.name))
     ]
+
+
+async def _read(
+    connection: AsyncConnection,
+    tenant_id: str | None,
+    owner: sa.Column[str],
+    *columns: sa.Column[Any],
+    where: Sequence[sa.ColumnElement[bool]] = (),
+) -> Sequence[sa.Row[Any]]:
+    """Rows of one tenant, or of all. owner: the table's column of tenant ids."""
+    query = sa.select(owner, *columns).where(*where)
+    if tenant_id is not None:
+        query = query.where(owner == tenant_id)
+    return (await connection.execute(query)).all()
 
 
 def _adapter_routes(
@@ -149,15 +167,6 @@ def _adapter_routes(
     versions = servable.get((tenant_id, name), {})
     numbers = {version_id: number for number, version_id in versions.items()}
     return AdapterRoutes(tenant_id, name, pointers.get((tenant_id, name), {}), versions, numbers)
-
-
-async def rows_of(
-    connection: AsyncConnection, table: sa.Table, tenant_id: str | None
-) -> Sequence[sa.Row[Any]]:
-    query = sa.select(table)
-    if tenant_id is not None:
-        query = query.where(table.c.tenant_id == tenant_id)
-    return (await connection.execute(query)).all()
 
 
 def of(table: sa.Table, tenant_id: str, adapter: str) -> tuple[sa.ColumnElement[bool], ...]:
@@ -216,6 +225,7 @@ def to_version(row: sa.Row[Any]) -> Version:
         metrics=row.metrics,
         status=VersionStatus(row.status),
         created_at=_utc(row.created_at),
+        pruned_at=None if row.pruned_at is None else _utc(row.pruned_at),
     )
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters import changes, tables
-from adapters.errors import ConflictError, UnknownAdapter, UnknownVersion, WrongBase
+from adapters.errors import ArtifactMissing, ConflictError, UnknownAdapter, UnknownVersion, WrongBase
 from adapters.records import (
     add_history,
     change_status,
@@ -200,7 +200,8 @@ class Registry:
         """Point an alias at a version, or at the base model alone (None): alias, history and statuses in one.
 
         Moving `stable` makes the version stable and the one it leaves retired, or rolled back when
-        `rolled_back`. Raises UnknownAdapter, UnknownVersion, IllegalTransition, and ConflictError when the
+        `rolled_back`. Raises UnknownAdapter, UnknownVersion, ArtifactMissing for a version that was pruned,
+        IllegalTransition, and ConflictError when the
         alias's revision is not `expected_revision` or somebody else moved it at the same time.
         """
         async with self._engine.begin() as connection:
@@ -208,7 +209,9 @@ class Registry:
             if await find_adapter(connection, tenant_id, adapter) is None:
                 raise UnknownAdapter(tenant_id, adapter)
             if version_id is not None:
-                await require_member(connection, tenant_id, adapter, version_id)
+                version = await require_member(connection, tenant_id, adapter, version_id)
+                if version.pruned_at is not None:
+                    raise ArtifactMissing(version.artifact_digest)
             previous_id, revision = await read_alias(connection, tenant_id, adapter, alias)
             if expected_revision is not None and expected_revision != revision:
                 raise ConflictError(f"alias {alias} is at revision {revision}, not {expected_revision}")
@@ -274,14 +277,16 @@ class Registry:
         for routes in found:
             yield routes
 
-    async def wanted(self) -> list[Version]:
-        """Versions that belong into the engines: an alias points to them, or they are on their way to one."""
+    async def is_wanted(self, version_id: str) -> bool:
+        """Whether a version belongs into the engines: an alias points to it, it is on its way to one, or pinned."""
         table = tables.versions
-        aliased = sa.select(tables.aliases.c.version_id).where(tables.aliases.c.version_id.is_not(None))
+        aliased = sa.select(tables.aliases.c.version_id).where(tables.aliases.c.version_id == version_id)
+        pinned = sa.select(tables.pins.c.version_id).where(tables.pins.c.version_id == version_id)
         statuses = [status.value for status in WANTED_STATUSES]
-        query = sa.select(table).where(sa.or_(table.c.id.in_(aliased), table.c.status.in_(statuses)))
+        coming = sa.select(table.c.id).where(table.c.id == version_id, table.c.status.in_(statuses))
         async with self._engine.connect() as connection:
-            return [to_version(row) for row in (await connection.execute(query)).all()]
+            found = await connection.execute(sa.union_all(aliased, pinned, coming).limit(1))
+            return found.first() is not None
 
     async def position(self) -> int:
         """The newest position of the change log."""

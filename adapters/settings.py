@@ -31,6 +31,8 @@ class Settings(BaseSettings):
     max_cpu_loras: int = Field(16, ge=1)
     """Adapters that the engine keeps in memory."""
     max_lora_rank: int = Field(16, ge=1)
+    copies: int = Field(2, ge=1)
+    """Replicas that hold a version, where there are so many; hot versions get more."""
     import_sources: str = ""
     """Where control may read adapters from, as URI prefixes separated by commas: `https://host/adapters/`,
     `s3://bucket/team/`, `file:///srv/adapters/`, `hf://owner/`. Empty: nowhere."""

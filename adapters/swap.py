@@ -231,7 +231,7 @@ class Swapper:
     async def _discard(self, version_id: str) -> Sequence[str]:
         """Unload a version from every replica unless something wants it again; a replica that is down lost
         it."""
-        if version_id in self._holds or any(v.id == version_id for v in await self._registry.wanted()):
+        if version_id in self._holds or await self._registry.is_wanted(version_id):
             return ()
         for engine in self._engines:
             with contextlib.suppress(EngineError):

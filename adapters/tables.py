@@ -31,9 +31,11 @@ versions = sa.Table(
     sa.Column("metrics", sa.JSON, nullable=False),
     sa.Column("status", sa.String(16), nullable=False),
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("pruned_at", sa.DateTime(timezone=True)),
     sa.UniqueConstraint("tenant_id", "adapter", "number"),
     sa.Index("versions_by_status", "status"),
     sa.Index("versions_by_run", "run_id"),
+    sa.Index("versions_by_artifact", "artifact_digest"),
 )
 
 aliases = sa.Table(
@@ -44,7 +46,17 @@ aliases = sa.Table(
     sa.Column("alias", sa.String(16), primary_key=True),
     sa.Column("version_id", sa.String(64)),
     sa.Column("revision", sa.Integer, nullable=False),
+    sa.Index("aliases_by_version", "version_id"),
 )
+
+pins = sa.Table(
+    "pins",
+    metadata,
+    sa.Column("version_id", sa.String(64), primary_key=True),
+    sa.Column("actor", sa.String(128), nullable=False),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+)
+"""Versions that stay in the engines whether or not anybody asks for them."""
 
 alias_history = sa.Table(
     "alias_history",

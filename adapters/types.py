@@ -66,6 +66,8 @@ class Version:
     metrics: Mapping[str, Any]
     status: VersionStatus
     created_at: datetime
+    pruned_at: datetime | None = None
+    """When retention deleted its files; the row, which is lineage, stays."""
 
     @property
     def label(self) -> str:

@@ -17,6 +17,7 @@ from gateway.routes import (
     admin_runs,
     admin_system,
     admin_tenants,
+    admin_upkeep,
     admin_versions,
 )
 from gateway.routes.admin_access import require_admin
@@ -45,6 +46,7 @@ def create_app(assemble: Assembly, admin_key: str, *, loops: bool = True) -> Fas
         admin_reviews,
         admin_adapters,
         admin_versions,
+        admin_upkeep,
         admin_runs,
         admin_system,
     ):

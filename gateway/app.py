@@ -22,6 +22,7 @@ from gateway.admission import Admissions
 from gateway.asgi import Receive, Scope, Send, check_headers, respond_error
 from gateway.context import ContextSource
 from gateway.database import connect
+from gateway.demand import Demand
 from gateway.errors import HeadersTooLarge
 from gateway.feedback_tokens import FeedbackTokens
 from gateway.follower import Follower
@@ -46,6 +47,8 @@ from gateway.routes.models import models_router
 from gateway.routes.responses import responses_router
 from gateway.routes.vector_stores import vector_stores_router
 from gateway.settings import Settings
+from gateway.slot_ledger import RedisSlots
+from gateway.slots import SlotListener, Slots
 from gateway.snapshot import CurrentSnapshot
 from gateway.telemetry import Telemetry
 from gateway.turns import Turns
@@ -88,6 +91,7 @@ class Connections:
     retrieval: RetrievalClient
     proxy: Proxy
     leases: Leases
+    demand: Demand
     current: CurrentSnapshot
     journal: JournalWriter
     admissions: Admissions
@@ -111,11 +115,10 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
         redis = Redis.from_url(settings.redis)
         stack.push_async_callback(redis.aclose)
         retrieval = await stack.enter_async_context(RetrievalClient(settings.retrieval, token))
-        proxy = Proxy(Replicas(settings.engines), leases, token, settings.engine_timeout_seconds)
-        stack.push_async_callback(proxy.close)
         journal = await stack.enter_async_context(JournalWriter(redis))
         worker_id = new_id("w_")
-        heartbeat = Heartbeat(redis, worker_id, leases, settings.workers)
+        demand = Demand()
+        heartbeat = Heartbeat(redis, worker_id, leases, settings.workers, demand)
         follower = Follower(SnapshotLoader(record, Registry(record), token), redis, current, heartbeat)
         await follower.start()
         stack.push_async_callback(follower.close)
@@ -124,10 +127,37 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
         limiter = Limiter(RedisLedger(redis, worker_id), lambda: heartbeat.share)
         limiter.start()
         stack.push_async_callback(limiter.close)
-        slots = settings.slots * len(settings.engines)
-        turns = Turns(lambda: max(1, heartbeat.share.of(slots)), settings.queue_size, settings.queue_seconds)
-        admissions = Admissions(limiter, turns)
-        yield Connections(record, redis, retrieval, proxy, leases, current, journal, admissions)
+        slots = Slots(
+            RedisSlots(redis, worker_id, settings.max_loras),
+            settings.engines,
+            settings.max_loras,
+            lambda: heartbeat.share,
+            settings.queue_size,
+            settings.queue_seconds,
+        )
+        listener = SlotListener(redis, slots)
+        listener.start()
+        stack.push_async_callback(listener.close)
+        stack.push_async_callback(slots.close)
+        replicas = Replicas(settings.engines, resident=lambda name: heartbeat.residency.get(name, ()))
+        proxy = Proxy(replicas, slots, leases, token, settings.engine_timeout_seconds)
+        stack.push_async_callback(proxy.close)
+        admissions = Admissions(limiter, _turns(settings, heartbeat, slots))
+        yield Connections(record, redis, retrieval, proxy, leases, demand, current, journal, admissions)
+
+
+def _turns(settings: Settings, heartbeat: Heartbeat, slots: Slots) -> Turns:
+    """A request that waits for its adapter's slot lets another one go ahead to the engine, but no more of them than
+    the engine takes at once."""
+    whole = settings.slots * len(settings.engines)
+
+    def places() -> int:
+        mine = max(1, heartbeat.share.of(whole))
+        return mine + min(mine, slots.waiting)
+
+    turns = Turns(places, settings.queue_size, settings.queue_seconds)
+    slots.on_wait = turns.serve
+    return turns
 
 
 def compose(settings: Settings, held: Connections) -> DataPlane:
@@ -139,6 +169,7 @@ def compose(settings: Settings, held: Connections) -> DataPlane:
         contexts=ContextSource(held.retrieval),
         proxy=held.proxy,
         leases=held.leases,
+        demand=held.demand,
         journal=held.journal,
         telemetry=telemetry,
         responses=responses,

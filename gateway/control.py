@@ -25,11 +25,14 @@ from adapters.sources import Sources
 from adapters.swap import Holds, Swapper
 from adapters.types import DEFAULT_ADAPTER
 from adapters.vllm import VllmEngine
+from adapters.wants import Wants
 from gateway import audit
 from gateway.audit import Act
 from gateway.database import connect
 from gateway.leader import Leadership
+from gateway.leases import DEMAND_CHANNEL
 from gateway.outbox import Delivery
+from gateway.pruning import Pruner
 from gateway.response_store import ResponseStore
 from gateway.rollouts import Rollouts
 from gateway.settings import Settings
@@ -40,6 +43,7 @@ from retrieval.client import RetrievalClient
 from training.feedback import FeedbackStore
 from training.outbox import Outbox
 from training.runs import RunStore
+from training.settings import Settings as TrainingSettings
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +64,12 @@ class Control:
     sql: AsyncEngine
     redis: Redis
     registry: Registry
+    wants: Wants
     store: ArtifactStore
     engines: tuple[Engine, ...]
     workers: RedisWorkers
     swapper: Swapper
+    holds: Holds
     reconciler: Reconciler
     tenants: TenantStore
     runs: RunStore
@@ -72,6 +78,9 @@ class Control:
     retrieval: RetrievalClient
     leadership: Leadership
     importer: Importer
+    pruner: Pruner
+    anchors: Path
+    """The base model's own answers, as JSON lines; the file may be missing."""
     cache_dir: Path
     max_lora_rank: int
 
@@ -118,31 +127,47 @@ def _control(
     http: httpx.AsyncClient,
     retrieval: RetrievalClient,
 ) -> Control:
-    registry, store, workers, holds = (
+    registry, wants, store, workers, holds = (
         Registry(sql),
+        Wants(sql),
         ArtifactStore(adapters.artifact_store),
         RedisWorkers(redis),
         Holds(),
     )
     token = settings.internal_token.get_secret_value()
     engines = tuple(VllmEngine(url, token, http) for url in settings.engines)
+    tenants, runs = TenantStore(sql), RunStore(sql)
     return Control(
         base=base,
         sql=sql,
         redis=redis,
         registry=registry,
+        wants=wants,
         store=store,
         engines=engines,
         workers=workers,
         swapper=Swapper(registry, store, engines, workers, adapters.cache_dir, holds),
-        reconciler=Reconciler(registry, store, engines, workers, holds, adapters.cache_dir),
-        tenants=TenantStore(sql),
-        runs=RunStore(sql),
+        holds=holds,
+        reconciler=Reconciler(
+            registry,
+            wants,
+            store,
+            engines,
+            workers,
+            holds,
+            adapters.cache_dir,
+            capacity=adapters.max_cpu_loras,
+            copies=adapters.copies,
+        ),
+        tenants=tenants,
+        runs=runs,
         feedback=FeedbackStore(sql),
         delivery=Delivery(Outbox(sql), retrieval),
         retrieval=retrieval,
         leadership=Leadership(redis),
         importer=_importer(adapters, base, registry, store, http),
+        pruner=Pruner(sql, store, engines, workers, tenants, runs, adapters.cache_dir),
+        anchors=TrainingSettings(base_model=adapters.base_model).anchors,
         cache_dir=adapters.cache_dir,
         max_lora_rank=adapters.max_lora_rank,
     )
@@ -181,9 +206,10 @@ class Loops:
         tasks = [
             asyncio.create_task(self._lead(), name="leader"),
             asyncio.create_task(self._every(ROLLOUT_EVERY_S, self._rollouts.run_once), name="rollouts"),
-            asyncio.create_task(self._every(RECONCILE_EVERY_S, self.reconcile), name="reconciler"),
+            asyncio.create_task(self._reconciling(), name="reconciler"),
             asyncio.create_task(self._every(OUTBOX_EVERY_S, self._control.delivery.run_once), name="outbox"),
             asyncio.create_task(self._every(PRUNE_EVERY_S, self._responses.prune), name="responses"),
+            asyncio.create_task(self._every(PRUNE_EVERY_S, self._control.pruner.run_once), name="retention"),
         ]
         try:
             yield
@@ -193,7 +219,14 @@ class Loops:
 
     async def reconcile(self) -> Repairs:
         """One pass over the engines; what it did is audited, what it could not do is audited once."""
-        repairs = await self._control.reconciler.run_once()
+        workers = self._control.workers
+        asked: Mapping[str, float] = {}
+        leases: Mapping[str, int] = {}
+        with contextlib.suppress(RedisError, OSError):
+            asked, leases = await workers.asked(), await workers.leases()
+        repairs = await self._control.reconciler.run_once(asked, [name for name, n in leases.items() if n])
+        with contextlib.suppress(RedisError, OSError):
+            await workers.tell_residency(repairs.residency)
         for repair in repairs.loaded:
             await self._note("engine.loaded", repair.version_id, {"engine": repair.engine})
         for repair in repairs.unloaded:
@@ -213,14 +246,34 @@ class Loops:
             await self._control.leadership.hold()
             await asyncio.sleep(RENEW_EVERY_S)
 
-    async def _every(self, seconds: float, step: Callable[[], Awaitable[object]]) -> None:
-        """A step that fails because something is down is tried again; a defect is logged and tried again."""
+    async def _reconciling(self) -> None:
+        """A pass every second, and at once when a version is asked for that no replica may hold: all that ask for it
+        wait for the one pass that loads it."""
         while True:
-            if self._control.leadership.leading:
-                try:
-                    await step()
-                except (AdaptersError, RedisError, SQLAlchemyError, OSError) as error:
-                    log.warning("%s: %s", type(error).__name__, error)
-                except Exception:
-                    log.exception("a step of control failed")
+            try:
+                async with self._control.redis.pubsub() as channel:
+                    await channel.subscribe(DEMAND_CHANNEL)
+                    while True:
+                        await self._step(self.reconcile)
+                        await channel.get_message(ignore_subscribe_messages=True, timeout=RECONCILE_EVERY_S)
+                        while await channel.get_message(ignore_subscribe_messages=True):
+                            pass  # one pass answers all that asked meanwhile
+            except (RedisError, OSError):
+                await self._step(self.reconcile)
+                await asyncio.sleep(RECONCILE_EVERY_S)
+
+    async def _every(self, seconds: float, step: Callable[[], Awaitable[object]]) -> None:
+        while True:
+            await self._step(step)
             await asyncio.sleep(seconds)
+
+    async def _step(self, step: Callable[[], Awaitable[object]]) -> None:
+        """One that fails because something is down is tried again; a defect is logged and tried again."""
+        if not self._control.leadership.leading:
+            return
+        try:
+            await step()
+        except (AdaptersError, RedisError, SQLAlchemyError, OSError) as error:
+            log.warning("%s: %s", type(error).__name__, error)
+        except Exception:
+            log.exception("a step of control failed")

@@ -9,12 +9,13 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import orjson
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from gateway.demand import Demand
 from gateway.quota import Share
 from gateway.tasks import end
 
@@ -27,6 +28,12 @@ TTL_MS = 3000
 INTERVAL_S = 0.3
 MIN_GAP_S = 0.02
 """Heartbeats asked for out of turn are at least this far apart."""
+ASKED_KEY = "graft:asked"
+"""Hash of version ids by the requests since control last looked."""
+RESIDENCY_KEY = "graft:residency"
+"""JSON that control writes: version id to the URLs of the replicas that hold it."""
+DEMAND_CHANNEL = "graft:demand"
+"""Something is published here when a version is, or will be, asked for that no replica may hold."""
 
 
 class Leases:
@@ -36,6 +43,8 @@ class Leases:
         self._counts: dict[str, int] = {}
         self.ended = asyncio.Event()
         """Set whenever a version's count falls to zero, or by whoever wants the counts reported now."""
+        self.lacking = False
+        """Whether a request waits for a version that its replica does not hold."""
 
     def acquire(self, version_id: str) -> None:
         self._counts[version_id] = self._counts.get(version_id, 0) + 1
@@ -52,6 +61,11 @@ class Leases:
         """Ask for a heartbeat out of turn."""
         self.ended.set()
 
+    def lack(self) -> None:
+        """A replica did not know a version: control shall look at once."""
+        self.lacking = True
+        self.ended.set()
+
     def counts(self) -> Mapping[str, int]:
         return dict(self._counts)
 
@@ -62,10 +76,21 @@ class Heartbeat:
     expected: workers to share limits with until Redis has said how many live.
     """
 
-    def __init__(self, redis: Redis, worker_id: str, leases: Leases, expected: int = 1) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        worker_id: str,
+        leases: Leases,
+        expected: int = 1,
+        demand: Demand | None = None,
+    ) -> None:
         self._redis = redis
         self._id = worker_id
         self._leases = leases
+        self._demand = demand or Demand()
+        self._residency = b""
+        self.residency: Mapping[str, Collection[str]] = {}
+        """Version id to the URLs of the replicas that hold it, as control last saw it."""
         self.share = Share(expected, expected - 1)
         """This worker among those that lived at the last heartbeat."""
         self._change = 0
@@ -100,16 +125,31 @@ class Heartbeat:
     async def _write(self) -> None:
         now = time.time()
         state = {"change": self._change, "leases": self._leases.counts(), "at": now, "pid": os.getpid()}
+        fresh, asked = self._demand.fresh, self._demand.take()
+        urgent = self._leases.lacking or (fresh and not asked.keys() <= self.residency.keys())
+        self._leases.lacking = False
         try:
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.set(WORKER_KEY.format(id=self._id), orjson.dumps(state), px=TTL_MS)
                 pipe.zadd(WORKERS_KEY, {self._id: now})
+                for version_id, count in asked.items():
+                    pipe.hincrbyfloat(ASKED_KEY, version_id, count)
+                if urgent:
+                    pipe.publish(DEMAND_CHANNEL, self._id)
+                pipe.get(RESIDENCY_KEY)
                 pipe.zrangebyscore(WORKERS_KEY, now - TTL_MS / 1000, "+inf")
-                *_, live = await pipe.execute()
+                *_, residency, live = await pipe.execute()
             self._written = True
+            self._read(residency)
             names = sorted(name.decode() if isinstance(name, bytes) else name for name in live)
             self.share = Share(len(names), names.index(self._id))
         except (RedisError, OSError) as error:
             if self._written:
                 log.warning("no heartbeat until Redis is back: %s", error)
             self._written = False
+            self._demand.give_back(asked)
+
+    def _read(self, residency: bytes | None) -> None:
+        raw = residency or b"{}"
+        if raw != self._residency:
+            self._residency, self.residency = raw, orjson.loads(raw)

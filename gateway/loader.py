@@ -6,8 +6,10 @@ import logging
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -17,12 +19,22 @@ from adapters.registry import Registry
 from adapters.tables import versions
 from adapters.types import AdapterRoutes
 from gateway.keys import Key, scopes_from
-from gateway.policy import Caps, Policy
+from gateway.policy import NO_CAPS, Caps, Policy
 from gateway.snapshot import PLATFORM, Snapshot, TenantView
 from gateway.tables import keys, tenants
 from training.tables import learned
 
 log = logging.getLogger(__name__)
+
+POLICIES = 4096
+"""Different policies that are kept apart from the tenants that have them."""
+_TENANTS = sa.select(
+    tenants.c.id,
+    tenants.c.external_id,
+    tenants.c.created_at,
+    sa.cast(tenants.c.policy, sa.Text).label("policy"),
+)
+"""The policy as text: nothing is parsed that is known already."""
 
 
 class SnapshotLoader:
@@ -57,7 +69,7 @@ class SnapshotLoader:
     ) -> tuple[list[TenantView], list[Key]]:
         """names None: every tenant, and the platform's keys."""
         async with self._engine.connect() as connection:
-            rows = await _rows(connection, sa.select(tenants), tenants.c.id, names)
+            rows = await _rows(connection, _TENANTS, tenants.c.id, names)
             key_rows = await _rows(connection, _live_keys(names), None, None)
             knowledge = await _learned(connection, names)
         adapters: dict[str, dict[str, AdapterRoutes]] = defaultdict(dict)
@@ -96,7 +108,8 @@ async def _rows(
 
 
 def _live_keys(names: Collection[str] | None) -> sa.Select[Any]:
-    query = sa.select(keys).where(keys.c.revoked_at.is_(None))
+    columns = keys.c.id, keys.c.tenant_id, keys.c.public_id, keys.c.digest, keys.c.scopes
+    query = sa.select(*columns, keys.c.expires_at, keys.c.limits).where(keys.c.revoked_at.is_(None))
     if names is None:
         return query
     wanted = keys.c.tenant_id.in_(names)
@@ -121,10 +134,16 @@ async def _learned(
 def _policy(row: Mapping[str, Any]) -> Policy:
     """A stored document that this release cannot read must not take the tenant down: it gets the defaults."""
     try:
-        return Policy.model_validate(row["policy"])
+        return _parsed(row["policy"])
     except ValidationError as error:
         log.error("policy of %s is not valid, defaults apply: %s", row["id"], error)
         return Policy()
+
+
+@lru_cache(maxsize=POLICIES)
+def _parsed(document: str) -> Policy:
+    """Most tenants have one of a few policies: equal ones are one object, read once."""
+    return Policy.model_validate(orjson.loads(document))
 
 
 def _key(row: Mapping[str, Any]) -> Key:
@@ -136,7 +155,7 @@ def _key(row: Mapping[str, Any]) -> Key:
         digest=row["digest"],
         scopes=scopes_from(row["scopes"]),
         expires_at=_aware(expires_at) if expires_at else None,
-        limits=Caps.model_validate(row["limits"]),
+        limits=Caps.model_validate(row["limits"]) if row["limits"] else NO_CAPS,
     )
 
 

@@ -135,6 +135,15 @@ class Rollout(Part):
         return self
 
 
+class Retention(Part):
+    """Which versions keep their files. What an alias, a rollback, a pin, a run or a later version needs always does."""
+
+    versions: int = Field(default=10, ge=1)
+    """The newest of each adapter, whatever became of them."""
+    days: float = Field(default=30, ge=0, le=3660)
+    """Younger ones are kept."""
+
+
 class Policy(Part):
     """The whole document, as `tenants.policy` holds it and the admin API takes it."""
 
@@ -146,3 +155,4 @@ class Policy(Part):
     screening: Screening = Screening()
     learning: Learning = Learning()
     rollout: Rollout = Rollout()
+    retention: Retention = Retention()

@@ -19,6 +19,8 @@ from gateway.errors import EngineUnavailable, Timeout
 from gateway.leases import Leases
 from gateway.replicas import Replica, Replicas
 from gateway.routing import Route
+from gateway.slot_board import NO_SLOT, Slot
+from gateway.slots import Slots
 
 log = logging.getLogger(__name__)
 
@@ -47,11 +49,26 @@ class Call:
     engine_ids: Callable[[str], Sequence[str]]
     retries: int = 0
     tried: set[str] = field(default_factory=set)
+    replica: Replica | None = None
+    """The one that is being asked."""
+    slot: Slot = NO_SLOT
+    """Held there."""
 
     @property
     def attempt_id(self) -> str:
         """Unlike for every attempt: an engine may still be busy with the one before."""
         return f"{self.request_id}-{self.retries}" if self.retries else self.request_id
+
+    def arrive(self, replica: Replica, slot: Slot) -> None:
+        self.replica, self.slot = replica, slot
+        replica.running += 1
+
+    def leave(self) -> None:
+        """The replica has nothing more to do with it. May be called more than once."""
+        self.slot.release()
+        if self.replica is not None:
+            self.replica.running -= 1
+            self.replica = None
 
 
 @dataclass(frozen=True)
@@ -65,8 +82,11 @@ class Reply:
 class Proxy:
     """token: the engines' API key. timeout_s: longest silence of an engine."""
 
-    def __init__(self, replicas: Replicas, leases: Leases, token: str, timeout_s: float) -> None:
+    def __init__(
+        self, replicas: Replicas, slots: Slots, leases: Leases, token: str, timeout_s: float
+    ) -> None:
         self._replicas = replicas
+        self._slots = slots
         self._leases = leases
         builder = ClientBuilder().no_proxy().follow_redirects(False).tcp_nodelay(True)
         builder = builder.pool_idle_timeout(timedelta(seconds=POOL_IDLE_S))
@@ -87,7 +107,10 @@ class Proxy:
             response = await self._request(replica, call).build().send()
             return Reply(response.status, (await response.bytes()).to_bytes())
 
-        return await self._until_resident(call, send, lambda reply: reply.status)
+        try:
+            return await self._until_resident(call, send, lambda reply: reply.status)
+        finally:
+            call.leave()
 
     @asynccontextmanager
     async def stream(self, call: Call) -> AsyncIterator[Response]:
@@ -97,6 +120,7 @@ class Proxy:
         reading.
         """
         async with AsyncExitStack() as stack:
+            stack.callback(call.leave)
 
             async def send(replica: Replica) -> Response:
                 return await stack.enter_async_context(self._request(replica, call).build_streamed())
@@ -144,8 +168,11 @@ class Proxy:
                 return reply
             if time.monotonic() >= give_up:
                 raise EngineUnavailable("This version is not loaded yet.", retry_after_s=1.0)
-            self._leases.report()
+            self._leases.lack()
             call.retries += 1
+            if call.replica is not None:
+                call.tried.add(call.replica.url)
+            call.leave()
             await asyncio.sleep(ABSENT_POLL_S)
 
     async def _attempt(self, call: Call, send: Callable[[Replica], Awaitable[T]]) -> T:
@@ -158,6 +185,8 @@ class Proxy:
                 replica = self._replicas.pick(call.route.engine_model)
             if replica is None:
                 break
+            call.leave()
+            call.arrive(replica, await self._slots.enter(replica.url, call.route.version_id))
             try:
                 reply = await send(replica)
             except asyncio.CancelledError:

@@ -1,13 +1,18 @@
-"""Which engine replica a request goes to. Pure arithmetic: rendezvous hashing by version, around open
-breakers."""
+"""Which engine replica a request goes to. Pure arithmetic: of the replicas that hold its version, the first by
+rendezvous hashing that has not much more to do than the others, around open breakers."""
 
-import hashlib
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from adapters.placement import weight
+from adapters.types import BASE_NAME
+
 FAILURES_TO_OPEN = 3
 OPEN_S = 2.0
+BOUND = 1.25
+"""A replica takes at most so many times the mean number of running requests (Mirrokni, Thorup and Zadimoghaddam,
+"Consistent hashing with bounded loads", 2018)."""
 
 
 @dataclass
@@ -20,14 +25,22 @@ class Replica:
     closed_at: float = 0.0
     """Monotonic time from which the breaker lets requests through again."""
     running: int = 0
+    """Requests from here."""
 
 
 class Replicas:
-    """The engines, their breakers and what runs on each from here."""
+    """The engines, their breakers and what runs on each from here. resident: URLs of the replicas that hold a version,
+    as far as is known."""
 
-    def __init__(self, urls: Sequence[str], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        urls: Sequence[str],
+        clock: Callable[[], float] = time.monotonic,
+        resident: Callable[[str], Collection[str]] = lambda _: (),
+    ) -> None:
         self._replicas = [Replica(url) for url in urls]
         self._clock = clock
+        self._resident = resident
 
     def pick(self, engine_model: str, tried: Collection[str] = ()) -> Replica | None:
         """The replica that this version prefers among those not tried yet; None when all were tried.
@@ -40,7 +53,11 @@ class Replicas:
         candidates = closed or untried
         if len(candidates) <= 1:
             return candidates[0] if candidates else None
-        return max(candidates, key=lambda replica: _weight(engine_model, replica.url))
+        if engine_model == BASE_NAME:
+            return min(candidates, key=lambda replica: replica.running)
+        at = self._resident(engine_model)
+        holding = [replica for replica in candidates if replica.url in at]
+        return _least_bound(engine_model, holding) if holding else _favourite(engine_model, candidates)
 
     def succeeded(self, replica: Replica) -> None:
         replica.failures = 0
@@ -55,6 +72,11 @@ class Replicas:
         return [replica.url for replica in self._replicas]
 
 
-def _weight(engine_model: str, url: str) -> bytes:
-    """Highest wins: a version stays on its replica when others come or go."""
-    return hashlib.blake2b(f"{engine_model}\n{url}".encode(), digest_size=8).digest()
+def _least_bound(engine_model: str, replicas: Sequence[Replica]) -> Replica:
+    """The version's favourite among those within the bound; the mean itself is within it."""
+    bound = BOUND * (sum(replica.running for replica in replicas) + 1) / len(replicas)
+    return _favourite(engine_model, [replica for replica in replicas if replica.running < bound])
+
+
+def _favourite(engine_model: str, replicas: Sequence[Replica]) -> Replica:
+    return max(replicas, key=lambda replica: weight(engine_model, replica.url))

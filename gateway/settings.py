@@ -33,6 +33,8 @@ class Settings(BaseSettings):
     engine_slots: int = Field(default=0, ge=0)
     """Requests that one engine gets at once, its own --max-num-seqs. 0: what a supervised engine is started with, and
     vLLM's default elsewhere."""
+    max_loras: int = Field(default=4, ge=1)
+    """Distinct adapters that one engine is asked for at once, its own --max-loras."""
     queue_size: int = Field(default=1024, ge=1)
     """Requests that may wait for an engine in one worker."""
     queue_seconds: float = Field(default=30.0, gt=0)

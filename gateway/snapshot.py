@@ -5,7 +5,7 @@ A request reads one snapshot from its start to its end, so it never sees half of
 path waits on SQL.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -51,20 +51,39 @@ class Snapshot:
     def _by_external_id(self) -> Mapping[str, TenantView]:
         return {view.external_id: view for view in self.tenants.values()}
 
+    @cached_property
+    def _keys_of(self) -> Mapping[str, Set[str]]:
+        """Tenant id (or PLATFORM) to its keys' public ids."""
+        found: dict[str, set[str]] = {}
+        for public_id, key in self.keys.items():
+            found.setdefault(key.tenant_id or PLATFORM, set()).add(public_id)
+        return found
+
     def with_changes(
         self, position: int, changed: Iterable[str], tenants: Iterable[TenantView], keys: Iterable[Key]
     ) -> "Snapshot":
         """`changed` names the tenants (and perhaps PLATFORM) that `tenants` and `keys` now hold the whole
-        truth about: one of them that is not in `tenants` is gone, and so are its keys."""
-        stale = set(changed)
-        kept_tenants = {name: view for name, view in self.tenants.items() if name not in stale}
-        kept_keys = {name: key for name, key in self.keys.items() if (key.tenant_id or PLATFORM) not in stale}
-        return replace(
-            self,
-            position=position,
-            tenants=kept_tenants | {view.id: view for view in tenants},
-            keys=kept_keys | {key.public_id: key for key in keys},
-        )
+        truth about: one of them that is not in `tenants` is gone, and so are its keys.
+
+        What did not change is copied as it is, one pointer each; only what changed is looked at.
+        """
+        views, known = dict(self.tenants), dict(self.keys)
+        by_external_id, keys_of = dict(self._by_external_id), dict(self._keys_of)
+        for name in changed:
+            gone = views.pop(name, None)
+            if gone is not None:
+                by_external_id.pop(gone.external_id, None)
+            for public_id in keys_of.pop(name, ()):
+                del known[public_id]
+        for view in tenants:
+            views[view.id] = by_external_id[view.external_id] = view
+        for key in keys:
+            known[key.public_id] = key
+            owner = key.tenant_id or PLATFORM
+            keys_of[owner] = {*keys_of.get(owner, ()), key.public_id}
+        fresh = replace(self, position=position, tenants=views, keys=known)
+        vars(fresh).update(_by_external_id=by_external_id, _keys_of=keys_of)
+        return fresh
 
 
 class CurrentSnapshot:

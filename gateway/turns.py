@@ -112,7 +112,19 @@ class Turns:
         before = took if self._service_s is None else self._service_s
         self._service_s = before + SMOOTHING * (took - before)
         self._running -= 1
-        self._serve()
+        self.serve()
+
+    def serve(self) -> None:
+        """Let in whom there are places for. Called by whoever makes the number of places grow."""
+        places = self._places()
+        while self._waiting and self._running < places:
+            start, _, waiter = heapq.heappop(self._heap)
+            if waiter.ready.done():
+                continue
+            self._remove(waiter)
+            self._now = max(self._now, start)
+            self._running += 1
+            waiter.ready.set_result(None)
 
     def wait_s(self, tenant_id: str, weight: float) -> float:
         """How long one more request of this tenant would wait, as the engine works now."""
@@ -163,23 +175,12 @@ class Turns:
         newest.ready.set_exception(self._overloaded(name, longest.weight))
         return True
 
-    def _serve(self) -> None:
-        places = self._places()
-        while self._waiting and self._running < places:
-            start, _, waiter = heapq.heappop(self._heap)
-            if waiter.ready.done():
-                continue
-            self._remove(waiter)
-            self._now = max(self._now, start)
-            self._running += 1
-            waiter.ready.set_result(None)
-
     def _give_up(self, waiter: Waiter) -> None:
         """Whoever waited has stopped waiting, perhaps just as the turn came."""
         ready = waiter.ready
         if ready.done() and not ready.cancelled() and ready.exception() is None:
             self._running -= 1
-            self._serve()
+            self.serve()
             return
         self._drop(waiter)
         ready.cancel()

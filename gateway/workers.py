@@ -6,7 +6,7 @@ Implements the port `adapters.swap.Workers` over what `gateway.leases` writes.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import orjson
 from redis.asyncio import Redis
 
 from adapters.errors import WorkersBehind
-from gateway.leases import WORKER_KEY, WORKERS_KEY
+from gateway.leases import ASKED_KEY, RESIDENCY_KEY, WORKER_KEY, WORKERS_KEY
 
 CHANGES_CHANNEL = "graft:changes"
 """A change's position is published here after its transaction has committed."""
@@ -69,6 +69,22 @@ class RedisWorkers:
             if time.monotonic() >= give_up:
                 raise WorkersBehind(change, behind)
             await asyncio.sleep(POLL_S)
+
+    async def asked(self) -> Mapping[str, float]:
+        """How often each version was asked for since the last call, by anybody."""
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hgetall(ASKED_KEY)
+            pipe.delete(ASKED_KEY)
+            counts, _ = await pipe.execute()
+        return {_text(version_id): float(count) for version_id, count in counts.items()}
+
+    async def tell_residency(self, residency: Mapping[str, Collection[str]]) -> None:
+        """Which replica, by its URL, holds which versions."""
+        where: dict[str, list[str]] = {}
+        for url, versions in residency.items():
+            for version_id in versions:
+                where.setdefault(version_id, []).append(url)
+        await self._redis.set(RESIDENCY_KEY, orjson.dumps(where, option=orjson.OPT_SORT_KEYS))
 
     async def leases(self) -> Mapping[str, int]:
         """Requests in flight by version id, over all live workers."""

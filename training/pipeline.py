@@ -27,6 +27,7 @@ from training.dataset import Dataset, Example, schedule, validation
 from training.executor import Executor
 from training.gating import Gate, GateResult
 from training.lora import Progress, Row, Trained
+from training.merging import MergePlan, merge_plan, merge_versions
 from training.recipe import Recipe, recipe_of
 from training.runs import RunStore
 from training.types import LearningPolicy, Run, RunPhase, RunStatus, Verdict
@@ -63,6 +64,7 @@ class RunWork:
         self._stop = threading.Event()
         self._costs: dict[str, float] = {}
         self._version: Version | None = None
+        self._merging: MergePlan | None = None
         self.progress: Progress | None = None
 
     def cancel(self) -> None:
@@ -85,12 +87,16 @@ class RunWork:
             await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
 
     async def _phases(self, directory: Path) -> tuple[RunStatus, str | None]:
-        recipe = recipe_of(self._policy.recipe, self._run.recipe, max_rank=self._shop.max_rank)
+        self._merging = merge_plan(self._run.recipe, self._shop.max_rank)
+        told = {} if self._merging else self._run.recipe
+        recipe = recipe_of(self._policy.recipe, told, max_rank=self._shop.max_rank)
         async with self._phase(RunPhase.DATASET):
             dataset = await self._shop.curriculum.build(self._run.tenant_id, self._run.adapter, recipe)
             await self._note("dataset", dataset.counts(), dataset_digest=dataset.digest)
         async with self._phase(RunPhase.TRAINING):
-            trained = await self._train(dataset, recipe, directory)
+            trained = await (
+                self._merge(directory) if self._merging else self._train(dataset, recipe, directory)
+            )
         async with self._phase(RunPhase.ARTIFACT):
             await asyncio.to_thread(validate, directory, self._shop.base, self._shop.max_rank)
             artifact = await self._shop.store.put(directory)
@@ -113,19 +119,36 @@ class RunWork:
         await self._note("trained", asdict(trained), recipe=recipe.as_record())
         return trained
 
+    async def _merge(self, directory: Path) -> Trained:
+        """In the place of training: no step is taken and no token read."""
+        assert self._merging is not None
+        shop = self._shop
+        try:
+            merged, seconds = await merge_versions(
+                self._merging, self._run.tenant_id, shop.registry, shop.store, shop.base, directory
+            )
+        finally:
+            sources = directory.parent / f"{directory.name}-sources"
+            await asyncio.to_thread(shutil.rmtree, sources, ignore_errors=True)
+        await self._note("merged", asdict(merged))
+        return Trained(steps=0, tokens=0, seconds=seconds, loss=0.0, validation_loss=None)
+
     def _reported(self, progress: Progress) -> None:
         self.progress = progress
 
     async def _register(self, digest: str, dataset: Dataset, recipe: Recipe, trained: Trained) -> Version:
         run, registry = self._run, self._shop.registry
         await registry.ensure_adapter(run.tenant_id, run.adapter, self._shop.base.digest)
+        merging = self._merging
         lineage = Lineage(
             base_digest=self._shop.base.digest,
-            recipe=recipe.as_record(),
+            recipe=dict(run.recipe) if merging else recipe.as_record(),
             dataset_digest=dataset.digest,
+            parent_id=merging.parent_id if merging else None,
             run_id=run.id,
         )
-        metrics = {"loss": trained.loss, "validation_loss": trained.validation_loss, **dataset.counts()}
+        losses = {} if merging else {"loss": trained.loss, "validation_loss": trained.validation_loss}
+        metrics = {**losses, **dataset.counts()}
         self._version = await registry.register(
             run.tenant_id, run.adapter, digest, lineage, metrics, status=VersionStatus.GATING
         )

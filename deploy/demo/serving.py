@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -31,11 +32,16 @@ class RunningEngine:
 
 
 @contextmanager
-def engine(model: Path) -> Iterator[RunningEngine]:
-    """A ready engine serving `model`, ended with everything it started. Raises RuntimeError with the log's end."""
+def engine(model: Path, **told: Any) -> Iterator[RunningEngine]:
+    """A ready engine serving `model`, ended with everything it started. told: further settings, such as `max_loras`.
+    Raises RuntimeError with the log's end."""
     with tempfile.TemporaryDirectory(prefix="graft-engine-") as directory:
         log = Path(directory) / "engine.log"
-        overrides = {"data_dir": Path(directory), "base_model": str(model), "engine_port": _free_port()}
+        overrides = {
+            "data_dir": Path(directory),
+            "base_model": str(model),
+            "engine_port": _free_port(),
+        } | told
         settings = launch.read_settings({}, overrides)
         plan = launch.make_plan(settings, Credentials(TOKEN, "", ""))
         spec = services.engine(plan, dict(os.environ), Probes())

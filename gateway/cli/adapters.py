@@ -21,7 +21,10 @@ def list_adapters(context: typer.Context, tenant: Tenant) -> None:
     session = of(context)
     rows = session.admin().get(f"tenants/{tenant}/adapters")["data"]
     shown = rows if session.output.json else [{**row, "stable": row["stable"] or "base"} for row in rows]
-    columns = {"name": "adapter", "stable": "serves", "candidate": "candidate", "created_at": "created"}
+    for row in shown:
+        row["live"] = row["versions"]["live"]
+    columns = {"name": "adapter", "stable": "serves", "candidate": "candidate", "live": "versions"}
+    columns["created_at"] = "created"
     session.output.rows(shown, columns, "There are no adapters.")
 
 

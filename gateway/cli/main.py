@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import adapters, apply, demo, reviews, runs, status, tenancy, tenants, transfer, up
+from gateway.cli import adapters, apply, demo, reviews, runs, status, tenancy, tenants, up, upkeep
 from gateway.cli.output import CommandError, Output
 from gateway.cli.session import Session
 
@@ -45,7 +45,7 @@ app.command()(status.audit)
 app.add_typer(tenants.tenants, name="tenants")
 app.add_typer(tenants.keys, name="keys")
 app.command()(apply.apply)
-app.add_typer(transfer.adapters, name="adapters")
+app.add_typer(upkeep.adapters, name="adapters")
 app.command()(adapters.swap)
 app.command()(adapters.rollback)
 app.add_typer(runs.runs, name="runs")

@@ -42,7 +42,10 @@ class NewAdapter(BaseModel):
 async def list_adapters(tenant: str, control: Access) -> Document:
     owner = await control.tenants.get(tenant)
     found = await control.registry.adapters_of(owner.id)
-    shown = [documents.adapter(each, await _aliases(control, each)) for each in found]
+    counts = await control.pruner.retention.counts(owner.id)
+    shown = [
+        documents.adapter(each, await _aliases(control, each), counts.get(each.name, {})) for each in found
+    ]
     return documents.whole(shown, lambda each: each)
 
 
@@ -55,7 +58,7 @@ async def create_adapter(tenant: str, body: NewAdapter, control: Access, actor: 
     made = await control.registry.ensure_adapter(owner.id, body.name, control.base.digest)
     await audit.record_alone(control.sql, Act(actor, "adapter.created", body.name, owner.id))
     await control.settle(await control.registry.position())
-    return documents.adapter(made, await _aliases(control, made))
+    return await _shown(control, made)
 
 
 @router.get("/{adapter}")
@@ -63,8 +66,7 @@ async def get_adapter(tenant: str, adapter: str, control: Access) -> Document:
     """With the newest moves of its stable alias."""
     found = await find_adapter(control, tenant, adapter)
     history = await control.registry.alias_history(found.tenant_id, adapter, Alias.STABLE, 50)
-    shown = documents.adapter(found, await _aliases(control, found))
-    return {**shown, "history": [documents.move(move) for move in history]}
+    return {**await _shown(control, found), "history": [documents.move(move) for move in history]}
 
 
 @router.get("/{adapter}/versions")
@@ -86,7 +88,8 @@ async def get_version(tenant: str, adapter: str, version: str, control: Access) 
     """With its lineage, and how many corrections it has learned."""
     found = await find_version(control, await find_adapter(control, tenant, adapter), version)
     learned = await control.runs.learned([found.id])
-    return {**documents.version(found), "learned": sorted(learned[found.id])}
+    pinned = found.id in await control.wants.pins()
+    return {**documents.version(found), "pinned": pinned, "learned": sorted(learned[found.id])}
 
 
 @router.put("/{adapter}/aliases/stable")
@@ -184,6 +187,11 @@ async def find_version(control: Access, adapter: Adapter, reference: str) -> Ver
     if (found.tenant_id, found.adapter) != (adapter.tenant_id, adapter.name):
         raise NotFound(f"There is no version {reference}.", param="version")
     return found
+
+
+async def _shown(control: Access, adapter: Adapter) -> Document:
+    counts = await control.pruner.retention.counts(adapter.tenant_id)
+    return documents.adapter(adapter, await _aliases(control, adapter), counts.get(adapter.name, {}))
 
 
 async def _aliases(control: Access, adapter: Adapter) -> Document:

@@ -58,8 +58,9 @@ def key(one: KeyRecord) -> Document:
     }
 
 
-def adapter(one: Adapter, aliases: Mapping[str, Any]) -> Document:
-    """`aliases`: alias to its version's label and id (both None: the base model) and its revision."""
+def adapter(one: Adapter, aliases: Mapping[str, Any], versions: Mapping[str, int]) -> Document:
+    """`aliases`: alias to its version's label and id (both None: the base model) and its revision. `versions`: how many
+    have each status, and how many were pruned."""
     return {
         "object": "adapter",
         "id": one.name,
@@ -69,6 +70,7 @@ def adapter(one: Adapter, aliases: Mapping[str, Any]) -> Document:
         "stable": aliases.get("stable", {}).get("version"),
         "candidate": aliases.get("candidate", {}).get("version"),
         "aliases": aliases,
+        "versions": {**versions, "live": sum(versions.values()) - versions.get("pruned", 0)},
         "created_at": time(one.created_at),
     }
 
@@ -86,6 +88,7 @@ def version(one: Version) -> Document:
         "lineage": asdict(one.lineage),
         "metrics": dict(one.metrics),
         "created_at": time(one.created_at),
+        "pruned_at": time(one.pruned_at),
     }
 
 

@@ -31,6 +31,7 @@ from gateway.asgi import (
 from gateway.chat_request import ChatRequest
 from gateway.completion_request import CompletionRequest
 from gateway.context import Context, ContextSource, wants
+from gateway.demand import Demand
 from gateway.errors import EngineUnavailable, GatewayError
 from gateway.exchange import Decided, Exchange, response_headers
 from gateway.keep_alive import KeepAlive
@@ -62,6 +63,7 @@ class GenerationParts:
     contexts: ContextSource
     proxy: Proxy
     leases: Leases
+    demand: Demand
     journal: JournalWriter
     telemetry: Telemetry
     responses: ResponseStore
@@ -106,6 +108,7 @@ class GenerationEndpoint:
         request = self._parse(await read_body(receive, headers, parts.max_body_bytes))
         chosen = route(principal.tenant, request.model, headers.get(b"x-adapter"))
         admission = await parts.admissions.admit(principal, request.token_estimate)
+        parts.demand.note(principal.tenant, chosen.version_id)
         if chosen.version_id:
             parts.leases.acquire(chosen.version_id)
         try:

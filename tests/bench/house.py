@@ -61,18 +61,28 @@ class House:
 
 
 @contextmanager
-def house(directory: Path, engine_url: str, tenants: int, cores: Cores) -> Iterator[House]:
-    """`tenants` tenants, each with one key and an adapter with one version, and a Redis; no worker yet."""
+def house(
+    directory: Path,
+    engine_url: str,
+    tenants: int,
+    cores: Cores,
+    token: str = "stub-token",
+    versions: int = 1,
+    slots: int | None = None,
+) -> Iterator[House]:
+    """`tenants` tenants, each with one key and an adapter with `versions` versions, and a Redis; no worker yet.
+    token: the engine's API key. slots: versions that it batches; None: as many as there are."""
     overrides = {
         "data_dir": directory,
         "port": free_port(),
         "engine_urls": engine_url,
         "retrieval_url": "http://127.0.0.1:9",
         "base_model": "",
+        "max_loras": slots or tenants,
     }
-    plan = launch.make_plan(launch.read_settings({}, overrides), Credentials("stub-token", "", ""))
+    plan = launch.make_plan(launch.read_settings({}, overrides), Credentials(token, "", ""))
     directory.mkdir(parents=True, exist_ok=True)
-    keys = asyncio.run(_furnish(plan.database_url, tenants))
+    keys = asyncio.run(furnish(plan.database_url, tenants, versions))
     made = House(plan, keys, cores)
     with made.redis():
         yield made
@@ -86,9 +96,9 @@ async def _answers(ready: Any) -> None:
     raise BenchError("Redis did not become ready")
 
 
-async def _furnish(database_url: str, tenants: int) -> Sequence[str]:
+async def furnish(database_url: str, tenants: int, versions: int = 1) -> Sequence[str]:
     """The record before the worker starts; returns the keys' secrets. Written in bulk: the tenants' own API commits
-    three times for each."""
+    three times for each. The first version of each tenant is stable, the others are retired."""
     await migrate.upgrade(database_url)
     engine = connect(database_url)
     secrets: list[str] = []
@@ -99,8 +109,16 @@ async def _furnish(database_url: str, tenants: int) -> Sequence[str]:
             numbered = list(enumerate(minted, start))
             for table, make in _ROWS:
                 await connection.execute(sa.insert(table), [make(number, key) for number, key in numbered])
+            older = [_retired(at, number) for at, _ in numbered for number in range(2, versions + 1)]
+            if older:
+                await connection.execute(sa.insert(adapters.tables.versions), older)
     await engine.dispose()
     return secrets
+
+
+def version_id(number: int) -> str:
+    """Of the tenant with this number: what the engine calls its version."""
+    return f"ver_{number:024x}"
 
 
 def _tenant(number: int, _key: Any) -> dict[str, Any]:
@@ -137,7 +155,7 @@ def _adapter(number: int, _key: Any) -> dict[str, Any]:
 
 def _version(number: int, _key: Any) -> dict[str, Any]:
     return {
-        "id": f"ver_{number:024x}",
+        "id": version_id(number),
         "tenant_id": f"ten_{number:024x}",
         "adapter": DEFAULT_ADAPTER,
         "number": 1,
@@ -150,12 +168,17 @@ def _version(number: int, _key: Any) -> dict[str, Any]:
     }
 
 
+def _retired(tenant: int, number: int) -> dict[str, Any]:
+    changed = {"id": f"ver_{tenant:018x}_old{number}", "number": number}
+    return _version(tenant, None) | changed | {"status": VersionStatus.RETIRED.value}
+
+
 def _alias(number: int, _key: Any) -> dict[str, Any]:
     return {
         "tenant_id": f"ten_{number:024x}",
         "adapter": DEFAULT_ADAPTER,
         "alias": Alias.STABLE.value,
-        "version_id": f"ver_{number:024x}",
+        "version_id": version_id(number),
         "revision": 1,
     }
 

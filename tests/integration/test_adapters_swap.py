@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from adapters import tables
 from adapters.artifacts import ArtifactStore
@@ -18,6 +18,7 @@ from adapters.swap import Holds, Swapper
 from adapters.testing import FakeWorkers
 from adapters.types import Alias, Lineage, Version, VersionStatus
 from adapters.vllm import VllmEngine
+from adapters.wants import Wants
 from deploy.demo.serving import RunningEngine
 from tests.integration.random_adapters import write_adapter
 
@@ -54,8 +55,8 @@ class OneWorker(FakeWorkers):
 class House:
     """The adapters package put together around one engine, as the control process does it."""
 
-    def __init__(self, registry: Registry, engine: VllmEngine, base: BaseModel, directory: Path) -> None:
-        self.registry = registry
+    def __init__(self, database: AsyncEngine, engine: VllmEngine, base: BaseModel, directory: Path) -> None:
+        self.registry = registry = Registry(database)
         self.engine = engine
         self._base = base
         self._directory = directory
@@ -63,7 +64,9 @@ class House:
         self.worker = OneWorker(registry)
         holds, cache = Holds(), directory / "cache"
         self.swapper = Swapper(registry, self._store, [engine], self.worker, cache, holds)
-        self.reconciler = Reconciler(registry, self._store, [engine], self.worker, holds, cache)
+        self.reconciler = Reconciler(
+            registry, Wants(database), self._store, [engine], self.worker, holds, cache, capacity=16
+        )
 
     async def approved(self, seed: int) -> Version:
         """A version of random weights, ready to go live."""
@@ -79,11 +82,10 @@ async def house(engine: RunningEngine, base: BaseModel, tmp_path: Path) -> Async
     database = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}?timeout=30")
     async with database.begin() as connection:
         await connection.run_sync(tables.metadata.create_all)
-    registry = Registry(database)
-    await registry.ensure_adapter(*ACME, base.digest)
+    await Registry(database).ensure_adapter(*ACME, base.digest)
     async with httpx.AsyncClient(trust_env=False) as http:
         vllm = VllmEngine(engine.url, engine.token, http)
-        yield House(registry, vllm, base, tmp_path)
+        yield House(database, vllm, base, tmp_path)
         for version_id in await vllm.resident():
             await vllm.unload(version_id)
     await database.dispose()

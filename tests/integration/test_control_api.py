@@ -8,20 +8,24 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from redis.asyncio import Redis
 from safetensors.numpy import save_file
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.registry import Registry
+from adapters.retention import GRACE
 from adapters.settings import Settings as AdaptersSettings
 from adapters.swap import Swapper
 from adapters.tables import metadata as adapters
+from adapters.tables import versions
 from adapters.testing import FakeEngine
 from adapters.types import Lineage, Version, VersionStatus
 from gateway.admin import create_app
@@ -30,6 +34,7 @@ from gateway.database import connect
 from gateway.follower import Follower
 from gateway.leases import Heartbeat, Leases
 from gateway.loader import SnapshotLoader
+from gateway.pruning import Pruner
 from gateway.settings import Settings
 from gateway.snapshot import CurrentSnapshot
 from gateway.tables import metadata as gateway
@@ -350,3 +355,87 @@ async def test_a_person_decides_what_waits_and_it_is_audited(system: System) -> 
     assert (await system.call("GET", path))["data"] == []
     actions = [entry["action"] for entry in (await system.call("GET", "audit"))["data"]]
     assert actions[:3] == ["review.rejected", "review.accepted", "review.edited"]
+
+
+async def test_versions_are_counted_pinned_judged_and_pruned(system: System) -> None:
+    tenant = await system.tenant()
+    place = f"tenants/{tenant['id']}/adapters/default"
+    await system.call("PUT", f"tenants/{tenant['id']}/policy", {"retention": {"versions": 1, "days": 0}})
+    one, two, *_ = [await system.version(tenant["id"]) for _ in range(4)]
+    for version in (one, two):
+        await system.control.registry.set_status(version.id, VersionStatus.RETIRED)
+    await system.call("PUT", f"{place}/versions/v2/pin", {})
+    assert (await system.call("GET", f"{place}/versions/v2"))["pinned"]
+    judged = await system.call("POST", f"{place}/prune", {"dry_run": True})
+    assert {each["label"]: each["kept_for"] for each in judged["data"]} == {
+        "default@v4": "it is approved",
+        "default@v3": "it is approved",
+        "default@v2": "it is pinned",
+        "default@v1": None,
+    }
+    assert (await system.call("GET", place))["versions"] == {"approved": 2, "retired": 2, "live": 4}
+    assert not (await system.call("GET", f"{place}/versions/v1"))["pruned_at"]
+    await system.call("POST", f"{place}/prune", {})
+    assert (await system.call("GET", f"{place}/versions/v1"))["pruned_at"]
+    assert (await system.call("GET", place))["versions"] == {
+        "approved": 2,
+        "retired": 1,
+        "pruned": 1,
+        "live": 3,
+    }
+    assert 1 not in system.seen.value.tenants[tenant["id"]].adapters["default"].versions
+    await system.call("PUT", f"{place}/versions/v1/pin", {}, 409)
+
+
+async def test_files_of_a_pruned_version_go_once_no_engine_holds_it(system: System) -> None:
+    tenant, control = await system.tenant(), system.control
+    await system.call("PUT", f"tenants/{tenant['id']}/policy", {"retention": {"versions": 1, "days": 0}})
+    old = await system.version(tenant["id"], VersionStatus.REJECTED)
+    (system.files / "adapter_model.safetensors").write_bytes(b"other weights")
+    new = await system.version(tenant["id"])
+    parts = control.sql, control.store, [system.engine], control.workers, control.tenants, control.runs
+    pruner = Pruner(*parts, control.cache_dir)
+    await system.engine.load(old.id, system.files)
+    assert [version.id for version in await pruner.run_once()] == [old.id]
+    async with control.sql.begin() as connection:
+        earlier = datetime.now(UTC) - 2 * GRACE
+        await connection.execute(sa.update(versions).values(pruned_at=earlier).where(versions.c.id == old.id))
+    assert await pruner.sweep() == []
+    await system.engine.unload(old.id)
+    system.engine.down = True
+    assert await pruner.sweep() == []
+    system.engine.down = False
+    assert await pruner.sweep() == [old.artifact_digest]
+    assert not await control.store.exists(old.artifact_digest)
+    assert await control.store.exists(new.artifact_digest)
+
+
+async def test_a_merge_is_a_run_and_names_only_the_tenants_own_versions(system: System) -> None:
+    acme, globex = await system.tenant("acme"), await system.tenant("globex")
+    place = f"tenants/{acme['id']}/adapters/default/merges"
+    one, two = [await system.version(acme["id"]) for _ in range(2)]
+    foreign = await system.version(globex["id"])
+    for sources in ([{"version": "v1"}], [{"version": "v1"}, {"version": "v1"}]):
+        await system.call("POST", place, {"sources": sources}, 400)
+    await system.call("POST", place, {"sources": [{"version": "v1"}, {"version": foreign.id}]}, 404)
+    body = {"sources": [{"version": "v1"}, {"version": "v2", "weight": 2}], "method": "ties"}
+    run = await system.call("POST", place, body, 201)
+    assert run["recipe"]["merge"]["sources"] == [
+        {"version_id": one.id, "weight": 1.0},
+        {"version_id": two.id, "weight": 2.0},
+    ]
+    judged = await system.call("POST", place.replace("merges", "prune"), {"dry_run": True})
+    assert {each["kept_for"] for each in judged["data"]} == {f"run {run['id']} needs it"}
+
+
+async def test_divergence_is_measured_in_an_engine_that_holds_the_version(system: System) -> None:
+    tenant = await system.tenant()
+    version = await system.version(tenant["id"])
+    path = f"tenants/{tenant['id']}/adapters/default/versions/v1/divergence"
+    await system.call("GET", path, None, 409)
+    system.control.anchors.write_text(
+        "".join(f'{{"messages": [{{"role": "user", "content": "{n}"}}], "answer": ""}}\n' for n in range(9))
+    )
+    found = await system.call("GET", f"{path}?anchors=3")
+    assert (found["version_id"], found["anchors"]) == (version.id, 3)
+    assert found["mean"] > 0.1

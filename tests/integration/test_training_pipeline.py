@@ -345,6 +345,23 @@ async def test_a_learner_that_ends_gives_its_run_back(world: World) -> None:
     assert (await world.runs.get(run.id)).status is RunStatus.QUEUED
 
 
+async def test_versions_are_merged_and_judged_like_a_trained_one(world: World) -> None:
+    await world.policy()
+    await world.post()
+    first, second = [(await world.run()).version_id for _ in range(2)]
+    sources = [{"version_id": first, "weight": 0.5}, {"version_id": second, "weight": 1.0}]
+    plan = {"sources": sources, "method": "ties", "density": 0.5, "rank": 8, "seed": 1}
+    created = await world.runs.create("ten_1", "default", "merge", {"merge": plan})
+    assert await world.learner.work_once()
+    run = await world.runs.get(created.id)
+    assert (run.status, run.error, run.report["verdict"]) == (RunStatus.SUCCEEDED, None, "pass")
+    version = await world.registry.version(run.version_id or "")
+    assert (version.lineage.parent_id, version.lineage.recipe) == (second, {"merge": plan})
+    assert version.id in world.engine.loaded
+    (merged,) = [event.data for event in await world.runs.events(run.id) if event.kind == "merged"]
+    assert 0 < merged["kept"] <= 1.001
+
+
 async def test_the_count_trigger_queues_one_run(world: World) -> None:
     await world.policy(triggers={"count": 18, "debounce_seconds": 0})
     await world.post()

@@ -2,6 +2,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.artifacts import ArtifactStore
 from adapters.reconcile import Reconciler, Repair
@@ -9,6 +10,7 @@ from adapters.registry import Registry
 from adapters.swap import Holds
 from adapters.testing import FakeEngine, FakeWorkers
 from adapters.types import Alias, Version, VersionStatus
+from adapters.wants import Wants
 from tests.unit.adapters.conftest import MakeVersion
 
 APPROVED = VersionStatus.APPROVED
@@ -34,13 +36,15 @@ def holds() -> Holds:
 @pytest.fixture
 def reconciler(
     registry: Registry,
+    database: AsyncEngine,
     store: ArtifactStore,
     engines: list[FakeEngine],
     workers: FakeWorkers,
     holds: Holds,
     tmp_path: Path,
 ) -> Reconciler:
-    return Reconciler(registry, store, engines, workers, holds, tmp_path / "cache")
+    wants = Wants(database)
+    return Reconciler(registry, wants, store, engines, workers, holds, tmp_path / "cache", capacity=3)
 
 
 @pytest.fixture
@@ -157,3 +161,73 @@ async def test_a_version_that_cannot_be_loaded_is_reported_and_the_rest_goes_on(
     repairs = await reconciler.run_once()
     assert {repair.version_id for repair in repairs.failed} == {bad.id}
     assert {repair.version_id for repair in repairs.loaded} == {good.id}
+
+
+@pytest.fixture
+async def many(registry: Registry, make_version: MakeVersion) -> list[Version]:
+    """Stable versions of nine tenants: more than two engines of three have room for."""
+    versions = []
+    for number in range(9):
+        tenant_id = f"ten_{number}"
+        await registry.ensure_adapter(tenant_id, "default", "sha256:base")
+        version: Version = await make_version(APPROVED, tenant_id=tenant_id)
+        await registry.move_alias(tenant_id, "default", Alias.STABLE, version.id, "ada")
+        versions.append(version)
+    return versions
+
+
+async def test_no_replica_holds_more_than_it_has_room_for(
+    reconciler: Reconciler, engines: list[FakeEngine], many: list[Version]
+) -> None:
+    await reconciler.run_once()
+    assert [len(engine.loaded) for engine in engines] == [3, 3]
+    assert len(set(engines[0].loaded) | set(engines[1].loaded)) == 6
+    assert not await reconciler.run_once()
+
+
+async def test_what_is_asked_for_takes_the_place_of_what_is_not(
+    reconciler: Reconciler, engines: list[FakeEngine], many: list[Version]
+) -> None:
+    await reconciler.run_once()
+    held = {name for engine in engines for name in engine.loaded}
+    cold = [version.id for version in many if version.id not in held]
+    await reconciler.run_once(asked=dict.fromkeys(cold, 5.0))
+    assert set(cold) <= {name for engine in engines for name in engine.loaded}
+    assert [len(engine.loaded) for engine in engines] == [3, 3]
+
+
+async def test_a_version_that_requests_wait_for_is_loaded_though_nothing_else_wants_it(
+    reconciler: Reconciler, engines: list[FakeEngine], many: list[Version], make_version: MakeVersion
+) -> None:
+    old = await make_version(APPROVED, VersionStatus.RETIRED)
+    await reconciler.run_once()
+    assert not any(old.id in engine.loaded for engine in engines)
+    await reconciler.run_once(waiting=[old.id])
+    assert all(old.id in engine.loaded for engine in engines)
+    await reconciler.run_once()
+    assert not any(old.id in engine.loaded for engine in engines)
+
+
+async def test_a_version_that_no_alias_points_to_any_more_is_not_kept_for_its_heat(
+    reconciler: Reconciler, registry: Registry, engines: list[FakeEngine], make_stable: MakeStable
+) -> None:
+    version = await make_stable()
+    await reconciler.run_once(asked={version.id: 1000.0})
+    await registry.move_alias("ten_acme", "default", Alias.STABLE, None, "ada", rolled_back=True)
+    await reconciler.run_once(asked={version.id: 1000.0})
+    assert not any(version.id in engine.loaded for engine in engines)
+
+
+async def test_a_pinned_version_is_held_whatever_others_are_asked_for(
+    reconciler: Reconciler, database: AsyncEngine, engines: list[FakeEngine], many: list[Version]
+) -> None:
+    await Wants(database).pin(many[0].id, "ada")
+    await reconciler.run_once(asked={version.id: 50.0 for version in many[1:]})
+    assert all(many[0].id in engine.loaded for engine in engines)
+
+
+async def test_a_pass_says_what_each_replica_holds(
+    reconciler: Reconciler, engines: list[FakeEngine], many: list[Version]
+) -> None:
+    repairs = await reconciler.run_once()
+    assert repairs.residency == {engine.url: frozenset(engine.loaded) for engine in engines}

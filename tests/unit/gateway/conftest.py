@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from gateway.app import DataPlane
 from gateway.context import ContextSource
 from gateway.database import connect
+from gateway.demand import Demand
 from gateway.leases import Leases
 from gateway.proxy import Proxy
 from gateway.replicas import Replicas
@@ -23,7 +24,7 @@ from gateway.snapshot import CurrentSnapshot
 from gateway.tables import metadata
 from gateway.telemetry import Telemetry
 from retrieval.types import Found, MemoryHit
-from tests.unit.gateway.accounting import admissions
+from tests.unit.gateway.accounting import admissions, slots
 from tests.unit.gateway.stub_engine import StubEngine, served
 from tests.unit.gateway.worlds import Member, adapter, member, snapshot, tenant
 from training.types import Interaction
@@ -99,13 +100,14 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         await connection.run_sync(metadata.create_all)
     responses = ResponseStore(record)
     async with served(engine) as upstream:
-        proxy = Proxy(Replicas([upstream]), leases, "token", 5.0)
+        proxy = Proxy(Replicas([upstream]), slots([upstream]), leases, "token", 5.0)
         parts = GenerationParts(
             current=current,
             admissions=admissions(),
             contexts=ContextSource(memories),
             proxy=proxy,
             leases=leases,
+            demand=Demand(),
             journal=journal,
             telemetry=telemetry,
             responses=responses,

@@ -13,6 +13,7 @@ from gateway.leases import Leases
 from gateway.proxy import Call, Proxy
 from gateway.replicas import Replicas
 from gateway.routing import Route
+from tests.unit.gateway.accounting import slots
 from tests.unit.gateway.stub_engine import StubEngine, served, until, unused_url
 
 BASE = Route("default", None, "base", "stable")
@@ -28,7 +29,7 @@ def call_of(route: Route, body: bytes) -> Call:
 
 @asynccontextmanager
 async def proxied(*urls: str, timeout_s: float = 5.0) -> AsyncIterator[Proxy]:
-    proxy = Proxy(Replicas(urls), Leases(), "token", timeout_s)
+    proxy = Proxy(Replicas(urls), slots(urls), Leases(), "token", timeout_s)
     yield proxy
     await proxy.close()
 

@@ -44,3 +44,24 @@ def test_the_last_replica_is_tried_even_when_it_fails() -> None:
     for _ in range(FAILURES_TO_OPEN):
         replicas.failed(replicas.pick("ver_1"))
     assert replicas.pick("ver_1").url == "http://a"
+
+
+def test_a_version_goes_where_it_is_held() -> None:
+    replicas = Replicas(URLS, resident=lambda name: {"http://b"} if name == "ver_b" else ())
+    assert replicas.pick("ver_b").url == "http://b"
+    assert replicas.pick("ver_b", {"http://b"}).url != "http://b"
+
+
+def test_a_hot_versions_copies_share_its_requests() -> None:
+    replicas = Replicas(URLS, resident=lambda _: URLS[:2])
+    for _ in range(20):
+        replicas.pick("ver_1").running += 1
+    first, second, none = (replicas.pick("ver_1", set(URLS) - {url}).running for url in URLS)
+    assert (first > 6, second > 6, none) == (True, True, 0)
+
+
+def test_requests_to_the_base_model_spread_over_all_replicas() -> None:
+    replicas = Replicas(URLS)
+    for _ in range(30):
+        replicas.pick("base").running += 1
+    assert all(replicas.pick("base", set(URLS) - {url}).running > 5 for url in URLS)

@@ -1,7 +1,6 @@
 """The queue ahead of the engine. Simulated time: nothing here waits for a real clock."""
 
 import asyncio
-import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -9,28 +8,7 @@ import pytest
 
 from gateway.errors import EngineUnavailable
 from gateway.turns import Turns
-
-
-class Instant(selectors.DefaultSelector):
-    """Waits by moving a clock."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        ready = super().select(0)
-        if not ready and timeout:
-            self.now += timeout
-        return ready
-
-
-def simulate(play: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    selector = Instant()
-    loop = asyncio.SelectorEventLoop(selector)
-    loop.time = lambda: selector.now  # type: ignore[method-assign]
-    try:
-        loop.run_until_complete(play())
-    finally:
-        loop.close()
+from tests.unit.gateway.simulated import simulate
 
 
 def turns(places: int = 1, bound: int = 1000, patience_s: float = 30.0) -> Turns:

@@ -1,0 +1,72 @@
+"""Which replica should hold which versions. Pure: who wants what and what is held in, a plan out."""
+
+import hashlib
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+HEAT_PER_COPY = 600.0
+"""Heat that one replica serves; a hotter version gets another copy."""
+STICKY = 2.0
+"""A version that is held is moved only for one that is this much hotter."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A version that may be wanted in the engines."""
+
+    version_id: str
+    heat: float = 0.0
+    """Requests lately."""
+    must: bool = False
+    """It is pinned, on its way to an alias, or requests wait for it: it is held whatever it displaces."""
+
+
+def plan(
+    wishes: Collection[Wish], held: Mapping[str, Collection[str]], capacity: int, copies: int
+) -> Mapping[str, frozenset[str]]:
+    """From each replica's URL to the versions that it should hold.
+
+    held: what each replica that answers holds now. capacity: versions that a replica keeps in memory. copies: of each
+    version, if there are so many replicas; hotter ones get more.
+
+    Hot versions go first, every version's first copy before anybody's second. A copy goes where one is already, else
+    by rendezvous hashing, so that a replica that comes or goes moves only its own versions. What is held and finds no
+    place in that order stays while there is room. What is not in the plan is cold: it is loaded when it is asked for.
+    """
+    chosen: dict[str, set[str]] = {url: set() for url in held}
+    order = sorted(wishes, key=lambda wish: (not wish.must, -_warmth(wish, held), wish.version_id))
+    wanted = {wish.version_id: min(len(held), max(copies, _copies(wish.heat))) for wish in order}
+    for number in range(max(wanted.values(), default=0)):
+        for wish in order:
+            if number < wanted[wish.version_id]:
+                _put(wish, chosen, held, capacity)
+    for wish in order:
+        for url in held:
+            if wish.version_id in held[url] and len(chosen[url]) < capacity:
+                chosen[url].add(wish.version_id)
+    return {url: frozenset(versions) for url, versions in chosen.items()}
+
+
+def weight(version_id: str, url: str) -> bytes:
+    """Highest wins: a version stays on its replica when others come or go."""
+    return hashlib.blake2b(f"{version_id}\n{url}".encode(), digest_size=8).digest()
+
+
+def _put(
+    wish: Wish, chosen: Mapping[str, set[str]], held: Mapping[str, Collection[str]], capacity: int
+) -> None:
+    """One more copy, where there is one already if that has room."""
+    free = [url for url in chosen if wish.version_id not in chosen[url]]
+    room = [url for url in free if len(chosen[url]) < capacity] or (free if wish.must else [])
+    if room:
+        best = max(room, key=lambda url: (wish.version_id in held[url], weight(wish.version_id, url)))
+        chosen[best].add(wish.version_id)
+
+
+def _warmth(wish: Wish, held: Mapping[str, Collection[str]]) -> float:
+    return wish.heat * (STICKY if any(wish.version_id in versions for versions in held.values()) else 1.0)
+
+
+def _copies(heat: float) -> int:
+    return math.ceil(heat / HEAT_PER_COPY)

@@ -1,0 +1,162 @@
+"""Which versions' files may go, and letting them go. The rows stay: they are lineage.
+
+Two steps, far apart: a version is marked as pruned, so that no route leads to it any more; its files are deleted once
+no engine holds it and nobody asks for it. A crash between the two leaves files, which the next pass deletes.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from adapters import changes, tables
+from adapters.records import of, to_version
+from adapters.rules import stable_line
+from adapters.types import Alias, Version, VersionStatus
+
+ENDED = frozenset({VersionStatus.RETIRED, VersionStatus.ROLLED_BACK, VersionStatus.REJECTED})
+ROLLBACKS = 3
+"""Steps back along the line of stable versions that stay possible."""
+GRACE = timedelta(seconds=60)
+"""Between a version's mark and the end of its files: longer than any worker serves an old record."""
+SWEEP = timedelta(days=2)
+"""How long after its mark a version's files are looked for."""
+
+
+@dataclass(frozen=True)
+class Keep:
+    """What a tenant wants kept."""
+
+    newest: int
+    """Of each adapter's versions, whatever became of them."""
+    days: float
+    """Younger versions are kept."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A version, and why it is kept; None: it may go."""
+
+    version: Version
+    kept_for: str | None
+
+
+def judge(
+    versions: Sequence[Version],
+    keep: Keep,
+    now: datetime,
+    needed: Mapping[str, str],
+) -> Sequence[Judged]:
+    """One adapter's versions, newest first. needed: version id to the reason for which somebody needs it."""
+    ordered = sorted(versions, key=lambda version: version.number, reverse=True)
+    found = []
+    for place, version in enumerate(ordered):
+        if version.pruned_at is not None:
+            continue
+        reason = needed.get(version.id)
+        if reason is None and version.status not in ENDED:
+            reason = f"it is {version.status.value}"
+        if reason is None and place < keep.newest:
+            reason = f"it is one of the newest {keep.newest}"
+        if reason is None and version.created_at > now - timedelta(days=keep.days):
+            reason = f"it is younger than {keep.days:g} days"
+        found.append(Judged(version, reason))
+    return found
+
+
+class Retention:
+    """Over the registry's tables."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def counts(self, tenant_id: str) -> Mapping[str, Mapping[str, int]]:
+        """By adapter: how many versions have each status, and how many are `pruned`."""
+        table = tables.versions
+        gone = table.c.pruned_at.is_not(None).label("gone")
+        group = (table.c.adapter, table.c.status, gone)
+        query = sa.select(*group, sa.func.count().label("size")).where(table.c.tenant_id == tenant_id)
+        found: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        async with self._engine.connect() as connection:
+            for row in (await connection.execute(query.group_by(*group))).all():
+                found[row.adapter]["pruned" if row.gone else row.status] += row.size
+        return {adapter: dict(by_status) for adapter, by_status in found.items()}
+
+    async def grown(self, after: tuple[str, str], limit: int) -> Sequence[tuple[str, str]]:
+        """Adapters (tenant id, name) that have a version which may be old enough, in order, after that one."""
+        table = tables.versions
+        place = sa.tuple_(table.c.tenant_id, table.c.adapter)
+        beyond = place > sa.tuple_(*(sa.literal(name) for name in after))
+        statuses = [status.value for status in ENDED]
+        query = sa.select(table.c.tenant_id, table.c.adapter).distinct()
+        query = query.where(table.c.status.in_(statuses), table.c.pruned_at.is_(None), beyond)
+        query = query.order_by(table.c.tenant_id, table.c.adapter).limit(limit)
+        async with self._engine.connect() as connection:
+            return [(row.tenant_id, row.adapter) for row in (await connection.execute(query)).all()]
+
+    async def judged(
+        self, tenant_id: str, adapter: str, keep: Keep, busy: Mapping[str, str]
+    ) -> Sequence[Judged]:
+        """An adapter's versions that have files, newest first. busy: further version ids that are needed, and why."""
+        async with self._engine.connect() as connection:
+            return await _judged(connection, tenant_id, adapter, keep, busy)
+
+    async def prune(
+        self, tenant_id: str, adapter: str, keep: Keep, busy: Mapping[str, str]
+    ) -> tuple[Sequence[Version], int]:
+        """Mark what may go, judged in the same transaction; returns it and the position in the change log."""
+        table = tables.versions
+        if all(each.kept_for for each in await self.judged(tenant_id, adapter, keep, busy)):
+            return [], 0
+        async with self._engine.begin() as connection:
+            change = await changes.append(connection, tenant_id)
+            judged = await _judged(connection, tenant_id, adapter, keep, busy)
+            going = [each.version for each in judged if each.kept_for is None]
+            marked = sa.update(table).where(table.c.id.in_([version.id for version in going]))
+            await connection.execute(marked.values(pruned_at=datetime.now(UTC)))
+        return going, change
+
+    async def leftovers(self, held: Collection[str]) -> Sequence[str]:
+        """Artifacts of versions that were pruned a while ago, that no engine holds and no other version shares."""
+        table, now = tables.versions, datetime.now(UTC)
+        gone = sa.and_(table.c.pruned_at < now - GRACE, table.c.pruned_at > now - SWEEP)
+        query = sa.select(table.c.artifact_digest).where(gone, table.c.id.not_in(held)).distinct()
+        in_use = sa.select(table.c.artifact_digest).where(
+            sa.or_(table.c.pruned_at.is_(None), table.c.pruned_at >= now - GRACE, table.c.id.in_(held))
+        )
+        async with self._engine.connect() as connection:
+            digests = set((await connection.execute(query)).scalars())
+            if not digests:
+                return []
+            shared = await connection.execute(in_use.where(table.c.artifact_digest.in_(digests)))
+            return sorted(digests - set(shared.scalars()))
+
+
+async def _judged(
+    connection: AsyncConnection, tenant_id: str, adapter: str, keep: Keep, busy: Mapping[str, str]
+) -> Sequence[Judged]:
+    table = tables.versions
+    rows = (await connection.execute(sa.select(table).where(*of(table, tenant_id, adapter)))).all()
+    versions = [to_version(row) for row in rows]
+    needed = {**busy, **await _needed(connection, tenant_id, adapter)}
+    return judge(versions, keep, datetime.now(UTC), needed)
+
+
+async def _needed(connection: AsyncConnection, tenant_id: str, adapter: str) -> Mapping[str, str]:
+    """What the record itself needs: rollbacks, pins, aliases, versions of other adapters that continue one."""
+    history, aliases, pins, versions = tables.alias_history, tables.aliases, tables.pins, tables.versions
+    moves = sa.select(history.c.version_id).where(*of(history, tenant_id, adapter))
+    moves = moves.where(history.c.alias == Alias.STABLE.value).order_by(history.c.id)
+    line = stable_line((await connection.execute(moves)).scalars().all())
+    needed = dict.fromkeys([name for name in line[-1 - ROLLBACKS :] if name], "a rollback may go to it")
+    mine = sa.select(versions.c.id).where(*of(versions, tenant_id, adapter))
+    child = versions.alias()
+    children = sa.select(child.c.parent_id).where(child.c.parent_id.in_(mine), child.c.pruned_at.is_(None))
+    needed |= dict.fromkeys((await connection.execute(children)).scalars(), "a version continues it")
+    pinned = sa.select(pins.c.version_id).where(pins.c.version_id.in_(mine))
+    needed |= dict.fromkeys((await connection.execute(pinned)).scalars(), "it is pinned")
+    pointed = sa.select(aliases.c.version_id).where(aliases.c.version_id.in_(mine))
+    return needed | dict.fromkeys((await connection.execute(pointed)).scalars(), "an alias points to it")

@@ -1,0 +1,74 @@
+"""What the record wants in the engines, read in pieces that do not grow with the number of tenants, and pins."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters import tables
+from adapters.records import require_version, to_version
+from adapters.rules import WANTED_STATUSES
+from adapters.types import Version
+
+
+@dataclass(frozen=True)
+class Want:
+    """A version that the engines may hold."""
+
+    version: Version
+    must: bool
+    """It is pinned or on its way to an alias."""
+
+
+class Wants:
+    """Over the registry's tables."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def wanted(self, waiting: Collection[str], hot: Collection[str], most: int) -> dict[str, Want]:
+        """By version id: what must be held; what requests wait for; of `hot`, what an alias points to; and so many
+        more of those that an alias points to, newest first, as there may be room for."""
+        table, pins = tables.versions, tables.pins
+        aliased = sa.select(tables.aliases.c.version_id).where(tables.aliases.c.version_id.is_not(None))
+        statuses = [status.value for status in WANTED_STATUSES]
+        must = sa.or_(table.c.status.in_(statuses), table.c.id.in_(sa.select(pins.c.version_id)))
+        each = table.alias()
+        newest = sa.select(each.c.id).where(each.c.id.in_(aliased))
+        newest = newest.order_by(each.c.created_at.desc(), each.c.id).limit(most)
+        chosen = sa.or_(
+            must,
+            table.c.id.in_(waiting),
+            sa.and_(table.c.id.in_(hot), table.c.id.in_(aliased)),
+            table.c.id.in_(newest),
+        )
+        query = sa.select(table, must.label("must")).where(chosen, table.c.pruned_at.is_(None))
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(query)).all()
+        return {row.id: Want(to_version(row), bool(row.must)) for row in rows}
+
+    async def aliased(self, ids: Collection[str]) -> set[str]:
+        """Those of `ids` that an alias points to."""
+        column = tables.aliases.c.version_id
+        async with self._engine.connect() as connection:
+            found = await connection.execute(sa.select(column).where(column.in_(ids)))
+            return set(found.scalars())
+
+    async def pin(self, version_id: str, actor: str) -> None:
+        """Keep a version in the engines whether or not anybody asks for it. Raises UnknownVersion."""
+        async with self._engine.begin() as connection:
+            await require_version(connection, version_id)
+            await connection.execute(sa.delete(tables.pins).where(tables.pins.c.version_id == version_id))
+            values = {"version_id": version_id, "actor": actor, "at": datetime.now(UTC)}
+            await connection.execute(sa.insert(tables.pins).values(values))
+
+    async def unpin(self, version_id: str) -> None:
+        async with self._engine.begin() as connection:
+            await connection.execute(sa.delete(tables.pins).where(tables.pins.c.version_id == version_id))
+
+    async def pins(self) -> frozenset[str]:
+        """All pinned versions."""
+        async with self._engine.connect() as connection:
+            return frozenset((await connection.execute(sa.select(tables.pins.c.version_id))).scalars())

@@ -1,0 +1,98 @@
+"""Retention at work: what is needed beside the record, marks on what is not, and the end of its files."""
+
+import asyncio
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.artifacts import ArtifactStore
+from adapters.engine import Engine
+from adapters.errors import EngineError
+from adapters.retention import Judged, Keep, Retention
+from adapters.types import Version
+from gateway import audit
+from gateway.audit import Act
+from gateway.tenants import TenantStore
+from gateway.workers import RedisWorkers
+from training.runs import OPEN, RunStore
+from training.types import MERGE
+
+ACTOR = "system:retention"
+ADAPTERS_AT_ONCE = 100
+
+
+class Pruner:
+    """Over all tenants. Raises redis' errors: what requests are in flight must be known."""
+
+    def __init__(
+        self,
+        sql: AsyncEngine,
+        store: ArtifactStore,
+        engines: Sequence[Engine],
+        workers: RedisWorkers,
+        tenants: TenantStore,
+        runs: RunStore,
+        cache_dir: Path,
+    ) -> None:
+        self._sql = sql
+        self.retention = Retention(sql)
+        self._store = store
+        self._engines = engines
+        self._workers = workers
+        self._tenants = tenants
+        self._runs = runs
+        self._cache_dir = cache_dir
+        self._after = ("", "")
+
+    async def run_once(self) -> Sequence[Version]:
+        """The next adapters in turn; returns what was marked."""
+        grown = await self.retention.grown(self._after, ADAPTERS_AT_ONCE)
+        self._after = grown[-1] if len(grown) == ADAPTERS_AT_ONCE else ("", "")
+        marked = [version for place in grown for version in (await self.prune(*place, ACTOR))[0]]
+        await self.sweep()
+        return marked
+
+    async def judged(self, tenant_id: str, adapter: str) -> Sequence[Judged]:
+        """What would become of each version that still has its files, newest first."""
+        keep, busy = await self._keep(tenant_id), await self._busy(tenant_id, adapter)
+        return await self.retention.judged(tenant_id, adapter, keep, busy)
+
+    async def prune(self, tenant_id: str, adapter: str, actor: str) -> tuple[Sequence[Version], int]:
+        """Mark what may go; returns it and the position in the change log."""
+        keep, busy = await self._keep(tenant_id), await self._busy(tenant_id, adapter)
+        going, change = await self.retention.prune(tenant_id, adapter, keep, busy)
+        for version in going:
+            act = Act(actor, "version.pruned", version.id, tenant_id, {"version": version.label})
+            await audit.record_alone(self._sql, act)
+        return going, change
+
+    async def sweep(self) -> Sequence[str]:
+        """Delete the files of what was marked a while ago; returns their digests. Nothing, while an engine does not
+        say what it holds."""
+        try:
+            held = [name for engine in self._engines for name in await engine.resident()]
+        except EngineError:
+            return []
+        leases = await self._workers.leases()
+        digests = await self.retention.leftovers({*held, *(name for name, count in leases.items() if count)})
+        for digest in digests:
+            await self._store.delete(digest)
+            copy = self._cache_dir / digest.removeprefix("sha256:")
+            await asyncio.to_thread(shutil.rmtree, copy, ignore_errors=True)
+        return digests
+
+    async def _keep(self, tenant_id: str) -> Keep:
+        retention = (await self._tenants.policy(tenant_id)).policy.retention
+        return Keep(retention.versions, retention.days)
+
+    async def _busy(self, tenant_id: str, adapter: str) -> Mapping[str, str]:
+        """Version ids that requests, runs and their gates need now."""
+        leases = await self._workers.leases()
+        busy = {name: "requests are in flight" for name, count in leases.items() if count}
+        for run in await self._runs.list(tenant_id=tenant_id, statuses=OPEN, limit=1000):
+            sources = run.recipe.get(MERGE, {}).get("sources", ())
+            names = [run.version_id, *(source.get("version_id") for source in sources)]
+            busy |= {name: f"run {run.id} needs it" for name in names if name}
+        return busy

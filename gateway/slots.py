@@ -1,0 +1,176 @@
+"""A worker's side of the engines' slots: which adapters it may ask which replica for, and who waits for one.
+
+A request of a version that holds a slot on its replica passes at once. Only a change of what is held costs a round
+trip (`gateway.slot_table` has the rule). Requests to the base model take no slot.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from gateway.errors import EngineUnavailable
+from gateway.quota import Share
+from gateway.slot_board import NO_SLOT, Board, Slot, Waiter
+from gateway.slot_ledger import SLOTS_CHANNEL
+from gateway.slot_table import Grants, SlotTable, Word
+from gateway.tasks import end
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.05
+"""How often a worker asks again while versions wait for slots."""
+LEDGER_S = 0.25
+"""A ledger that takes longer is as good as gone."""
+AGAIN_S = 1.0
+RETRY_AFTER_S = 1.0
+ALONE = "alone"
+
+
+class SlotLedger(Protocol):
+    """Where the grants are. Raises redis' errors, OSError, TimeoutError."""
+
+    async def exchange(self, url: str, word: Word) -> Grants: ...
+
+
+class Slots:
+    """The slots of all replicas in one worker.
+
+    count: slots of each engine. share: this worker's part of them when the ledger is gone, one at least. bound: how
+    many requests may wait. patience_s: how long. on_wait: called whenever one more waits.
+    """
+
+    def __init__(
+        self,
+        ledger: SlotLedger,
+        urls: Sequence[str],
+        count: int,
+        share: Callable[[], Share],
+        bound: int,
+        patience_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ledger = ledger
+        self._boards = {url: Board(url, count, clock, self._poke) for url in urls}
+        self._count = count
+        self._share = share
+        self._bound = bound
+        self._patience_s = patience_s
+        self._clock = clock
+        self._asking: dict[str, asyncio.Task[None]] = {}
+        self._alone: dict[str, SlotTable] = {}
+        self._away_until = 0.0
+        self.waiting = 0
+        self.on_wait: Callable[[], None] = lambda: None
+
+    async def enter(self, url: str, version_id: str | None) -> Slot:
+        """A slot for one request. Raises EngineUnavailable when too many wait or it would take too long."""
+        if version_id is None:
+            return NO_SLOT
+        board = self._boards[url]
+        return board.enter(version_id) or await self._wait(board, version_id)
+
+    async def _wait(self, board: Board, version_id: str) -> Slot:
+        if self.waiting >= self._bound:
+            raise EngineUnavailable("The engine is overloaded.", retry_after_s=RETRY_AFTER_S)
+        waiter = Waiter(self._clock(), asyncio.get_running_loop().create_future())
+        self.waiting += 1
+        board.wait(version_id, waiter)
+        self.on_wait()
+        try:
+            async with asyncio.timeout(self._patience_s):
+                return await waiter.ready
+        except TimeoutError as error:
+            board.give_up(version_id, waiter)
+            raise EngineUnavailable("The engine is overloaded.", retry_after_s=RETRY_AFTER_S) from error
+        except asyncio.CancelledError:
+            board.give_up(version_id, waiter)
+            raise
+        finally:
+            self.waiting -= 1
+
+    def changed(self, url: str) -> None:
+        """Another worker's exchange changed something for this one, or wants a slot back."""
+        board = self._boards.get(url)
+        if board is not None:
+            board.short = board.short or 1
+            self._poke(board)
+
+    async def close(self) -> None:
+        """Gives back what is held."""
+        await end(*list(self._asking.values()))
+        for board in self._boards.values():
+            word = Word(frozenset(board.grants.keys() | board.released))
+            with contextlib.suppress(RedisError, OSError):
+                async with asyncio.timeout(LEDGER_S):
+                    await self._ledger.exchange(board.url, word)
+
+    def _poke(self, board: Board) -> None:
+        board.wake.set()
+        if board.url not in self._asking:
+            self._asking[board.url] = asyncio.create_task(self._ask(board), name=f"slots {board.url}")
+
+    async def _ask(self, board: Board) -> None:
+        """Until nothing is left to ask for; while versions wait, or the ledger is away, again and again."""
+        try:
+            while board.wake.is_set() or board.contended or board.url in self._alone:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(POLL_S if board.contended else AGAIN_S):
+                        await board.wake.wait()
+                board.wake.clear()
+                word = board.word(self._clock())
+                board.apply(word, await self._exchange(board, word))
+        finally:
+            del self._asking[board.url]
+
+    async def _exchange(self, board: Board, word: Word) -> Grants:
+        now = self._clock()
+        if now >= self._away_until:
+            try:
+                async with asyncio.timeout(LEDGER_S):
+                    grants = await self._ledger.exchange(board.url, word)
+            except (RedisError, OSError) as error:
+                log.warning("slots are this worker's share until Redis is back: %s", error)
+                self._away_until = now + AGAIN_S
+            else:
+                self._alone.pop(board.url, None)
+                return grants
+        table = self._alone.get(board.url)
+        if table is None:
+            held = {version_id: {ALONE: now} for version_id in board.grants}
+            table = self._alone[board.url] = SlotTable(self._count, held)
+        table.slots = max(1, self._share().of(self._count))
+        return table.exchange(ALONE, word, now, (ALONE,))
+
+
+class SlotListener:
+    """Hears when another worker has changed something. What it misses is found out by asking."""
+
+    def __init__(self, redis: Redis, slots: Slots) -> None:
+        self._redis = redis
+        self._slots = slots
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="slot-listener")
+
+    async def close(self) -> None:
+        if self._task:
+            await end(self._task)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                async with self._redis.pubsub() as channel:
+                    await channel.subscribe(SLOTS_CHANNEL)
+                    while True:
+                        message = await channel.get_message(ignore_subscribe_messages=True, timeout=AGAIN_S)
+                        if message is not None:
+                            self._slots.changed(bytes(message["data"]).decode())
+            except (RedisError, OSError):
+                await asyncio.sleep(AGAIN_S)

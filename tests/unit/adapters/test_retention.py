@@ -1,0 +1,116 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters import tables
+from adapters.errors import ArtifactMissing
+from adapters.registry import Registry
+from adapters.retention import GRACE, ROLLBACKS, Keep, Retention
+from adapters.types import Alias, Lineage, Version, VersionStatus
+from adapters.wants import Wants
+from tests.unit.adapters.conftest import BASE, MakeVersion
+
+ACME = "ten_acme", "default"
+NOTHING = Keep(newest=0, days=0.0)
+APPROVED, RETIRED, REJECTED = VersionStatus.APPROVED, VersionStatus.RETIRED, VersionStatus.REJECTED
+
+
+@pytest.fixture
+def retention(database: AsyncEngine) -> Retention:
+    return Retention(database)
+
+
+async def going(retention: Retention, keep: Keep = NOTHING, **busy: str) -> list[int]:
+    judged = await retention.judged(*ACME, keep, busy)
+    return [each.version.number for each in judged if each.kept_for is None]
+
+
+async def age(database: AsyncEngine, by: timedelta) -> None:
+    """As if everything that was pruned had been so earlier."""
+    table = tables.versions
+    async with database.begin() as connection:
+        query = sa.update(table).where(table.c.pruned_at.is_not(None))
+        await connection.execute(query.values(pruned_at=datetime.now(UTC) - by))
+
+
+async def test_only_versions_whose_life_has_ended_go(retention: Retention, make_version: MakeVersion) -> None:
+    for statuses in ((), (VersionStatus.GATING,), (APPROVED,), (APPROVED, RETIRED), (REJECTED,)):
+        await make_version(*statuses)
+    assert await going(retention) == [5, 4]
+
+
+async def test_the_newest_and_the_young_stay(retention: Retention, make_version: MakeVersion) -> None:
+    for _ in range(4):
+        await make_version(REJECTED)
+    assert await going(retention, Keep(newest=3, days=0.0)) == [1]
+    assert await going(retention, Keep(newest=0, days=1.0)) == []
+
+
+async def test_what_an_alias_points_to_or_a_rollback_goes_to_stays(
+    retention: Retention, registry: Registry, make_version: MakeVersion
+) -> None:
+    for _ in range(ROLLBACKS + 3):
+        version = await make_version(APPROVED)
+        await registry.move_alias(*ACME, Alias.STABLE, version.id, "ada")
+    assert await going(retention) == [2, 1]
+
+
+async def test_what_is_pinned_continued_or_busy_stays(
+    retention: Retention, registry: Registry, database: AsyncEngine, make_version: MakeVersion
+) -> None:
+    pinned, parent, busy, free = [await make_version(REJECTED) for _ in range(4)]
+    await Wants(database).pin(pinned.id, "ada")
+    await registry.register(*ACME, "sha256:x", Lineage(BASE, parent_id=parent.id), {})
+    assert await going(retention, **{busy.id: "a run needs it"}) == [free.number]
+
+
+async def test_a_version_that_was_pruned_is_no_longer_routed_to_or_restored(
+    retention: Retention, registry: Registry, make_version: MakeVersion
+) -> None:
+    version = await make_version(APPROVED, RETIRED)
+    marked, change = await retention.prune(*ACME, NOTHING, {})
+    assert ([each.id for each in marked], change) == ([version.id], await registry.position())
+    (routes,) = await registry.routes("ten_acme")
+    assert not routes.versions
+    with pytest.raises(ArtifactMissing):
+        await registry.move_alias(*ACME, Alias.STABLE, version.id, "ada")
+    assert (await registry.version(version.id)).pruned_at is not None
+    assert await retention.prune(*ACME, NOTHING, {}) == ([], 0)
+
+
+async def test_files_go_after_a_while_and_only_when_nobody_holds_or_shares_them(
+    retention: Retention, registry: Registry, database: AsyncEngine
+) -> None:
+    async def rejected(digest: str) -> Version:
+        version = await registry.register(*ACME, digest, Lineage(BASE), {})
+        await registry.set_status(version.id, REJECTED)
+        return version
+
+    held, shared, alone = [await rejected(f"sha256:{name}") for name in ("held", "shared", "alone")]
+    await retention.prune(*ACME, NOTHING, {})
+    await registry.register(*ACME, shared.artifact_digest, Lineage(BASE), {})
+    assert await retention.leftovers([held.id]) == []
+    await age(database, 2 * GRACE)
+    assert await retention.leftovers([held.id]) == [alone.artifact_digest]
+    assert await retention.leftovers([]) == sorted([alone.artifact_digest, held.artifact_digest])
+
+
+async def test_versions_are_counted_by_what_became_of_them(
+    retention: Retention, make_version: MakeVersion
+) -> None:
+    for statuses in ((), (APPROVED,), (APPROVED,), (REJECTED,)):
+        await make_version(*statuses)
+    await retention.prune(*ACME, NOTHING, {})
+    assert await retention.counts("ten_acme") == {"default": {"registered": 1, "approved": 2, "pruned": 1}}
+    assert await retention.counts("ten_globex") == {}
+
+
+async def test_adapters_with_something_to_judge_are_found_in_turn(
+    retention: Retention, make_version: MakeVersion
+) -> None:
+    for tenant_id in ("ten_acme", "ten_globex"):
+        await make_version(REJECTED, tenant_id=tenant_id)
+    assert await retention.grown(("", ""), 1) == [ACME]
+    assert await retention.grown(ACME, 9) == [("ten_globex", "default")]
