@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters import tables
 from adapters.errors import ConflictError, IllegalTransition, UnknownVersion
-from adapters.rules import TRANSITIONS
+from adapters.rules import TRANSITIONS, UNSERVABLE, stable_line
 from adapters.types import Adapter, AdapterRoutes, Alias, AliasMove, Lineage, Version, VersionStatus
 
 
@@ -124,6 +124,15 @@ async def add_history(connection: AsyncConnection, move: AliasMove) -> AliasMove
     return move
 
 
+async def stable_versions(connection: AsyncConnection, tenant_id: str, adapter: str) -> list[str | None]:
+    """The line of stable versions, the base model (None) first and the current one last."""
+    table = tables.alias_history
+    moved_to = sa.select(table.c.version_id).where(
+        *of(table, tenant_id, adapter), table.c.alias == Alias.STABLE.value
+    )
+    return stable_line((await connection.execute(moved_to.order_by(table.c.id))).scalars().all())
+
+
 async def read_routes(connection: AsyncConnection, tenant_id: str | None) -> list[AdapterRoutes]:
     """One tenant's routes, or everybody's: three reads, joined here."""
     adapters = await rows_of(connection, tables.adapters, tenant_id)
@@ -132,7 +141,7 @@ async def read_routes(connection: AsyncConnection, tenant_id: str | None) -> lis
         pointers.setdefault((row.tenant_id, row.adapter), {})[Alias(row.alias)] = row.version_id
     servable: dict[tuple[str, str], dict[int, str]] = {}
     for row in await rows_of(connection, tables.versions, tenant_id):
-        if row.status != VersionStatus.REJECTED:
+        if row.status not in UNSERVABLE:
             servable.setdefault((row.tenant_id, row.adapter), {})[row.number] = row.id
     return [
         _adapter_routes(row.tenant_id, row.name, pointers, servable)

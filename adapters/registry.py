@@ -27,12 +27,13 @@ from adapters.records import (
     read_routes,
     require_member,
     require_version,
+    stable_versions,
     to_adapter,
     to_move,
     to_version,
     with_artifact,
 )
-from adapters.rules import WANTED_STATUSES, stable_line
+from adapters.rules import WANTED_STATUSES
 from adapters.types import Adapter, AdapterRoutes, Alias, AliasMove, Lineage, Version, VersionStatus
 
 _ATTEMPTS = 5
@@ -251,13 +252,8 @@ class Registry:
     async def previous_stable(self, tenant_id: str, adapter: str) -> str | None:
         """What a rollback goes to: one step back along the line of stable versions; None is the base
         model."""
-        table = tables.alias_history
-        query = sa.select(table.c.version_id).where(
-            *of(table, tenant_id, adapter), table.c.alias == Alias.STABLE.value
-        )
         async with self._engine.connect() as connection:
-            moved_to = (await connection.execute(query.order_by(table.c.id))).scalars().all()
-        line = stable_line(moved_to)
+            line = await stable_versions(connection, tenant_id, adapter)
         return line[-2] if len(line) > 1 else None
 
     # ------------------------------------------------------------------------------------ what to serve

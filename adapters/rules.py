@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from adapters.types import VersionStatus
+from adapters.types import Version, VersionStatus
 
 TRANSITIONS: Mapping[VersionStatus, frozenset[VersionStatus]] = {
     VersionStatus.REGISTERED: frozenset(
@@ -16,15 +16,18 @@ TRANSITIONS: Mapping[VersionStatus, frozenset[VersionStatus]] = {
         {VersionStatus.STABLE, VersionStatus.REJECTED, VersionStatus.RETIRED, VersionStatus.ROLLED_BACK}
     ),
     VersionStatus.STABLE: frozenset({VersionStatus.RETIRED, VersionStatus.ROLLED_BACK}),
-    VersionStatus.RETIRED: frozenset({VersionStatus.STABLE}),
-    VersionStatus.ROLLED_BACK: frozenset({VersionStatus.STABLE}),
-    VersionStatus.REJECTED: frozenset(),
+    VersionStatus.RETIRED: frozenset({VersionStatus.STABLE, VersionStatus.PRUNED}),
+    VersionStatus.ROLLED_BACK: frozenset({VersionStatus.STABLE, VersionStatus.PRUNED}),
+    VersionStatus.REJECTED: frozenset({VersionStatus.PRUNED}),
+    VersionStatus.PRUNED: frozenset(),
 }
 """From a status to those that may follow. An imported version is approved by a person without a gate; a
 version that was once stable may be so again."""
 
 WANTED_STATUSES = frozenset({VersionStatus.GATING, VersionStatus.APPROVED, VersionStatus.CANARY})
 """Versions in these are kept in the engines although no alias may point to them yet."""
+UNSERVABLE = frozenset({VersionStatus.REJECTED, VersionStatus.PRUNED})
+PRUNABLE = frozenset(status for status, after in TRANSITIONS.items() if VersionStatus.PRUNED in after)
 
 
 def stable_line(moved_to: Sequence[str | None]) -> list[str | None]:
@@ -40,3 +43,11 @@ def stable_line(moved_to: Sequence[str | None]) -> list[str | None]:
         else:
             line.append(version_id)
     return line
+
+
+def superfluous(versions: Sequence[Version], line: Sequence[str | None], keep: int) -> list[Version]:
+    """One adapter's versions that retention lets go: out of use, not among its `keep` newest, and further back than
+    `keep` rollbacks. line: of stable versions, the current one last."""
+    newest = {version.id for version in sorted(versions, key=lambda each: -each.number)[:keep]}
+    kept = newest | set(line[-keep - 1 :])
+    return [version for version in versions if version.status in PRUNABLE and version.id not in kept]

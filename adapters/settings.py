@@ -31,6 +31,9 @@ class Settings(BaseSettings):
     max_cpu_loras: int = Field(16, ge=1)
     """Adapters that the engine keeps in memory."""
     max_lora_rank: int = Field(16, ge=1)
+    keep_versions: int = Field(10, ge=1)
+    """Of each adapter, the newest versions whose weights are kept, and how many rollbacks stay possible. What is served
+    is always kept."""
     import_sources: str = ""
     """Where control may read adapters from, as URI prefixes separated by commas: `https://host/adapters/`,
     `s3://bucket/team/`, `file:///srv/adapters/`, `hf://owner/`. Empty: nowhere."""

@@ -21,6 +21,8 @@ class VersionStatus(StrEnum):
     RETIRED = "retired"
     REJECTED = "rejected"
     ROLLED_BACK = "rolled_back"
+    PRUNED = "pruned"
+    """Its weights are gone; where they came from stays in the record."""
 
 
 class Alias(StrEnum):
@@ -96,7 +98,7 @@ class AdapterRoutes:
     name: str
     aliases: Mapping[Alias, str | None]
     versions: Mapping[int, str]
-    """Version number to version id, servable versions only (not rejected)."""
+    """Version number to version id, servable versions only (not rejected, not pruned)."""
     numbers: Mapping[str, int]
     """Version id to number."""
 

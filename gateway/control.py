@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -20,6 +21,7 @@ from adapters.errors import AdaptersError
 from adapters.importing import Importer
 from adapters.reconcile import Reconciler, Repairs
 from adapters.registry import Registry
+from adapters.retention import Retention
 from adapters.settings import Settings as AdaptersSettings
 from adapters.sources import Sources
 from adapters.swap import Holds, Swapper
@@ -39,6 +41,7 @@ from gateway.workers import RedisWorkers
 from retrieval.client import RetrievalClient
 from training.feedback import FeedbackStore
 from training.outbox import Outbox
+from training.retention import forget_interactions, forget_versions
 from training.runs import RunStore
 
 log = logging.getLogger(__name__)
@@ -65,6 +68,7 @@ class Control:
     workers: RedisWorkers
     swapper: Swapper
     reconciler: Reconciler
+    retention: Retention
     tenants: TenantStore
     runs: RunStore
     feedback: FeedbackStore
@@ -74,6 +78,7 @@ class Control:
     importer: Importer
     cache_dir: Path
     max_lora_rank: int
+    journal_days: float
 
     async def settle(self, change: int) -> None:
         """After a write: tell the workers, and wait a moment until they have it. Never fails the write."""
@@ -136,6 +141,7 @@ def _control(
         workers=workers,
         swapper=Swapper(registry, store, engines, workers, adapters.cache_dir, holds),
         reconciler=Reconciler(registry, store, engines, workers, holds, adapters.cache_dir),
+        retention=Retention(sql, registry, store, engines, adapters.cache_dir, adapters.keep_versions, holds),
         tenants=TenantStore(sql),
         runs=RunStore(sql),
         feedback=FeedbackStore(sql),
@@ -145,6 +151,7 @@ def _control(
         importer=_importer(adapters, base, registry, store, http),
         cache_dir=adapters.cache_dir,
         max_lora_rank=adapters.max_lora_rank,
+        journal_days=settings.journal_days,
     )
 
 
@@ -184,6 +191,7 @@ class Loops:
             asyncio.create_task(self._every(RECONCILE_EVERY_S, self.reconcile), name="reconciler"),
             asyncio.create_task(self._every(OUTBOX_EVERY_S, self._control.delivery.run_once), name="outbox"),
             asyncio.create_task(self._every(PRUNE_EVERY_S, self._responses.prune), name="responses"),
+            asyncio.create_task(self._every(PRUNE_EVERY_S, self.retain), name="retention"),
         ]
         try:
             yield
@@ -204,6 +212,15 @@ class Loops:
                 await self._note("engine.failed", version_id, {"engine": engine, "error": error})
         self._failures = failures
         return repairs
+
+    async def retain(self) -> None:
+        """One pass of retention: old interactions, old versions and what only they needed."""
+        sql = self._control.sql
+        await forget_interactions(sql, datetime.now(UTC) - timedelta(days=self._control.journal_days))
+        pruned, datasets = await self._control.retention.run_once()
+        await forget_versions(sql, [version.id for version in pruned], datasets)
+        for version in pruned:
+            await self._note("version.pruned", version.id, {"version": version.label})
 
     async def _note(self, action: str, subject: str, detail: Mapping[str, object]) -> None:
         await audit.record_alone(self._control.sql, Act("system:reconciler", action, subject, None, detail))

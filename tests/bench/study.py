@@ -6,10 +6,12 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from tests.bench import study_demo
+from tests.bench import study_demo, study_generations, study_soak
 
 STUDIES: dict[str, Callable[[], bool]] = {
     "demo": study_demo.study,
+    "generations": study_generations.study,
+    "soak": study_soak.study,
 }
 """By name; each returns whether all its targets were met."""
 

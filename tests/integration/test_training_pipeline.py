@@ -323,7 +323,7 @@ async def test_a_run_that_died_after_registering_starts_over(world: World) -> No
 
 
 async def test_a_run_is_cancelled_while_it_works(world: World) -> None:
-    await world.policy(recipe=RECIPE | {"max_steps": 5000})
+    await world.policy(recipe=RECIPE | {"min_steps": 5000, "max_steps": 5000})
     await world.post()
     run = await world.runs.create("ten_1", "default", "manual")
     working = asyncio.create_task(world.learner.work_once())
@@ -334,7 +334,7 @@ async def test_a_run_is_cancelled_while_it_works(world: World) -> None:
 
 
 async def test_a_learner_that_ends_gives_its_run_back(world: World) -> None:
-    await world.policy(recipe=RECIPE | {"max_steps": 5000})
+    await world.policy(recipe=RECIPE | {"min_steps": 5000, "max_steps": 5000})
     await world.post()
     run = await world.runs.create("ten_1", "default", "manual")
     working = asyncio.create_task(world.learner.work_once())

@@ -28,6 +28,9 @@ LEGAL = {
     ("stable", "rolled_back"),
     ("retired", "stable"),
     ("rolled_back", "stable"),
+    ("retired", "pruned"),
+    ("rolled_back", "pruned"),
+    ("rejected", "pruned"),
 }
 
 
@@ -37,8 +40,9 @@ def test_only_the_transitions_of_this_table_are_legal(source: VersionStatus, tar
     assert (target in TRANSITIONS[source]) is ((source.value, target.value) in LEGAL)
 
 
-def test_a_rejected_version_stays_rejected() -> None:
-    assert not TRANSITIONS[VersionStatus.REJECTED]
+def test_a_rejected_version_never_serves() -> None:
+    assert TRANSITIONS[VersionStatus.REJECTED] == {VersionStatus.PRUNED}
+    assert not TRANSITIONS[VersionStatus.PRUNED]
 
 
 def test_a_version_that_was_not_judged_cannot_become_stable() -> None:
