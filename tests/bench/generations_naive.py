@@ -1,5 +1,6 @@
 """What Graft is compared with: one adapter that is trained on, night after night, with the new corrections only."""
 
+import contextlib
 import io
 import tarfile
 from collections.abc import Collection, Mapping, Sequence
@@ -54,10 +55,11 @@ async def new_rows(engine: AsyncEngine, digest: str, corrections: Collection[str
 def train(base: Path, rows: Sequence[Example], parent: Path | None, directory: Path) -> Trained:
     """Train on the rows from the parent on, into the directory. Takes a processor core for some seconds."""
     directory.mkdir(parents=True, exist_ok=True)
-    warm = Continued(base, describe_base(base).digest)
+    warm = Continued(base, describe_base(base).id)
     warm.parent = parent
     given = [Row(example.messages, example.answer) for example in rows]
-    return warm.train(given, [], recipe_without_replay(), directory)
+    with contextlib.redirect_stdout(io.StringIO()):
+        return warm.train(given, [], recipe_without_replay(), directory)
 
 
 def packed(directory: Path) -> bytes:

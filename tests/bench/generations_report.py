@@ -9,6 +9,8 @@ from tests.bench.report import Figure, print_rows, verdict
 
 DOCS = Path(__file__).parents[2] / "docs"
 Night = Mapping[str, Any]
+MOST_KEPT = 6
+"""The study keeps 4, the one that serves, and one that the next pass of retention takes."""
 
 
 def show(nights: Sequence[Night], wanted: int) -> bool:
@@ -44,7 +46,8 @@ def figures(nights: Sequence[Night]) -> list[Figure]:
         ("base probes, points lost", lost("graft"), lost("naive"), 2.0, True),
         ("never corrected → does not know", worst("never"), worst("never", "naive"), 0.85, False),
         ("nights after which prompts hold fewer memory entries, share", sum(fell) / len(fell), 0, 1.0, False),
-        ("versions in the engine, at most", max(n["resident"] for n in later), 0, 3, True),
+        ("versions whose weights are kept, most", max(n["versions"] for n in later), 0, MOST_KEPT, True),
+        ("versions in the engine, most", max(n["resident"] for n in later), 0, 3, True),
         ("new fixes right", worst("new"), worst("new", "naive"), None, False),
         ("unseen phrasings right", worst("unseen"), worst("unseen", "naive"), None, False),
         ("corrected questions right, memory on", worst("with_memory"), 0, None, False),
@@ -69,7 +72,8 @@ def _table(nights: Sequence[Night]) -> tuple[Sequence[str], list[list[str]]]:
         "memory on": lambda n: f"{n['graft']['with_memory']:.2f}",
         "train s": lambda n: f"{n['costs'].get('training_seconds', 0):.0f}",
         "gate s": lambda n: f"{n['costs'].get('gate_seconds', 0):.0f}",
-        "MB": lambda n: f"{n['artifact_mb']:.0f}",
+        "versions": lambda n: str(n["versions"]),
+        "artifacts MB": lambda n: f"{n['artifact_mb']:.0f}",
     }
     rows = [[show(night) for show in columns.values()] for night in nights[1:]]
     return list(columns), rows

@@ -247,7 +247,7 @@ class Nights:
         versions = (await control.call("GET", path))["data"]
         artifacts = self._house.system.plan.data_dir / "artifacts"
         size = sum(file.stat().st_size for file in artifacts.rglob("*") if file.is_file())
-        kept = [version for version in versions if version["status"] != "rejected"]
+        kept = [version for version in versions if version["status"] not in ("rejected", "pruned")]
         return {
             "versions": len(kept),
             "resident": len(await control.resident()),

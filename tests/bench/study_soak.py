@@ -15,9 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import httpx
 import psutil
-from openai import OpenAIError
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -162,23 +160,24 @@ class Soak:
         """Every acknowledged correction is in the record, and answers."""
         for caller in self._callers:
             for correction_id, (question, answer) in caller.tally.acknowledged.items():
-                found = await caller.client.http.get(f"/v1/feedback/{correction_id}")
-                kept = found.status_code == 200 and found.json()["status"] == "accepted"
-                if not kept or found.json()["correction"] != answer:
-                    self.lost.append(f"{caller.client.name}: {correction_id} {found.text[:200]}")
                 try:
-                    said = await caller.question(question)
-                except (httpx.HTTPError, OpenAIError) as error:
-                    self.silent.append(f"{question}: {error}")
-                    continue
-                if not said.memory and not said.says(answer):
-                    self.silent.append(f"{caller.client.name}: {question} → {said.text} by {said.version}")
+                    await self._look_up(caller, correction_id, question, answer)
+                except TOLERATED as error:
+                    self.silent.append(f"{caller.client.name}: {question}: {error!r}")
         for caller in self._callers:
             runs = (await self._house.control.call("GET", f"runs?tenant_id={caller.client.id}&limit=200"))[
                 "data"
             ]
             self.runs.update(run["status"] for run in runs)
             self.reasons.update(run["error"] for run in runs if run["status"] == "failed")
+
+    async def _look_up(self, caller: Caller, correction_id: str, question: str, answer: str) -> None:
+        found = (await caller.client.http.get(f"/v1/feedback/{correction_id}")).json()
+        if (found.get("status"), found.get("correction")) != ("accepted", answer):
+            self.lost.append(f"{caller.client.name}: {correction_id} {found}")
+        said = await caller.question(question)
+        if not said.memory and not said.says(answer):
+            self.silent.append(f"{caller.client.name}: {question} → {said.text} by {said.version}")
 
     def figures(self) -> Sequence[Figure]:
         tallies = [caller.tally for caller in self._callers]
