@@ -29,7 +29,7 @@ class Held:
     rss_mb: Mapping[str, float]
     rows: Mapping[str, int]
     kept_versions: int
-    """Versions that are neither pruned nor rejected."""
+    """Versions that are not pruned."""
     active_runs: int
     artifacts: int
     """Directories of the artifact store."""
@@ -74,7 +74,6 @@ async def look(here: House) -> Held:
 
 async def _rows(url: str) -> tuple[dict[str, int], int, int]:
     engine = connect(url)
-    gone = (VersionStatus.PRUNED.value, VersionStatus.REJECTED.value)
     active = tuple(status.value for status in ACTIVE)
     async with engine.connect() as connection:
 
@@ -85,7 +84,7 @@ async def _rows(url: str) -> tuple[dict[str, int], int, int]:
             return int((await connection.execute(statement, values)).scalar_one())
 
         rows = {table: await count(table) for table in TABLES}
-        kept = await count("versions WHERE status NOT IN :gone", gone=gone)
+        kept = await count("versions WHERE status NOT IN :gone", gone=(VersionStatus.PRUNED.value,))
         running = await count("runs WHERE status IN :active", active=active)
     await engine.dispose()
     return rows, kept, running

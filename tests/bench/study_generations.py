@@ -35,6 +35,8 @@ RUN_SECONDS = 900.0
 SWAP_SECONDS = 60.0
 POLICY = {"learning": {"triggers": {"count": 1_000_000, "cooldown_seconds": 0}}}
 """Runs start at night, when the study says so."""
+MEASURING = POLICY | {"logging": "off"}
+"""Questions that measure must not reach the journal, from which the next run would learn that nobody corrected them."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,10 @@ class Scores:
     """Memory entries per corrected question in the prompts, before the night."""
     memory_after: float = 0.0
     wrong: Sequence[str] = ()
+
+    @property
+    def short(self) -> str:
+        return " ".join(f"{k} {v:.3f}" for k, v in vars(self).items() if isinstance(v, float))
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ async def spend(world: World, numbers: Sequence[int]) -> None:
             document = asdict(night) | {"seconds": round(time.monotonic() - started, 1)}
             path = DIRECTORY / f"night-{number:02d}.json"
             path.write_text(json.dumps(document, indent=1, ensure_ascii=False), encoding="utf-8")
-            print(f"night {number}: {night.status} {night.graft}", flush=True)
+            print(f"night {number} {night.status}: {night.graft.short}", flush=True)
 
 
 class Nights:
@@ -221,9 +227,10 @@ class Nights:
             wrong.extend(f"{answer.question} → {answer.text}" for answer in answers if not answer.unknown)
             return share_unknown(answers)
 
+        await self._house.control.call("PUT", f"tenants/{tenant.id}/policy", MEASURING)
         probes = await ask_all(tenant.openai, [probe["messages"] for probe in self._probes], headers=OFF)
         right = sum(said.says(probe["answer"]) for said, probe in zip(probes, self._probes, strict=True))
-        return Scores(
+        scores = Scores(
             earlier=await share([check for fact in past for check in fact.fixed]),
             new=await share([check for fact in today for check in fact.fixed]),
             unseen=await share([check for fact in [*past, *today] for check in fact.unseen]),
@@ -232,6 +239,8 @@ class Nights:
             strangers=await unknown([probe["messages"] for probe in self._strangers]),
             wrong=wrong,
         )
+        await self._house.control.call("PUT", f"tenants/{tenant.id}/policy", POLICY)
+        return scores
 
     async def _memory(self, number: int) -> tuple[float, float]:
         """Over all corrected questions, as a tenant asks them: share right, memory entries per prompt."""
