@@ -1,4 +1,4 @@
-"""Small line plots as SVG, two in a row. Pure."""
+"""Small line plots of shares as SVG, two in a row. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,18 +46,18 @@ def _panel(panel: Panel) -> list[str]:
     points = [point for line in panel.lines for point in line.points]
     if not points:
         return [_text(LEFT, 20, panel.title, weight="bold")]
-    low, high = _bounds([y for _, y in points] + ([panel.target] if panel.target is not None else []))
+    high = max(1.0, *(y for _, y in points))
     first, last = min(x for x, _ in points), max(x for x, _ in points)
 
     def across(x: float) -> float:
         return LEFT + (x - first) / max(last - first, 1) * (WIDTH - LEFT - RIGHT)
 
     def down(y: float) -> float:
-        return HEIGHT - BOTTOM - (y - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
+        return HEIGHT - BOTTOM - y / high * (HEIGHT - TOP - BOTTOM)
 
     parts = [_text(LEFT, 20, panel.title, weight="bold")]
     for tick in range(TICKS + 1):
-        y = low + tick * (high - low) / TICKS
+        y = tick * high / TICKS
         parts.append(_rule(down(y), RULE))
         parts.append(_text(LEFT - 6, down(y) + 4, f"{y:.2f}", anchor="end"))
     if panel.target is not None:
@@ -72,12 +72,6 @@ def _panel(panel: Panel) -> list[str]:
         height = _free(down(line.points[-1][1]) + 4, taken)
         parts.append(_text(WIDTH - RIGHT + 6, height, line.label, colour=colour))
     return [*parts, _text(WIDTH - RIGHT, HEIGHT - 4, "night", anchor="end")]
-
-
-def _bounds(values: Sequence[float]) -> tuple[float, float]:
-    """A range in twentieths around all values; shares end at 1."""
-    low, high = int(min(values) * 20) / 20, -int(-max(values) * 20 // 1) / 20
-    return (low, high) if high > low else (low - 0.05, low)
 
 
 def _free(height: float, taken: list[float]) -> float:
