@@ -19,12 +19,21 @@ def show(nights: Sequence[Night], wanted: int) -> bool:
     if not later:
         return False
     found = figures(nights)
-    print_rows("generations: each night", *_table(nights))
-    cells = [(f.name, f"{f.ours:.3g}", f.bound, verdict(f.met)) for f in found]
-    print_rows("generations: the worst night", ("figure", "measured", "target", "met"), cells)
+    print_rows("generations: Graft / new data only", *_scores(nights))
+    print_rows("generations: what it took", *_system(nights))
+    headings = ("the worst night", "Graft", "new data only", "target", "met")
+    cells = [
+        (f.name, f"{f.ours:.3g}", "" if f.peer is None else f"{f.peer:.3g}", f.bound, verdict(f.met))
+        for f in found
+    ]
+    print_rows("generations: the worst night", headings, cells)
     (DOCS / "generations.svg").write_text(drawn(_panels(nights)), encoding="utf-8")
-    tables = _markdown(*_table(nights)), _markdown(("figure", "measured", "target", "met"), cells)
-    _replace(DOCS / "generations.md", {"nights": tables[0], "worst": tables[1]})
+    tables = {
+        "worst": _markdown(headings, cells),
+        "scores": _markdown(*_scores(nights)),
+        "system": _markdown(*_system(nights)),
+    }
+    _replace(DOCS / "generations.md", tables)
     if len(later) < wanted:
         print(f"{len(later)} of {wanted} nights so far; run it again to go on")
     return all(figure.met is not False for figure in found)
@@ -41,46 +50,73 @@ def figures(nights: Sequence[Night]) -> list[Figure]:
         return 100 * (float(first["probes"]) - worst("probes", arm))
 
     fell = [night["graft"]["memory_after"] < night["graft"]["memory_before"] for night in later]
-    rows: list[tuple[str, float, float, float | None, bool]] = [
+    rows: list[tuple[str, float, float | None, float | None, bool]] = [
         ("earlier fixes still right", worst("earlier"), worst("earlier", "naive"), 0.95, False),
         ("base probes, points lost", lost("graft"), lost("naive"), 2.0, True),
         ("never corrected → does not know", worst("never"), worst("never", "naive"), 0.85, False),
-        ("nights after which prompts hold fewer memory entries, share", sum(fell) / len(fell), 0, 1.0, False),
-        ("versions whose weights are kept, most", max(n["versions"] for n in later), 0, MOST_KEPT, True),
-        ("versions in the engine, most", max(n["resident"] for n in later), 0, 3, True),
+        (
+            "nights after which prompts hold fewer memory entries, share",
+            sum(fell) / len(fell),
+            None,
+            1.0,
+            False,
+        ),
+        ("versions whose weights are kept, most", max(n["versions"] for n in later), None, MOST_KEPT, True),
+        ("versions in the engine, most", max(n["resident"] for n in later), None, 3, True),
         ("new fixes right", worst("new"), worst("new", "naive"), None, False),
         ("unseen phrasings right", worst("unseen"), worst("unseen", "naive"), None, False),
-        ("corrected questions right, memory on", worst("with_memory"), 0, None, False),
+        ("corrected questions right, memory on", worst("with_memory"), None, None, False),
     ]
     return [
-        Figure(name, ours, peer=peer or None, peer_name="naive", target=target, at_most=at_most)
+        Figure(name, ours, peer=peer, peer_name="naive", target=target, at_most=at_most)
         for name, ours, peer, target, at_most in rows
     ]
 
 
-def _table(nights: Sequence[Night]) -> tuple[Sequence[str], list[list[str]]]:
-    columns: dict[str, Callable[[Night], str]] = {
-        "night": lambda n: str(n["number"]),
-        "facts": lambda n: str(n["facts"]),
-        "run": lambda n: str(n["status"]).replace("awaiting_approval", "a person"),
-        "earlier fixes": lambda n: _pair(n, "earlier"),
-        "new fixes": lambda n: _pair(n, "new"),
-        "unseen phrasings": lambda n: _pair(n, "unseen"),
-        "probes": lambda n: _pair(n, "probes"),
-        "never corrected": lambda n: _pair(n, "never"),
-        "memory entries": lambda n: f"{n['graft']['memory_before']:.2f} → {n['graft']['memory_after']:.2f}",
-        "memory on": lambda n: f"{n['graft']['with_memory']:.2f}",
-        "train s": lambda n: f"{n['costs'].get('training_seconds', 0):.0f}",
-        "gate s": lambda n: f"{n['costs'].get('gate_seconds', 0):.0f}",
-        "versions": lambda n: str(n["versions"]),
-        "artifacts MB": lambda n: f"{n['artifact_mb']:.0f}",
-    }
-    rows = [[show(night) for show in columns.values()] for night in nights[1:]]
-    return list(columns), rows
+def _scores(nights: Sequence[Night]) -> tuple[Sequence[str], list[list[str]]]:
+    return _table(
+        nights,
+        {
+            "night": lambda n: str(n["number"]),
+            "facts": lambda n: str(n["facts"]),
+            "earlier fixes": lambda n: _pair(n, "earlier") if n["number"] > 1 else "",
+            "new fixes": lambda n: _pair(n, "new"),
+            "unseen phrasings": lambda n: _pair(n, "unseen"),
+            "probes": lambda n: _pair(n, "probes"),
+            "never corrected": lambda n: _pair(n, "never"),
+        },
+    )
+
+
+def _system(nights: Sequence[Night]) -> tuple[Sequence[str], list[list[str]]]:
+    return _table(
+        nights,
+        {
+            "night": lambda n: str(n["number"]),
+            "let live by": lambda n: {"awaiting_approval": "a person", "succeeded": "the gate"}.get(
+                n["status"], "nobody"
+            ),
+            "memory entries": lambda n: (
+                f"{n['graft']['memory_before']:.2f} → {n['graft']['memory_after']:.2f}"
+            ),
+            "memory on": lambda n: f"{n['graft']['with_memory']:.3f}",
+            "steps": lambda n: f"{n['costs'].get('training_steps', 0):.0f}",
+            "training s": lambda n: f"{n['costs'].get('training_seconds', 0):.0f}",
+            "gate s": lambda n: f"{n['costs'].get('gate_seconds', 0):.0f}",
+            "versions kept": lambda n: str(n["versions"]),
+            "in the engine": lambda n: str(n["resident"]),
+        },
+    )
+
+
+def _table(
+    nights: Sequence[Night], columns: Mapping[str, Callable[[Night], str]]
+) -> tuple[Sequence[str], list[list[str]]]:
+    return list(columns), [[shown(night) for shown in columns.values()] for night in nights[1:]]
 
 
 def _pair(night: Night, name: str) -> str:
-    return f"{night['graft'][name]:.3f} / {night['naive'][name]:.3f}"
+    return f"{night['graft'][name]:.2f} / {night['naive'][name]:.2f}"
 
 
 def _panels(nights: Sequence[Night]) -> list[Panel]:
@@ -113,8 +149,8 @@ def _replace(page: Path, tables: Mapping[str, str]) -> None:
     """Put the tables between their marks; the words around them are a person's."""
     text = page.read_text(encoding="utf-8")
     for name, table in tables.items():
-        begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
-        head, _, rest = text.partition(begin)
-        _, _, tail = rest.partition(end)
-        text = f"{head}{begin}{table}{end}{tail}"
+        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        head, rest = text.split(begin)
+        _, tail = rest.split(end)
+        text = f"{head}{begin}\n{table}\n\n{end}{tail}"
     page.write_text(text, encoding="utf-8")
