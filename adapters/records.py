@@ -44,9 +44,13 @@ async def require_member(
 async def with_artifact(
     connection: AsyncConnection, tenant_id: str, adapter: str, digest: str
 ) -> Version | None:
-    """The adapter's newest version of an artifact."""
+    """The adapter's newest version that still has this artifact."""
     table = tables.versions
-    query = sa.select(table).where(*of(table, tenant_id, adapter), table.c.artifact_digest == digest)
+    query = sa.select(table).where(
+        *of(table, tenant_id, adapter),
+        table.c.artifact_digest == digest,
+        table.c.status != VersionStatus.PRUNED.value,
+    )
     row = (await connection.execute(query.order_by(table.c.number.desc()).limit(1))).one_or_none()
     return None if row is None else to_version(row)
 

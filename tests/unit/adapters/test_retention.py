@@ -104,3 +104,12 @@ async def test_what_a_crash_left_behind_goes_with_the_next_process(
     await registry.set_status(first.id, VersionStatus.PRUNED)
     await retention.run_once()
     assert not await store.exists(first.artifact_digest)
+
+
+async def test_weights_that_were_pruned_can_be_imported_again_as_a_new_version(
+    serve: Serve, retention: Retention, registry: Registry
+) -> None:
+    first, *_ = [await serve(f"weights {n}") for n in range(5)]
+    await retention.run_once()
+    again, new = await registry.register_once("ten_acme", "default", first.artifact_digest, Lineage(BASE), {})
+    assert new and again.number == 6
