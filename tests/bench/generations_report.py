@@ -21,7 +21,7 @@ def show(nights: Sequence[Night], wanted: int) -> bool:
     found = figures(nights)
     print_rows("generations: Graft / new data only", *_scores(nights))
     print_rows("generations: what it took", *_system(nights))
-    headings = ("the worst night", "Graft", "new data only", "target", "met")
+    headings = (f"the worst of {len(later)} nights", "Graft", "new data only", "target", "met")
     cells = [
         (f.name, f"{f.ours:.3g}", "" if f.peer is None else f"{f.peer:.3g}", f.bound, verdict(f.met))
         for f in found
