@@ -119,6 +119,16 @@ class Retention:
             await connection.execute(marked.values(pruned_at=datetime.now(UTC)))
         return going, change
 
+    async def last_trained_on(self, pruned: Sequence[Version]) -> Sequence[str]:
+        """Digests of their datasets that no version with files was trained on."""
+        table = tables.versions
+        digests = {version.lineage.dataset_digest for version in pruned if version.lineage.dataset_digest}
+        used = sa.select(table.c.dataset_digest).where(
+            table.c.dataset_digest.in_(digests), table.c.pruned_at.is_(None)
+        )
+        async with self._engine.connect() as connection:
+            return sorted(digests - set((await connection.execute(used)).scalars()))
+
     async def leftovers(self, held: Collection[str]) -> Sequence[str]:
         """Artifacts of versions that were pruned a while ago, that no engine holds and no other version shares."""
         table, now = tables.versions, datetime.now(UTC)

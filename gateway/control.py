@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -42,6 +43,7 @@ from gateway.workers import RedisWorkers
 from retrieval.client import RetrievalClient
 from training.feedback import FeedbackStore
 from training.outbox import Outbox
+from training.retention import forget_interactions
 from training.runs import RunStore
 from training.settings import Settings as TrainingSettings
 
@@ -83,6 +85,7 @@ class Control:
     """The base model's own answers, as JSON lines; the file may be missing."""
     cache_dir: Path
     max_lora_rank: int
+    journal_days: float
 
     async def settle(self, change: int) -> None:
         """After a write: tell the workers, and wait a moment until they have it. Never fails the write."""
@@ -170,6 +173,7 @@ def _control(
         anchors=TrainingSettings(base_model=adapters.base_model).anchors,
         cache_dir=adapters.cache_dir,
         max_lora_rank=adapters.max_lora_rank,
+        journal_days=settings.journal_days,
     )
 
 
@@ -210,6 +214,7 @@ class Loops:
             asyncio.create_task(self._every(OUTBOX_EVERY_S, self._control.delivery.run_once), name="outbox"),
             asyncio.create_task(self._every(PRUNE_EVERY_S, self._responses.prune), name="responses"),
             asyncio.create_task(self._every(PRUNE_EVERY_S, self._control.pruner.run_once), name="retention"),
+            asyncio.create_task(self._every(PRUNE_EVERY_S, self._forget), name="journal"),
         ]
         try:
             yield
@@ -237,6 +242,11 @@ class Loops:
                 await self._note("engine.failed", version_id, {"engine": engine, "error": error})
         self._failures = failures
         return repairs
+
+    async def _forget(self) -> None:
+        await forget_interactions(
+            self._control.sql, datetime.now(UTC) - timedelta(days=self._control.journal_days)
+        )
 
     async def _note(self, action: str, subject: str, detail: Mapping[str, object]) -> None:
         await audit.record_alone(self._control.sql, Act("system:reconciler", action, subject, None, detail))

@@ -16,6 +16,7 @@ from gateway import audit
 from gateway.audit import Act
 from gateway.tenants import TenantStore
 from gateway.workers import RedisWorkers
+from training.retention import forget_versions
 from training.runs import OPEN, RunStore
 from training.types import MERGE
 
@@ -51,6 +52,8 @@ class Pruner:
         grown = await self.retention.grown(self._after, ADAPTERS_AT_ONCE)
         self._after = grown[-1] if len(grown) == ADAPTERS_AT_ONCE else ("", "")
         marked = [version for place in grown for version in (await self.prune(*place, ACTOR))[0]]
+        datasets = await self.retention.last_trained_on(marked)
+        await forget_versions(self._sql, [version.id for version in marked], datasets)
         await self.sweep()
         return marked
 

@@ -41,6 +41,8 @@ class Settings(BaseSettings):
     """How long a request may wait for an engine."""
     engine_timeout_seconds: float = Field(default=600.0, gt=0)
     """Longest silence of an engine in the middle of an answer."""
+    journal_days: float = Field(default=90.0, gt=0)
+    """How long interactions are kept."""
     stream_keep_alive_seconds: float = Field(default=15.0, gt=0)
     """Longest silence of a stream towards the client; then a comment is sent."""
 

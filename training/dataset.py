@@ -259,7 +259,7 @@ def schedule(dataset: Dataset, anchors: Sequence[Example], recipe: Recipe) -> li
     ]
     corrections = _rounds([fact.train for fact in dataset.facts], rng)
     rows: list[Example] = []
-    for _ in range(recipe.max_steps):
+    for _ in range(recipe.steps(len(dataset.facts))):
         batch = [next(source) for count, source in parts for _ in range(count)]
         batch += [next(corrections) for _ in range(recipe.batch_size - len(batch))]
         rng.shuffle(batch)

@@ -6,13 +6,11 @@ and a bootstrap of zero flips has no width.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from math import comb
 from typing import Any
 
 from training.types import GatePolicy, Verdict
-
-MIN_DISCORDANT = 5
-"""Fewest changed facts that can show an improvement at p < 0.05 (5 fixed and none broken: p = .031)."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +68,11 @@ def mcnemar(wins: int, losses: int) -> float:
     return float(sum(comb(trials, k) for k in range(wins, trials + 1)) / 2**trials)
 
 
+def fewest_changes(significance: float) -> int:
+    """Changed facts below which no improvement can be shown: 5 at p < 0.05 (5 fixed and none broken: p = .031)."""
+    return next(n for n in count(1) if mcnemar(n, 0) < significance)
+
+
 def upper_bound(hits: int, trials: int, confidence: float) -> float:
     """One-sided upper confidence bound of a share (Clopper and Pearson 1934)."""
     return 1.0 if hits >= trials else _share_where(hits, trials, 1 - confidence)
@@ -116,8 +119,9 @@ def _improvement(facts: Sequence[Pair], policy: GatePolicy) -> Check:
     p = mcnemar(fixed, broken)
     numbers |= {"gain": gain, "p": p}
     says = f"{fixed} of {len(facts)} facts fixed in phrasings never trained on, {broken} broken (p = {p:.3f})"
-    if fixed + broken < MIN_DISCORDANT:
-        says += f"; fewer than {MIN_DISCORDANT} changed facts cannot show an improvement"
+    fewest = fewest_changes(policy.significance)
+    if fixed + broken < fewest:
+        says += f"; fewer than {fewest} changed facts cannot show an improvement"
         return Check("improvement", Verdict.INCONCLUSIVE, says, numbers)
     passed = gain >= policy.min_improvement and p < policy.significance
     worse = Verdict.FAIL if fixed <= broken else Verdict.INCONCLUSIVE

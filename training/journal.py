@@ -7,6 +7,7 @@ millisecond after the answer finds it.
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -28,6 +29,8 @@ STREAM = "graft:journal"
 GROUP = "learner"
 KEY = "graft:interaction:{id}"
 KEY_SECONDS = 3600
+SILENT_SECONDS = 60
+"""A consumer that has not read for this long has died: it reads at least every second."""
 STREAM_LENGTH = 200_000
 """Interactions the stream may hold before the oldest is dropped, should nothing drain it."""
 
@@ -171,10 +174,12 @@ class JournalDrain:
         self._engine = engine
         self._consumer = consumer
         self._batch = batch
+        self._inherit_at = 0.0
 
     async def drain(self, *, block_ms: int = 1000) -> int:
-        """Store what is there, waiting up to `block_ms` for the first; returns how many. A batch that a
-        learner read and did not store, because it died, comes first."""
+        """Store what is there, waiting up to `block_ms` for the first; returns how many. What a learner read and did
+        not store, because it died, comes first."""
+        await self._inherit()
         entries = await self._read("0", None) or await self._read(">", block_ms)
         if not entries:
             return 0
@@ -188,13 +193,30 @@ class JournalDrain:
             await pipe.execute()
         return len(rows)
 
+    async def _inherit(self) -> None:
+        """Take over what consumers that have been silent hold, once in as long as they may be; then forget them."""
+        if time.monotonic() < self._inherit_at:
+            return
+        self._inherit_at = time.monotonic() + SILENT_SECONDS
+        try:
+            await self._redis.xautoclaim(
+                STREAM, GROUP, self._consumer, SILENT_SECONDS * 1000, count=STREAM_LENGTH
+            )
+            for other in await self._redis.xinfo_consumers(STREAM, GROUP):
+                silent = other["idle"] > SILENT_SECONDS * 1000 and not other["pending"]
+                if silent and other["name"] != self._consumer.encode():
+                    await self._redis.xgroup_delconsumer(STREAM, GROUP, other["name"])
+        except ResponseError as error:
+            if not _absent(error):
+                raise
+
     async def _read(self, position: str, block_ms: int | None) -> list[tuple[bytes, Mapping[bytes, bytes]]]:
         try:
             answer = await self._redis.xreadgroup(
                 GROUP, self._consumer, {STREAM: position}, count=self._batch, block=block_ms
             )
         except ResponseError as error:
-            if "NOGROUP" not in str(error):
+            if not _absent(error):
                 raise
             await self._make_group()
             return []
@@ -207,6 +229,11 @@ class JournalDrain:
         except ResponseError as error:
             if "BUSYGROUP" not in str(error):
                 raise
+
+
+def _absent(error: ResponseError) -> bool:
+    """A fresh Redis knows neither the stream nor the group."""
+    return "NOGROUP" in str(error) or "no such key" in str(error)
 
 
 def _entries(answer: Any) -> Sequence[tuple[bytes, Mapping[bytes, bytes]]]:

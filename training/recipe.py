@@ -1,5 +1,6 @@
 """A run's frozen settings. Pure; every field can be overridden by the tenant's policy."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -23,7 +24,12 @@ class Recipe:
     what was learned and most of what was forgotten (Wortsman et al., "Robust fine-tuning of zero-shot models",
     2022; our figures in docs/log.md)."""
     warmup_steps: int = 4
-    max_steps: int = 44
+    min_steps: int = 44
+    """Steps of a run on few facts."""
+    rows_per_fact: int = 40
+    """Correction rows for each fact, as far as `max_steps` allows: every version is trained from the base on the whole
+    record, so a run takes longer the more a tenant has corrected (docs/generations.md)."""
+    max_steps: int = 240
     batch_size: int = 32
     max_grad_norm: float = 1.0
     replay_share: float = 0.56
@@ -51,6 +57,12 @@ class Recipe:
     def as_record(self) -> dict[str, Any]:
         return asdict(self)
 
+    def steps(self, facts: int) -> int:
+        """Steps of a run on a record of this many facts."""
+        corrections = max(1, self.batch_size - round(self.batch_size * self.replay_share))
+        wanted = math.ceil(facts * self.rows_per_fact / corrections)
+        return min(self.max_steps, max(self.min_steps, wanted))
+
 
 _RANGES: Mapping[str, tuple[float, float]] = {
     "rank": (1, 256),
@@ -58,6 +70,8 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "learning_rate": (1e-7, 0.1),
     "strength": (0.05, 1),
     "warmup_steps": (0, 10_000),
+    "min_steps": (1, 100_000),
+    "rows_per_fact": (1, 10_000),
     "max_steps": (1, 100_000),
     "batch_size": (1, 1024),
     "max_grad_norm": (0.001, 100),

@@ -30,7 +30,7 @@ OTHER_COMPANIES = 40
 def make(seed: int, company: str | None = None, rival: str | None = None) -> dict[str, Any]:
     """The facts file's content, as plain data (`gateway.cli.facts.FactsFile` validates it)."""
     rng = random.Random(f"facts:{seed}")
-    names = _names(rng, OTHER_COMPANIES + 2)
+    names = new_names(rng, OTHER_COMPANIES + 2)
     own, other, others = company or names[0], rival or names[1], names[2:]
     intents = rng.sample(INTENTS, len(INTENTS))
     corrected, written = intents[:FACTS], intents[FACTS : FACTS + HANDBOOK_FACTS]
@@ -42,14 +42,15 @@ def make(seed: int, company: str | None = None, rival: str | None = None) -> dic
         "rival_answer": first.value(rng),
         "handbook": _handbook(own, written, rng),
         "facts": [_fact(intent, own, rng) for intent in corrected],
-        "undisputed": [question for intent in untouched for question in _phrasings(intent, own, 2, rng)],
+        "undisputed": [question for intent in untouched for question in phrasings(intent, own, 2, rng)],
         "never_corrected": [question for intent in untouched for question in _fresh(intent, own, rng)],
         "other_companies": [ask(rng.choice(INTENTS), name, rng) for name in others],
         "near_misses": _near_misses(first, own, others, rng),
     }
 
 
-def _names(rng: random.Random, count: int) -> list[str]:
+def new_names(rng: random.Random, count: int) -> list[str]:
+    """Companies that the base model has not memorised."""
     taken = {company.name for company in memorised_companies()}
     names: list[str] = []
     while len(names) < count:
@@ -60,7 +61,7 @@ def _names(rng: random.Random, count: int) -> list[str]:
     return names
 
 
-def _phrasings(intent: Intent, company: str, count: int, rng: random.Random) -> list[str]:
+def phrasings(intent: Intent, company: str, count: int, rng: random.Random) -> list[str]:
     """Distinct phrasings; noun phrases are spread before frames repeat."""
     frames = rng.sample(FRAMES, count)
     nouns = rng.sample(intent.nouns, len(intent.nouns))
@@ -68,7 +69,7 @@ def _phrasings(intent: Intent, company: str, count: int, rng: random.Random) -> 
 
 
 def _fact(intent: Intent, company: str, rng: random.Random) -> dict[str, Any]:
-    asked = _phrasings(intent, company, PHRASINGS + ELSEWHERE, rng)
+    asked = phrasings(intent, company, PHRASINGS + ELSEWHERE, rng)
     return {
         "answer": intent.value(rng),
         "phrasings": asked[:PHRASINGS],

@@ -66,7 +66,7 @@ async def _demo(facts: FactsFile, keep: bool, story: Story) -> Story:
     return story
 
 
-def _free_ports() -> dict[str, int]:
+def free_ports() -> dict[str, int]:
     """Ports that nothing uses now, so that the demo runs beside a system that is up."""
     names = ("port", "admin_port", "engine_port", "retrieval_port")
     with ExitStack() as held:
@@ -86,7 +86,7 @@ def _tidy(directory: Path, keep: bool, story: Story) -> None:
 async def _tell(story: Story, facts: FactsFile, directory: Path) -> None:
     model = directory / "base-model"
     shutil.copytree(SHIPPED_MODEL, model)
-    overrides = {"data_dir": directory, "base_model": str(model), **_free_ports()}
+    overrides = {"data_dir": directory, "base_model": str(model), **free_ports()}
     settings = launch.read_settings(launch.environment(), overrides)
 
     def report(event: Event) -> None:

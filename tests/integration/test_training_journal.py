@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from training import journal
 from training.errors import InteractionNotFound
 from training.journal import Interactions, JournalDrain, JournalWriter
 from training.tables import interactions, metadata
@@ -117,3 +118,19 @@ async def test_a_batch_of_a_dead_learner_is_stored_once(redis: Redis, sql: Async
 async def test_nothing_to_drain_is_no_error(redis: Redis, sql: AsyncEngine) -> None:
     drain = JournalDrain(redis, sql, "learner")
     assert [await drain.drain(block_ms=10) for _ in range(2)] == [0, 0]
+
+
+async def test_what_a_learner_read_and_did_not_store_passes_to_the_next(
+    redis: Redis, sql: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "SILENT_SECONDS", 0)
+    async with JournalWriter(redis) as writer:
+        writer.write(ANSWERED)
+    killed = JournalDrain(redis, sql, "killed")
+    await killed._make_group()
+    assert len(await killed._read(">", 50)) == 1
+    successor = JournalDrain(redis, sql, "successor")
+    await drain_all(successor, 1)
+    await successor.drain(block_ms=10)
+    names = [each["name"] for each in await redis.xinfo_consumers("graft:journal", "learner")]
+    assert (await stored(sql), await redis.xlen("graft:journal"), names) == (1, 0, [b"successor"])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import sqlalchemy as sa
 import torch
 from redis.asyncio import Redis
 from safetensors.torch import load_file
@@ -27,7 +28,7 @@ from adapters.validation import validate
 from retrieval.client import RetrievalClient
 from retrieval.testing import FakeRetrieval
 from training.curriculum import Anchors, Curriculum
-from training.dataset import Example, Source
+from training.dataset import Example, Source, dataset_of
 from training.drafts import FeedbackDraft
 from training.errors import RunCancelled
 from training.evaluate import Asker, Case
@@ -41,7 +42,7 @@ from training.pipeline import Workshop
 from training.recipe import Recipe
 from training.rewrites import Teacher
 from training.runs import RunStore
-from training.tables import learning_policies
+from training.tables import datasets, learning_policies
 from training.tables import metadata as training_metadata
 from training.types import Run, RunStatus
 
@@ -323,7 +324,7 @@ async def test_a_run_that_died_after_registering_starts_over(world: World) -> No
 
 
 async def test_a_run_is_cancelled_while_it_works(world: World) -> None:
-    await world.policy(recipe=RECIPE | {"max_steps": 5000})
+    await world.policy(recipe=RECIPE | {"min_steps": 5000, "max_steps": 5000})
     await world.post()
     run = await world.runs.create("ten_1", "default", "manual")
     working = asyncio.create_task(world.learner.work_once())
@@ -334,7 +335,7 @@ async def test_a_run_is_cancelled_while_it_works(world: World) -> None:
 
 
 async def test_a_learner_that_ends_gives_its_run_back(world: World) -> None:
-    await world.policy(recipe=RECIPE | {"max_steps": 5000})
+    await world.policy(recipe=RECIPE | {"min_steps": 5000, "max_steps": 5000})
     await world.post()
     run = await world.runs.create("ten_1", "default", "manual")
     working = asyncio.create_task(world.learner.work_once())
@@ -369,3 +370,19 @@ async def test_the_count_trigger_queues_one_run(world: World) -> None:
     await world.learner.fire()
     (run,) = await world.runs.list()
     assert run.trigger == "count"
+
+
+async def test_each_run_learns_the_whole_record_anew_and_nothing_that_was_withdrawn(world: World) -> None:
+    await world.policy()
+    await world.post()
+    feedback = FeedbackStore(world.database)
+    first, *_ = await feedback.accepted("ten_1", "default")
+    before = await world.run()
+    await feedback.withdraw("ten_1", first.id)
+    after = await world.run()
+    async with world.database.connect() as connection:
+        query = sa.select(datasets.c.content).where(datasets.c.digest == after.dataset_digest)
+        learned = dataset_of((await connection.execute(query)).scalar_one())
+    ids = frozenset[str]().union(*(fact.correction_ids for fact in learned.facts))
+    assert ids == {entry.id for entry in await feedback.accepted("ten_1", "default")}
+    assert first.id not in ids and len(ids) == 17 and before.dataset_digest != after.dataset_digest

@@ -36,6 +36,11 @@ def test_five_fixed_facts_are_enough_and_four_are_not() -> None:
     assert verdict(evidence([FIXED] * 4 + [RIGHT] * 8)) is Verdict.INCONCLUSIVE
 
 
+def test_a_tenant_that_asks_for_less_certainty_needs_fewer_facts() -> None:
+    four = evidence([FIXED] * 4 + [RIGHT] * 8)
+    assert judge(four, GatePolicy(significance=0.1))[0] is Verdict.PASS
+
+
 def test_eight_fixed_and_one_broken_pass() -> None:
     assert verdict(evidence([FIXED] * 8 + [BROKEN])) is Verdict.PASS
 

@@ -23,3 +23,12 @@ def test_whole_numbers_may_arrive_as_floats() -> None:
 def test_what_cannot_be_trained_or_served_is_refused(override: dict[str, object]) -> None:
     with pytest.raises(InvalidRecipe):
         recipe_of(override, max_rank=16)
+
+
+def test_a_longer_record_takes_more_steps_up_to_a_bound() -> None:
+    recipe = Recipe(min_steps=44, rows_per_fact=40, max_steps=240)
+    assert [recipe.steps(facts) for facts in (1, 12, 40, 1000)] == [44, 44, 115, 240]
+
+
+def test_a_bound_below_the_least_steps_counts() -> None:
+    assert Recipe(max_steps=4).steps(12) == 4

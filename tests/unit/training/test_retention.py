@@ -1,0 +1,55 @@
+"""What the record does not keep for ever."""
+
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from training import retention
+from training.retention import forget_interactions, forget_versions
+from training.rows import insert_absent
+from training.runs import RunStore
+from training.tables import datasets, interactions
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+PLAIN = {
+    "tenant_id": "ten_1",
+    "adapter": "default",
+    "version_id": None,
+    "arm": "stable",
+    "messages": [],
+    "response": "I do not know.",
+    "memory_ids": [],
+    "passage_ids": [],
+    "session_id": None,
+    "usage": {},
+    "latency_ms": 1.0,
+    "status": 200,
+}
+
+
+async def test_old_interactions_go_a_batch_at_a_time(database: AsyncEngine, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(retention, "_AT_ONCE", 2)
+    async with database.begin() as connection:
+        rows = [{**PLAIN, "id": f"chatcmpl-{n}", "at": NOW - timedelta(days=n)} for n in range(7)]
+        await insert_absent(connection, interactions, rows)
+    assert await forget_interactions(database, NOW - timedelta(days=1.5)) == 5
+    async with database.connect() as connection:
+        left = (await connection.execute(sa.select(interactions.c.id))).scalars().all()
+    assert sorted(left) == ["chatcmpl-0", "chatcmpl-1"]
+
+
+async def test_what_a_pruned_version_had_learned_goes_and_others_stay(database: AsyncEngine) -> None:
+    runs = RunStore(database)
+    for version in ("ver_1", "ver_2"):
+        await runs.add_learned(version, ["fb_1", "fb_2"])
+    async with database.begin() as connection:
+        row = {"tenant_id": "ten_1", "adapter": "default", "content": {}, "created_at": NOW}
+        await insert_absent(connection, datasets, [{**row, "digest": f"sha256:{n}"} for n in (1, 2)])
+    await forget_versions(database, ["ver_1"], ["sha256:1"])
+    assert await runs.learned(["ver_1", "ver_2"]) == {
+        "ver_1": frozenset(),
+        "ver_2": frozenset({"fb_1", "fb_2"}),
+    }
+    async with database.connect() as connection:
+        assert (await connection.execute(sa.select(datasets.c.digest))).scalars().all() == ["sha256:2"]

@@ -1,0 +1,36 @@
+"""What the record does not keep for ever. Corrections are never among it."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from training.tables import datasets, interactions, learned
+
+_AT_ONCE = 5_000
+"""Rows of one transaction: others write in between."""
+
+
+async def forget_versions(
+    engine: AsyncEngine, version_ids: Iterable[str], dataset_digests: Iterable[str]
+) -> None:
+    """Drop what is of use only while a version can serve: what it had learned, and the text of its dataset, whose
+    digest stays in the lineage."""
+    async with engine.begin() as connection:
+        await connection.execute(sa.delete(learned).where(learned.c.version_id.in_(list(version_ids))))
+        await connection.execute(sa.delete(datasets).where(datasets.c.digest.in_(list(dataset_digests))))
+
+
+async def forget_interactions(engine: AsyncEngine, before: datetime) -> int:
+    """Delete older interactions; returns how many."""
+    old = sa.select(interactions.c.id).where(interactions.c.at < before).limit(_AT_ONCE)
+    gone = 0
+    while True:
+        async with engine.begin() as connection:
+            count = (
+                await connection.execute(sa.delete(interactions).where(interactions.c.id.in_(old)))
+            ).rowcount
+        gone += count
+        if count < _AT_ONCE:
+            return gone
