@@ -35,10 +35,13 @@ _Manifest = Mapping[str, _Entry]
 
 
 class ArtifactStore:
-    """Content-addressed directories below `url` (`file:///…`, `s3://…`, …), shared between processes."""
+    """Content-addressed directories below `url` (`file:///…`, `s3://…`, `http://…`), shared between processes.
 
-    def __init__(self, url: str) -> None:
-        self._fs, root = fsspec.core.url_to_fs(url)
+    options: for fsspec's file system of that kind, such as credentials.
+    """
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self._fs, root = fsspec.core.url_to_fs(url, **options)
         self._root: str = root.rstrip("/")
 
     async def put(self, directory: Path) -> Artifact:
@@ -79,7 +82,7 @@ class ArtifactStore:
         return _artifact(digest, manifest)
 
     def _fetch(self, digest: str, into: Path) -> Path:
-        target = into / _hex(digest)
+        target = into / hex_of(digest)
         if _intact(target, digest):
             return target
         manifest = self._manifest(digest)
@@ -121,7 +124,7 @@ class ArtifactStore:
             self._fs.rm(self._place(digest), recursive=True)
 
     def _place(self, digest: str, *names: str) -> str:
-        return "/".join([self._root, _hex(digest), *names])
+        return "/".join([self._root, hex_of(digest), *names])
 
 
 def digest_of(directory: Path) -> str:
@@ -195,8 +198,8 @@ def _digest(body: bytes) -> str:
     return _PREFIX + hashlib.sha256(body).hexdigest()
 
 
-def _hex(digest: str) -> str:
-    """The digest as a directory name. Anything else than a digest could leave the store's root."""
+def hex_of(digest: str) -> str:
+    """The digest as a directory name; ArtifactMissing for what is none. Anything else than a digest could leave the store's root."""
     plain = digest.removeprefix(_PREFIX)
     if len(plain) != 64 or not set(plain) <= set("0123456789abcdef"):
         raise ArtifactMissing(digest)

@@ -42,6 +42,10 @@ class FakeEngine:
         """Forget everything, as a new process does."""
         self.loaded.clear()
 
+    async def pull(self, version_id: str, digest: str) -> bool:
+        self._reach()
+        return False
+
     async def load(self, version_id: str, path: Path) -> None:
         self._reach()
         if version_id in self.refused:

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,22 +30,32 @@ class RunningEngine:
     log: Path
 
 
+NO_STORE: Mapping[str, str] = {"GRAFT_ARTIFACTS_URL": "", "GRAFT_CONTROL_URL": ""}
+
+
 @contextmanager
-def engine(model: Path) -> Iterator[RunningEngine]:
-    """A ready engine serving `model`, ended with everything it started. Raises RuntimeError with the log's end."""
+def engine(
+    model: Path, told: Mapping[str, str] = NO_STORE, user: str | None = None, port: int = 0
+) -> Iterator[RunningEngine]:
+    """A ready engine serving `model`, ended with everything it started. Raises RuntimeError with the log's end.
+
+    told: environment beside what the supervisor gives; by default the plugin has no store, and files are loaded from
+    the paths that it is told. user: whose process it is; None for ours. port: 0 for a free one.
+    """
     with tempfile.TemporaryDirectory(prefix="graft-engine-") as directory:
         log = Path(directory) / "engine.log"
-        overrides = {"data_dir": Path(directory), "base_model": str(model), "engine_port": _free_port()}
+        overrides = {"data_dir": Path(directory), "base_model": str(model), "engine_port": port or _free_port()}
         settings = launch.read_settings({}, overrides)
         plan = launch.make_plan(settings, Credentials(TOKEN, "", ""))
         spec = services.engine(plan, dict(os.environ), Probes())
         with log.open("wb") as output:
             process = subprocess.Popen(
                 list(spec.command),
-                env=dict(spec.environment),
+                env={**spec.environment, **told},
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                user=user,
             )
         try:
             _wait(plan.engine_urls[0], process, log)

@@ -1,0 +1,95 @@
+"""An engine's own copies of artifacts: fetched from the store, verified, bounded in size. Runs beside the engine.
+
+The disk holds `artifacts/<digest>/…` and, for each version that was ever asked for and not removed since,
+`names/<version id>` with its digest: a restarted engine needs no control to find what it served before.
+"""
+
+import asyncio
+import os
+import re
+import shutil
+from collections.abc import Awaitable, Callable, Collection
+from pathlib import Path
+
+from adapters.artifacts import ArtifactStore, hex_of
+from adapters.errors import ArtifactError, CacheFull, StoreUnavailable, UnknownVersion
+
+DigestOf = Callable[[str], Awaitable[str]]
+"""A version's digest by its id. Raises UnknownVersion, StoreUnavailable."""
+_VERSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class EngineCache:
+    """Least recently used copies go first; a copy in use never does, because an engine re-reads its files."""
+
+    def __init__(self, directory: Path, limit_bytes: int, store: ArtifactStore, digest_of: DigestOf) -> None:
+        self._artifacts = directory / "artifacts"
+        self._names = directory / "names"
+        self._limit = limit_bytes
+        self._store = store
+        self._digest_of = digest_of
+        self._given: set[str] = set()
+        self.in_use: Callable[[], Collection[str]] = lambda: self._given
+        """Directory names of the copies that must stay. Until somebody knows better: all that were given out."""
+        self._changing = asyncio.Lock()
+
+    async def path_of(self, version_id: str, digest: str | None = None) -> Path:
+        """A directory with the version's verified files. digest: as control told it; None to find it out.
+
+        Raises UnknownVersion, ArtifactMissing, ArtifactCorrupt, StoreUnavailable, CacheFull.
+        """
+        if not _VERSION_ID.fullmatch(version_id):
+            raise UnknownVersion(version_id)
+        digest = digest or self._remembered(version_id) or await self._digest_of(version_id)
+        async with self._changing:
+            path = await self._copy(digest)
+        self._names.mkdir(parents=True, exist_ok=True)
+        (self._names / version_id).write_text(digest)
+        return path
+
+    def forget(self, version_id: str) -> None:
+        """The engine does not serve this version any more; its files may go when their turn comes."""
+        if _VERSION_ID.fullmatch(version_id):
+            (self._names / version_id).unlink(missing_ok=True)
+
+    def _remembered(self, version_id: str) -> str | None:
+        name = self._names / version_id
+        return name.read_text() if name.is_file() else None
+
+    async def _copy(self, digest: str) -> Path:
+        target = self._artifacts / hex_of(digest)
+        try:
+            if not target.is_dir():
+                size = (await self._store.files(digest)).size_bytes
+                await asyncio.to_thread(self._make_room, digest, size)
+            path = await self._store.fetch(digest, self._artifacts)
+        except ArtifactError:
+            raise
+        except Exception as error:  # each kind of store has errors of its own
+            raise StoreUnavailable(f"artifact {digest}", error) from error
+        os.utime(path)
+        self._given.add(path.name)
+        return path
+
+    def _make_room(self, digest: str, wanted: int) -> None:
+        """Raises CacheFull, and removes nothing, when what is not in use would not be enough."""
+        if not self._artifacts.is_dir():
+            held: list[Path] = []
+        else:
+            held = sorted(self._artifacts.iterdir(), key=lambda path: path.stat().st_mtime)
+        sizes = {path: _size(path) for path in held}
+        busy = self.in_use()
+        idle = [path for path in held if path.name not in busy]
+        excess = sum(sizes.values()) + wanted - self._limit
+        if excess > sum(sizes[path] for path in idle):
+            raise CacheFull(digest, wanted, self._limit)
+        for path in idle:
+            if excess <= 0:
+                return
+            shutil.rmtree(path)
+            self._given.discard(path.name)
+            excess -= sizes[path]
+
+
+def _size(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
