@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from adapters.types import Artifact
 
 MANIFEST = "manifest.json"
 _PREFIX = "sha256:"
+_PIECE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,22 @@ class ArtifactStore:
     async def files(self, digest: str) -> Artifact:
         """What an artifact consists of. Raises ArtifactMissing, ArtifactCorrupt."""
         return _artifact(digest, await asyncio.to_thread(self._manifest, digest))
+
+    async def pieces(self, digest: str, name: str) -> Iterator[bytes]:
+        """One file as the store holds it, manifest included, for somebody who verifies it himself.
+
+        Raises ArtifactMissing, also for a file that the artifact does not have, and ArtifactCorrupt.
+        """
+        return await asyncio.to_thread(self._pieces, digest, name)
+
+    def _pieces(self, digest: str, name: str) -> Iterator[bytes]:
+        if name != MANIFEST and name not in self._manifest(digest):
+            raise ArtifactMissing(digest)
+        try:
+            file = self._fs.open(self._place(digest, name), "rb")
+        except FileNotFoundError:
+            raise ArtifactMissing(digest) from None
+        return _chunks(file)
 
     def _put(self, directory: Path) -> Artifact:
         manifest = _manifest_of(directory)
@@ -189,6 +206,12 @@ def _install(copy: Path, target: Path, digest: str) -> None:
             raise
 
 
+def _chunks(file: Any) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(_PIECE_BYTES):
+            yield piece
+
+
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -199,7 +222,7 @@ def _digest(body: bytes) -> str:
 
 
 def hex_of(digest: str) -> str:
-    """The digest as a directory name; ArtifactMissing for what is none. Anything else than a digest could leave the store's root."""
+    """The digest as a directory name. Raises ArtifactMissing for anything else, which could leave the store's root."""
     plain = digest.removeprefix(_PREFIX)
     if len(plain) != 64 or not set(plain) <= set("0123456789abcdef"):
         raise ArtifactMissing(digest)

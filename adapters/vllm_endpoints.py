@@ -22,7 +22,14 @@ from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from adapters.errors import AdaptersError, ArtifactCorrupt, ArtifactMissing, CacheFull, StoreUnavailable, UnknownVersion
+from adapters.errors import (
+    AdaptersError,
+    ArtifactCorrupt,
+    ArtifactMissing,
+    CacheFull,
+    StoreUnavailable,
+    UnknownVersion,
+)
 from adapters.settings import Settings
 from adapters.vllm_plugin import RESOLVER
 from adapters.vllm_residents import NotLoaded, Residents, TooManyPinned
@@ -79,7 +86,9 @@ class EnginePlugin:
 
     def _authenticate(self, authorization: Annotated[str, Header()] = "") -> None:
         scheme, _, given = authorization.partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token.encode()):
+        if scheme.lower() != "bearer" or not hmac.compare_digest(
+            given.strip().encode(), self._token.encode()
+        ):
             raise HTTPException(401, "The engine's token is needed as a bearer token.")
 
     @property
@@ -90,7 +99,10 @@ class EnginePlugin:
 
     async def _list(self) -> dict[str, Any]:
         found = await self._all.all()
-        data = [{"id": each.name, **{k: v for k, v in asdict(each).items() if k != "name"}} for each in found.versions]
+        data = [
+            {"id": each.name, **{k: v for k, v in asdict(each).items() if k != "name"}}
+            for each in found.versions
+        ]
         return {"object": "list", "data": data, "slots": found.slots, "memory": found.memory}
 
     async def _load(self, version_id: str, body: Load) -> Any:

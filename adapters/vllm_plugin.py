@@ -1,9 +1,9 @@
 """What runs inside vLLM's own processes, by the entry point `graft` of its group `vllm.general_plugins`.
 
-1. Rows of the base model stay the base model's. On CPU, vLLM 0.32 keeps the requests of one batch apart by the index of
-   their adapter's slot, -1 for the base model, and reads the weights as `stacked[indices]`: -1 is the last slot. As soon
-   as every slot is filled, requests to the base model are answered with another tenant's adapter whenever they share a
-   batch with any adapter's request. The GPU kernels skip such rows, and so does what is put in place here.
+1. Rows of the base model stay the base model's. On CPU, vLLM 0.32 keeps the requests of one batch apart by the index
+   of their adapter's slot, -1 for the base model, and reads the weights as `stacked[indices]`: -1 is the last slot. As
+   soon as every slot is filled, requests to the base model are answered with another tenant's adapter whenever they
+   share a batch with any adapter's request. The GPU kernels skip such rows, and so does what is put in place here.
 2. A resolver: a version that is asked for and not loaded is fetched, verified and loaded.
 3. Two methods of the worker, through which `adapters.vllm_endpoints` sees its memory.
 """
@@ -93,7 +93,9 @@ class Resolver:
         self._headers = {"authorization": f"Bearer {settings.engine_key}"}
         self.fetches = bool(settings.artifacts_url or self._control)
         """Whether there is anywhere to fetch from."""
-        self.cache = EngineCache(settings.engine_cache, settings.engine_cache_bytes, self._store(settings), self._digest_of)
+        self.cache = EngineCache(
+            settings.engine_cache, settings.engine_cache_bytes, self._store(settings), self._digest_of
+        )
 
     async def resolve_lora(self, base_model_name: str, lora_name: str) -> Any:
         """A request with the path of verified files; None for a version that control does not know, or cannot give

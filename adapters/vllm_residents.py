@@ -61,7 +61,9 @@ class Residents:
         servable = {request.lora_int_id for request in self._models.lora_requests.values()}
         self._names = {number: name for number, name in self._names.items() if number in held | servable}
         found = [
-            Resident(self._names.get(number), number in servable, number in held, number in slots, number in pinned)
+            Resident(
+                self._names.get(number), number in servable, number in held, number in slots, number in pinned
+            )
             for number in sorted(held | servable)
         ]
         return Residency(found, len(state["slots"]), state["capacity"])

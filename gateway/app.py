@@ -111,7 +111,9 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
         redis = Redis.from_url(settings.redis)
         stack.push_async_callback(redis.aclose)
         retrieval = await stack.enter_async_context(RetrievalClient(settings.retrieval, token))
-        proxy = Proxy(Replicas(settings.engines), leases, settings.engine_key, settings.engine_timeout_seconds)
+        proxy = Proxy(
+            Replicas(settings.engines), leases, settings.engine_key, settings.engine_timeout_seconds
+        )
         stack.push_async_callback(proxy.close)
         journal = await stack.enter_async_context(JournalWriter(redis))
         worker_id = new_id("w_")

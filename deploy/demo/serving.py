@@ -44,7 +44,11 @@ def engine(
     """
     with tempfile.TemporaryDirectory(prefix="graft-engine-") as directory:
         log = Path(directory) / "engine.log"
-        overrides = {"data_dir": Path(directory), "base_model": str(model), "engine_port": port or _free_port()}
+        overrides = {
+            "data_dir": Path(directory),
+            "base_model": str(model),
+            "engine_port": port or free_port(),
+        }
         settings = launch.read_settings({}, overrides)
         plan = launch.make_plan(settings, Credentials(TOKEN, "", ""))
         spec = services.engine(plan, dict(os.environ), Probes())
@@ -88,7 +92,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         port: int = held.getsockname()[1]

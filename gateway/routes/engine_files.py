@@ -2,12 +2,10 @@
 
 import hmac
 
-
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import FileResponse
+from fastapi.responses import StreamingResponse
 
-from adapters.artifacts import MANIFEST
-from adapters.errors import ArtifactMissing
+from adapters.errors import ArtifactError
 from adapters.types import VersionStatus
 from gateway.errors import NotFound, Unauthenticated
 from gateway.routes.admin_access import Access
@@ -18,12 +16,15 @@ async def require_engine(request: Request) -> None:
     """Raises Unauthenticated."""
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
     wanted: str = request.app.state.engine_token
-    if scheme.lower() != "bearer" or not wanted or not hmac.compare_digest(given.strip().encode(), wanted.encode()):
+    if (
+        scheme.lower() != "bearer"
+        or not wanted
+        or not hmac.compare_digest(given.strip().encode(), wanted.encode())
+    ):
         raise Unauthenticated("Engines need GRAFT_ENGINE_TOKEN as a bearer token.")
 
 
 router = APIRouter(prefix="/engine/v1", tags=["engines"], dependencies=[Depends(require_engine)])
-
 
 
 @router.get("/versions/{version_id}")
@@ -32,17 +33,18 @@ async def version_digest(version_id: str, control: Access) -> Document:
     found = await control.registry.version(version_id)
     if found.status is VersionStatus.REJECTED:
         raise NotFound(f"Version {version_id} was rejected.")
-    return {"id": found.id, "artifact_digest": found.artifact_digest, "base_digest": found.lineage.base_digest}
+    return {
+        "id": found.id,
+        "artifact_digest": found.artifact_digest,
+        "base_digest": found.lineage.base_digest,
+    }
 
 
-@router.get("/artifacts/{digest}/{name}", response_class=FileResponse)
-async def artifact_file(digest: str, name: str, control: Access) -> FileResponse:
-    """One file, as the store holds it under this digest; `manifest.json` names the others."""
+@router.get("/artifacts/{digest}/{name}", response_class=StreamingResponse)
+async def artifact_file(digest: str, name: str, control: Access) -> StreamingResponse:
+    """One file as the store holds it; `manifest.json` names the others. Whoever fetches it verifies it."""
     try:
-        path = await control.store.fetch(f"sha256:{digest}", control.cache_dir)
-        artifact = await control.store.files(f"sha256:{digest}")
-    except ArtifactMissing as error:
+        pieces = await control.store.pieces(f"sha256:{digest}", name)
+    except ArtifactError as error:
         raise NotFound(str(error)) from error
-    if name != MANIFEST and name not in artifact.files:
-        raise NotFound(f"Artifact {digest} has no file {name}.")
-    return FileResponse(path / name, media_type="application/octet-stream")
+    return StreamingResponse(pieces, media_type="application/octet-stream")

@@ -70,7 +70,10 @@ def test_the_engine_learns_only_what_its_plugin_needs() -> None:
 
 def test_no_secret_is_on_a_command_line() -> None:
     lines = " ".join(word for spec in named(PLAN).values() for word in spec.command)
-    assert not any(secret in lines for secret in (PLAN.internal_token, PLAN.engine_token, PLAN.admin_key, PLAN.platform_key))
+    assert not any(
+        secret in lines
+        for secret in (PLAN.internal_token, PLAN.engine_token, PLAN.admin_key, PLAN.platform_key)
+    )
 
 
 @pytest.mark.parametrize("name", ["retrieval", "control", "gateway", "learner"])
