@@ -8,6 +8,7 @@ import asyncio
 import os
 import re
 import shutil
+import time
 from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
@@ -22,14 +23,24 @@ _VERSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 class EngineCache:
     """Least recently used copies go first; a copy in use never does, because an engine re-reads its files."""
 
-    def __init__(self, directory: Path, limit_bytes: int, store: ArtifactStore, digest_of: DigestOf) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        limit_bytes: int,
+        store: ArtifactStore,
+        digest_of: DigestOf,
+        grace_s: float = 60.0,
+    ) -> None:
+        """grace_s: for so long after it was given out a copy counts as in use, because the engine is about to read
+        it."""
         self._artifacts = directory / "artifacts"
         self._names = directory / "names"
         self._limit = limit_bytes
         self._store = store
         self._digest_of = digest_of
-        self._given: set[str] = set()
-        self.in_use: Callable[[], Collection[str]] = lambda: self._given
+        self._grace_s = grace_s
+        self._given: dict[str, float] = {}
+        self.in_use: Callable[[], Collection[str]] = self._given.keys
         """Directory names of the copies that must stay. Until somebody knows better: all that were given out."""
         self._changing = asyncio.Lock()
 
@@ -43,14 +54,19 @@ class EngineCache:
         digest = digest or self._remembered(version_id) or await self._digest_of(version_id)
         async with self._changing:
             path = await self._copy(digest)
-        self._names.mkdir(parents=True, exist_ok=True)
-        (self._names / version_id).write_text(digest)
+        self._remember(version_id, digest)
         return path
 
     def forget(self, version_id: str) -> None:
         """The engine does not serve this version any more; its files may go when their turn comes."""
         if _VERSION_ID.fullmatch(version_id):
             (self._names / version_id).unlink(missing_ok=True)
+
+    def _remember(self, version_id: str, digest: str) -> None:
+        self._names.mkdir(parents=True, exist_ok=True)
+        whole = self._names / f".{version_id}"
+        whole.write_text(digest)
+        whole.replace(self._names / version_id)
 
     def _remembered(self, version_id: str) -> str | None:
         name = self._names / version_id
@@ -68,7 +84,7 @@ class EngineCache:
         except Exception as error:  # each kind of store has errors of its own
             raise StoreUnavailable(f"artifact {digest}", error) from error
         os.utime(path)
-        self._given.add(path.name)
+        self._given[path.name] = time.monotonic()
         return path
 
     def _make_room(self, digest: str, wanted: int) -> None:
@@ -78,7 +94,8 @@ class EngineCache:
         else:
             held = sorted(self._artifacts.iterdir(), key=lambda path: path.stat().st_mtime)
         sizes = {path: _size(path) for path in held}
-        busy = self.in_use()
+        recent = time.monotonic() - self._grace_s
+        busy = {*self.in_use(), *(name for name, at in self._given.items() if at > recent)}
         idle = [path for path in held if path.name not in busy]
         excess = sum(sizes.values()) + wanted - self._limit
         if excess > sum(sizes[path] for path in idle):
@@ -87,7 +104,7 @@ class EngineCache:
             if excess <= 0:
                 return
             shutil.rmtree(path)
-            self._given.discard(path.name)
+            self._given.pop(path.name, None)
             excess -= sizes[path]
 
 

@@ -5,6 +5,7 @@ worker's memory (`--max-cpu-loras`, least recently used first out), and slots th
 (`--max-loras`). Its own unload route forgets only the name.
 """
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,8 @@ class Residents:
         self._client = client
         self._cache = cache
         self._names: dict[int, str] = {}
-        """vLLM's numbers of all that memory may still hold, by our name."""
+        """Our names by vLLM's numbers, of all that memory may still hold."""
+        self._pinning = asyncio.Lock()
         cache.in_use = self._paths
 
     async def all(self) -> Residency:
@@ -95,12 +97,13 @@ class Residents:
         request = self._models.lora_requests.get(name)
         if request is None:
             raise NotLoaded(name)
-        state = await self._state()
-        pinned = set(state["pinned"])
-        if request.lora_int_id not in pinned and len(pinned) + 1 >= len(state["slots"]):
-            raise TooManyPinned(f"{len(pinned)} of {len(state['slots'])} slots are pinned")
-        await self._client.add_lora(request)
-        await self._client.pin_lora(request.lora_int_id)
+        async with self._pinning:
+            state = await self._state()
+            pinned = set(state["pinned"])
+            if request.lora_int_id not in pinned and len(pinned) + 1 >= len(state["slots"]):
+                raise TooManyPinned(f"{len(pinned)} of {len(state['slots'])} slots are pinned")
+            await self._client.add_lora(request)
+            await self._client.pin_lora(request.lora_int_id)
 
     async def unpin(self, name: str) -> None:
         """Unpinning what is not pinned is no error. Raises NotLoaded."""

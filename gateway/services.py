@@ -153,7 +153,7 @@ def engine(plan: Plan, environment: Mapping[str, str], probes: Probes) -> Proces
     told = {
         **environment,
         "VLLM_API_KEY": plan.engine_token,
-        "VLLM_PLUGINS": "graft",
+        "VLLM_PLUGINS": ",".join(filter(None, (environment.get("VLLM_PLUGINS"), "graft"))),
         "GRAFT_ENGINE_TOKEN": plan.engine_token,
         "GRAFT_ENGINE_CACHE_DIR": str(plan.engine_cache),
         "GRAFT_ENGINE_CACHE_BYTES": str(plan.engine_cache_bytes),

@@ -21,9 +21,10 @@ class World:
         self.asked: list[str] = []
         self.cache = self.engine()
 
-    def engine(self, store: ArtifactStore | None = None) -> EngineCache:
+    def engine(self, store: ArtifactStore | None = None, grace_s: float = 0.0) -> EngineCache:
         """The cache as a new process of the engine sees it."""
-        return EngineCache(self.directory / "cache", 3 * KIB + 600, store or self.store, self._digest_of)
+        limit = 3 * KIB + 600
+        return EngineCache(self.directory / "cache", limit, store or self.store, self._digest_of, grace_s)
 
     async def made(self, *names: str) -> None:
         for name in names:
@@ -96,6 +97,14 @@ async def test_when_all_is_in_use_nothing_goes_and_nothing_comes(world: World) -
     with pytest.raises(CacheFull):
         await world.cache.path_of("four")
     assert world.on_disk() == {"one", "two", "three"}
+
+
+async def test_a_copy_that_the_engine_is_about_to_read_stays(world: World) -> None:
+    world.cache = world.engine(grace_s=60)
+    world.cache.in_use = set
+    await world.fetched("one", "two", "three")
+    with pytest.raises(CacheFull):
+        await world.cache.path_of("four")
 
 
 async def test_many_at_once_keep_the_bound(world: World) -> None:
