@@ -1,6 +1,7 @@
 """A vLLM of one's own, started as `graft up` starts it, for scripts and tests that need just the engine."""
 
 import os
+import pwd
 import signal
 import socket
 import subprocess
@@ -60,6 +61,8 @@ def engine(
                 stderr=output,
                 start_new_session=True,
                 user=user,
+                group=pwd.getpwnam(user).pw_gid if user else None,
+                extra_groups=[] if user else None,
             )
         try:
             _wait(plan.engine_urls[0], process, log)
