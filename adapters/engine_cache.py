@@ -77,7 +77,7 @@ class EngineCache:
         try:
             if not target.is_dir():
                 size = (await self._store.files(digest)).size_bytes
-                await asyncio.to_thread(self._make_room, digest, size)
+                await asyncio.to_thread(self._make_room, digest, size, self._busy())
             path = await self._store.fetch(digest, self._artifacts)
         except ArtifactError:
             raise
@@ -87,15 +87,15 @@ class EngineCache:
         self._given[path.name] = time.monotonic()
         return path
 
-    def _make_room(self, digest: str, wanted: int) -> None:
-        """Raises CacheFull, and removes nothing, when what is not in use would not be enough."""
-        if not self._artifacts.is_dir():
-            held: list[Path] = []
-        else:
-            held = sorted(self._artifacts.iterdir(), key=lambda path: path.stat().st_mtime)
-        sizes = {path: _size(path) for path in held}
+    def _busy(self) -> set[str]:
         recent = time.monotonic() - self._grace_s
-        busy = {*self.in_use(), *(name for name, at in self._given.items() if at > recent)}
+        return {*self.in_use(), *(name for name, at in self._given.items() if at > recent)}
+
+    def _make_room(self, digest: str, wanted: int, busy: Collection[str]) -> None:
+        """Raises CacheFull, and removes nothing, when what is not busy would not be enough."""
+        self._artifacts.mkdir(parents=True, exist_ok=True)
+        held = sorted(self._artifacts.iterdir(), key=lambda path: path.stat().st_mtime)
+        sizes = {path: _size(path) for path in held}
         idle = [path for path in held if path.name not in busy]
         excess = sum(sizes.values()) + wanted - self._limit
         if excess > sum(sizes[path] for path in idle):
