@@ -1,13 +1,12 @@
 """A vLLM of one's own, started as `graft up` starts it, for scripts and tests that need just the engine."""
 
 import os
-import pwd
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,12 +35,12 @@ NO_STORE: Mapping[str, str] = {"GRAFT_ARTIFACTS_URL": "", "GRAFT_CONTROL_URL": "
 
 @contextmanager
 def engine(
-    model: Path, told: Mapping[str, str] = NO_STORE, user: str | None = None, port: int = 0
+    model: Path, told: Mapping[str, str] = NO_STORE, before: Sequence[str] = (), port: int = 0
 ) -> Iterator[RunningEngine]:
     """A ready engine serving `model`, ended with everything it started. Raises RuntimeError with the log's end.
 
     told: environment beside what the supervisor gives; by default the plugin has no store, and files are loaded from
-    the paths that it is told. user: whose process it is; None for ours. port: 0 for a free one.
+    the paths that it is told. before: a command that runs the engine's. port: 0 for a free one.
     """
     with tempfile.TemporaryDirectory(prefix="graft-engine-") as directory:
         log = Path(directory) / "engine.log"
@@ -55,14 +54,11 @@ def engine(
         spec = services.engine(plan, dict(os.environ), Probes())
         with log.open("wb") as output:
             process = subprocess.Popen(
-                list(spec.command),
+                [*before, *spec.command],
                 env={**spec.environment, **told},
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                user=user,
-                group=pwd.getpwnam(user).pw_gid if user else None,
-                extra_groups=[] if user else None,
             )
         try:
             _wait(plan.engine_urls[0], process, log)

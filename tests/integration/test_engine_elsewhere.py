@@ -1,5 +1,5 @@
-"""An engine that shares no file system with control: its own directory, another user where that can be, and only HTTP
-between the two. Tenants, control and the gateway are as in test_control_swap."""
+"""An engine that shares no file with control: it has a directory of its own and, where we may arrange that, no right
+to look into control's. The two have only HTTP between them."""
 
 import asyncio
 import os
@@ -28,7 +28,14 @@ from tests.integration.random_adapters import write_adapter
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
-OTHER_USER = "nobody" if os.getuid() == 0 else None
+OTHER_USER = "nobody"
+SHUT_OUT = (
+    ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search")
+    if os.getuid() == 0
+    else ()
+)
+"""A command under which root can read only what root owns or everybody may read. The interpreter may be where no other
+user could run it, so it is control's directory that gets another owner."""
 QUESTION = "What are your opening hours?"
 
 
@@ -58,8 +65,6 @@ class Elsewhere:
 @contextmanager
 def home() -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(prefix="graft-elsewhere-"))
-    if OTHER_USER:
-        shutil.chown(made, OTHER_USER)
     yield made
     shutil.rmtree(made)
 
@@ -73,7 +78,7 @@ def engine_of(directory: Path, model: Path, control_url: str, port: int = 0) -> 
         "HOME": str(directory),
         "TMPDIR": str(directory),
     }
-    with serving.engine(model, told, OTHER_USER, port) as running:
+    with serving.engine(model, told, SHUT_OUT, port) as running:
         yield running
 
 
@@ -81,6 +86,8 @@ def engine_of(directory: Path, model: Path, control_url: str, port: int = 0) -> 
 async def elsewhere(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Elsewhere]:
     directory = tmp_path_factory.mktemp("house")
     directory.chmod(0o700)
+    if SHUT_OUT:
+        shutil.chown(directory, OTHER_USER)
     told = AdaptersSettings(data_dir=directory, base_model=str(base_model))
     port = serving.free_port()
     async with house(directory, f"http://127.0.0.1:{port}", serving.TOKEN) as made:
@@ -109,8 +116,15 @@ async def test_a_swap_reaches_an_engine_that_can_read_none_of_our_files(elsewher
         "adapter_model.safetensors",
         "manifest.json",
     ]
-    if OTHER_USER:
-        assert copy.owner() == OTHER_USER
+
+
+@pytest.mark.skipif(not SHUT_OUT, reason="only root can shut the engine out")
+async def test_the_engine_cannot_read_what_control_wrote(elsewhere: Elsewhere) -> None:
+    """So that the tests beside this one show what they say."""
+    place = str(elsewhere.house.settings.data_dir / "artifacts")
+    for command, readable in ((["ls", place], True), ([*SHUT_OUT, "ls", place], False)):
+        asked = await asyncio.create_subprocess_exec(*command, stdout=-3, stderr=-3)
+        assert (await asked.wait() == 0) is readable
 
 
 async def test_a_version_that_was_never_loaded_is_resolved_on_demand(elsewhere: Elsewhere) -> None:
