@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from adapters.types import Artifact
 
 MANIFEST = "manifest.json"
 _PREFIX = "sha256:"
+_PIECE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,13 @@ _Manifest = Mapping[str, _Entry]
 
 
 class ArtifactStore:
-    """Content-addressed directories below `url` (`file:///…`, `s3://…`, …), shared between processes."""
+    """Content-addressed directories below `url` (`file:///…`, `s3://…`, `http://…`), shared between processes.
 
-    def __init__(self, url: str) -> None:
-        self._fs, root = fsspec.core.url_to_fs(url)
+    options: for fsspec's file system of that kind, such as credentials.
+    """
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self._fs, root = fsspec.core.url_to_fs(url, **options)
         self._root: str = root.rstrip("/")
 
     async def put(self, directory: Path) -> Artifact:
@@ -67,6 +71,22 @@ class ArtifactStore:
         """What an artifact consists of. Raises ArtifactMissing, ArtifactCorrupt."""
         return _artifact(digest, await asyncio.to_thread(self._manifest, digest))
 
+    async def pieces(self, digest: str, name: str) -> Iterator[bytes]:
+        """One file as the store holds it, manifest included, for somebody who verifies it himself.
+
+        Raises ArtifactMissing, also for a file that the artifact does not have, and ArtifactCorrupt.
+        """
+        return await asyncio.to_thread(self._pieces, digest, name)
+
+    def _pieces(self, digest: str, name: str) -> Iterator[bytes]:
+        if name != MANIFEST and name not in self._manifest(digest):
+            raise ArtifactMissing(digest)
+        try:
+            file = self._fs.open(self._place(digest, name), "rb")
+        except FileNotFoundError:
+            raise ArtifactMissing(digest) from None
+        return _chunks(file)
+
     def _put(self, directory: Path) -> Artifact:
         manifest = _manifest_of(directory)
         body = _encoded(manifest)
@@ -79,7 +99,7 @@ class ArtifactStore:
         return _artifact(digest, manifest)
 
     def _fetch(self, digest: str, into: Path) -> Path:
-        target = into / _hex(digest)
+        target = into / hex_of(digest)
         if _intact(target, digest):
             return target
         manifest = self._manifest(digest)
@@ -121,7 +141,7 @@ class ArtifactStore:
             self._fs.rm(self._place(digest), recursive=True)
 
     def _place(self, digest: str, *names: str) -> str:
-        return "/".join([self._root, _hex(digest), *names])
+        return "/".join([self._root, hex_of(digest), *names])
 
 
 def digest_of(directory: Path) -> str:
@@ -186,6 +206,12 @@ def _install(copy: Path, target: Path, digest: str) -> None:
             raise
 
 
+def _chunks(file: Any) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(_PIECE_BYTES):
+            yield piece
+
+
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -195,8 +221,8 @@ def _digest(body: bytes) -> str:
     return _PREFIX + hashlib.sha256(body).hexdigest()
 
 
-def _hex(digest: str) -> str:
-    """The digest as a directory name. Anything else than a digest could leave the store's root."""
+def hex_of(digest: str) -> str:
+    """The digest as a directory name. Raises ArtifactMissing for anything else, which could leave the store's root."""
     plain = digest.removeprefix(_PREFIX)
     if len(plain) != 64 or not set(plain) <= set("0123456789abcdef"):
         raise ArtifactMissing(digest)

@@ -26,6 +26,12 @@ class Engine(Protocol):
     def url(self) -> str:
         """Names the replica in results, logs and errors."""
 
+    async def pull(self, version_id: str, digest: str) -> bool:
+        """Have the replica fetch an artifact by itself and load it; False when it cannot fetch, so that `load` is left.
+
+        Pulling twice is no error. Raises EngineRefused, EngineUnavailable.
+        """
+
     async def load(self, version_id: str, path: Path) -> None:
         """Make a version servable from files that the replica can read. Loading it twice is no error.
 
@@ -33,13 +39,14 @@ class Engine(Protocol):
         """
 
     async def unload(self, version_id: str) -> None:
-        """Forget a version; requests in flight finish. Unloading what is not there is no error.
+        """Take a version out of the replica; requests in flight finish. Unloading what is not there is no error.
 
         Raises EngineRefused, EngineUnavailable.
         """
 
     async def resident(self) -> frozenset[str]:
-        """Ids of the versions that the replica serves. Raises EngineRefused, EngineUnavailable."""
+        """Ids of the versions that the replica serves, or still holds in memory. Raises EngineRefused,
+        EngineUnavailable."""
 
     async def healthy(self) -> bool:
         """Whether the replica says that it can serve; never raises."""

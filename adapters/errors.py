@@ -14,12 +14,15 @@ AdaptersError
 ├── SourceRefused             a URI that may not be read, or cannot be
 ├── ArtifactError
 │   ├── ArtifactMissing
-│   └── ArtifactCorrupt
+│   ├── ArtifactCorrupt
+│   ├── StoreUnavailable      the store, or control, did not answer an engine
+│   └── CacheFull             all that an engine's cache holds is in use
 ├── EngineError
 │   ├── EngineUnavailable     no answer: down, restarting, or too slow
 │   └── EngineRefused         an answer, and it was no
 ├── ProbeFailed               loaded, but it does not behave like an adapter
 └── WorkersBehind             a live gateway worker has not applied a change in time
+    └── WorkersUnseen         nobody can say which workers live
 """
 
 from pathlib import Path
@@ -106,6 +109,19 @@ class ArtifactCorrupt(ArtifactError):
         super().__init__(f"artifact {digest} is corrupt: {what}")
 
 
+class StoreUnavailable(ArtifactError):
+    def __init__(self, what: str, error: Exception) -> None:
+        super().__init__(f"{what} cannot be had now: {type(error).__name__}: {error}")
+
+
+class CacheFull(ArtifactError):
+    def __init__(self, digest: str, wanted: int, limit: int) -> None:
+        super().__init__(
+            f"artifact {digest} needs {wanted} bytes, and the rest of the {limit} bytes of the engine's cache "
+            "(GRAFT_ENGINE_CACHE_BYTES) is in use"
+        )
+
+
 class EngineError(AdaptersError):
     """An engine replica did not do what it was asked."""
 
@@ -139,3 +155,11 @@ class WorkersBehind(AdaptersError):
     def __init__(self, change: int, behind: int) -> None:
         self.behind = behind
         super().__init__(f"{behind} live gateway worker(s) have not applied change {change}")
+
+
+class WorkersUnseen(WorkersBehind):
+    """The heartbeats cannot be read, or started anew too recently for every live worker to have one."""
+
+    def __init__(self, change: int, reason: str) -> None:
+        super().__init__(change, 0)
+        self.args = (f"it cannot be told which workers have applied change {change}: {reason}",)

@@ -24,7 +24,8 @@ weights."""
 
 
 class Loader:
-    """Loads versions into replicas, from local copies under `cache_dir` that the engines can read."""
+    """Loads versions into replicas. One with our plugin fetches the artifact by itself; another is told a local copy
+    under `cache_dir`, which it must be able to read."""
 
     def __init__(self, store: ArtifactStore, engines: Sequence[Engine], cache_dir: Path) -> None:
         self._store = store
@@ -41,16 +42,21 @@ class Loader:
         return serving
 
     async def load(self, version: Version, engines: Sequence[Engine]) -> list[Engine]:
-        """Fetch, verify and load on each of these replicas; returns those that did not hold it before.
+        """Load on each of these replicas, verified; returns those that did not hold it before.
 
         Loading is repeatable, so whoever fails half-way may try again. Raises ArtifactError, EngineError.
         """
         held = await asyncio.gather(*(engine.resident() for engine in engines))
         lacking = [engine for engine, names in zip(engines, held, strict=True) if version.id not in names]
         if lacking:
-            path = await self._store.fetch(version.artifact_digest, self._cache_dir)
-            await asyncio.gather(*(engine.load(version.id, path) for engine in lacking))
+            await self._store.files(version.artifact_digest)
+            await asyncio.gather(*(self._bring(version, engine) for engine in lacking))
         return lacking
+
+    async def _bring(self, version: Version, engine: Engine) -> None:
+        if not await engine.pull(version.id, version.artifact_digest):
+            path = await self._store.fetch(version.artifact_digest, self._cache_dir)
+            await engine.load(version.id, path)
 
     async def probe(self, version_id: str, engines: Sequence[Engine]) -> None:
         """Raises ProbeFailed unless every replica lists the version and answers with it, in numbers, unlike

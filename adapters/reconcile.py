@@ -171,9 +171,9 @@ class Reconciler:
             return idle
         try:
             await self._workers.wait_for(await self._registry.position(), 0)
+            leases = await self._workers.leases()
         except WorkersBehind:
             return set()
-        leases = await self._workers.leases()
         return {name for name in idle if not leases.get(name) and name not in self._holds}
 
 

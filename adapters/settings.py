@@ -25,7 +25,15 @@ class Settings(BaseSettings):
     """Replicas, separated by commas. Empty: the one that the supervisor starts on `engine_port`."""
     engine_port: int = Field(8100, ge=1, le=65535)
     internal_token: SecretStr = SecretStr("")
-    """Bearer token between our processes, and the engine's API key."""
+    """Bearer token between our processes."""
+    engine_token: SecretStr = SecretStr("")
+    """What engines are asked with, and what their plugin asks control with. Empty: `internal_token`."""
+    control_url: str = ""
+    """For the engine's plugin: where control tells a version's digest and, without `artifacts_url`, gives its files."""
+    engine_cache_dir: Path | None = None
+    """For the engine's plugin: its own copies of artifacts. None: a directory below `data_dir`."""
+    engine_cache_bytes: int = Field(20 * 1024**3, ge=1024)
+    """The most that these copies may take."""
     max_loras: int = Field(4, ge=1)
     """Distinct adapters in one batch of the engine."""
     max_cpu_loras: int = Field(16, ge=1)
@@ -45,6 +53,15 @@ class Settings(BaseSettings):
     def artifact_store(self) -> str:
         """URL of the artifact store."""
         return self.artifacts_url or (self.data_dir.resolve() / "artifacts").as_uri()
+
+    @property
+    def engine_key(self) -> str:
+        """The engines' token in plain text."""
+        return self.engine_token.get_secret_value() or self.internal_token.get_secret_value()
+
+    @property
+    def engine_cache(self) -> Path:
+        return (self.engine_cache_dir or self.data_dir / "cache" / "engine").resolve()
 
     @property
     def base_path(self) -> Path:

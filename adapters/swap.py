@@ -19,6 +19,7 @@ from adapters.errors import (
     NothingToRollBack,
     UnknownVersion,
     WorkersBehind,
+    WorkersUnseen,
 )
 from adapters.loading import Loader
 from adapters.registry import Registry
@@ -37,12 +38,15 @@ class Workers(Protocol):
     async def wait_for(self, change: int, deadline_s: float) -> int:
         """Wait until every live worker serves this position; returns how many there are, 0 when none lives.
 
-        Raises WorkersBehind when one of them still serves an older position at the deadline. A deadline of 0
-        looks once.
+        Raises WorkersBehind when one of them still serves an older position at the deadline, or when that cannot
+        be told (WorkersUnseen). A deadline of 0 looks once.
         """
 
     async def leases(self) -> Mapping[str, int]:
-        """Requests in flight by version id, over all live workers; versions without any may be left out."""
+        """Requests in flight by version id, over all live workers; versions without any may be left out.
+
+        Raises WorkersUnseen.
+        """
 
 
 class Holds:
@@ -220,13 +224,14 @@ class Swapper:
             return 0, False
 
     async def _drained(self, version_id: str) -> bool:
-        """Whether the last request on this version ended before the deadline."""
+        """Whether the last request on this version is known to have ended before the deadline."""
         deadline = time.monotonic() + self._drain_deadline_s
-        while (await self._workers.leases()).get(version_id, 0):
-            if time.monotonic() > deadline:
-                return False
+        while time.monotonic() <= deadline:
+            with contextlib.suppress(WorkersUnseen):
+                if not (await self._workers.leases()).get(version_id, 0):
+                    return True
             await asyncio.sleep(_LEASE_POLL_S)
-        return True
+        return False
 
     async def _discard(self, version_id: str) -> Sequence[str]:
         """Unload a version from every replica unless something wants it again; a replica that is down lost

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.engine import Completion
-from adapters.errors import EngineRefused, EngineUnavailable, WorkersBehind
+from adapters.errors import EngineRefused, EngineUnavailable, WorkersBehind, WorkersUnseen
 from adapters.types import BASE_NAME
 
 Answer = Callable[[str, Sequence[Mapping[str, Any]]], str]
@@ -41,6 +41,10 @@ class FakeEngine:
     def restart(self) -> None:
         """Forget everything, as a new process does."""
         self.loaded.clear()
+
+    async def pull(self, version_id: str, digest: str) -> bool:
+        self._reach()
+        return False
 
     async def load(self, version_id: str, path: Path) -> None:
         self._reach()
@@ -90,7 +94,8 @@ class FakeEngine:
 
 
 class FakeWorkers:
-    """Gateway workers without processes: each has applied a position and holds some leases."""
+    """Gateway workers without processes: each has applied a position and holds some leases. Make them `unseen`, as when
+    Redis is away."""
 
     def __init__(self, count: int = 2, *, follow: bool = True) -> None:
         self.applied = [0] * count
@@ -99,6 +104,7 @@ class FakeWorkers:
         """Whether workers apply a change as soon as it is announced."""
         self.held: Counter[str] = Counter()
         self.announced: list[int] = []
+        self.unseen = False
         self._moved = asyncio.Condition()
 
     async def announce(self, change: int) -> None:
@@ -113,6 +119,8 @@ class FakeWorkers:
             self._moved.notify_all()
 
     async def wait_for(self, change: int, deadline_s: float) -> int:
+        if self.unseen:
+            raise WorkersUnseen(change, "turned off by the test")
         try:
             async with asyncio.timeout(deadline_s or 0.001), self._moved:
                 await self._moved.wait_for(lambda: all(applied >= change for applied in self.applied))
@@ -121,4 +129,6 @@ class FakeWorkers:
         return len(self.applied)
 
     async def leases(self) -> Mapping[str, int]:
+        if self.unseen:
+            raise WorkersUnseen(0, "turned off by the test")
         return dict(self.held)

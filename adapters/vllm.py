@@ -3,7 +3,10 @@ host.
 
 What vLLM 0.32 does that this module levels out: loading a name twice is 400, unloading an unknown one is 404,
 a refused adapter is 500 with the reason in the body, and `/v1/models` lists adapters beside the base model.
-`/v1/unload_lora_adapter` forgets the name at once; the slot itself is reused when another adapter needs it.
+
+With our plugin (`adapters.vllm_endpoints`) a version is fetched by the engine, really removed, and residency is what
+memory holds. Without it the routes under `/graft` are 404, and vLLM's own are used: files must be on a path that the
+engine can read, `/v1/unload_lora_adapter` forgets only the name, and the slot is reused when another adapter needs it.
 """
 
 import math
@@ -19,8 +22,11 @@ from adapters.errors import EngineRefused, EngineUnavailable
 LOAD_TIMEOUT_S = 30.0
 """Reading an adapter from a cold disk beside a busy step thread takes seconds, not the milliseconds it
 usually does."""
+PULL_TIMEOUT_S = 300.0
+"""A large artifact from a store far away."""
 CHAT_TIMEOUT_S = 60.0
 ASK_TIMEOUT_S = 5.0
+PLUGIN = "/graft/versions"
 _DROPPED = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 """A connection that ended under a request, most often one that was kept alive and that the engine closed just
 then."""
@@ -39,6 +45,25 @@ class VllmEngine:
     def url(self) -> str:
         return self._url
 
+    async def pull(self, version_id: str, digest: str) -> bool:
+        body = {"artifact_digest": digest}
+        response = await self._send("PUT", f"{PLUGIN}/{version_id}", body, PULL_TIMEOUT_S)
+        if response.status_code in (404, 501):
+            return False
+        if response.status_code == 503:
+            raise EngineUnavailable(self._url, _reason(response))
+        self._accept(response)
+        return True
+
+    async def pin(self, version_id: str) -> None:
+        """Keep a loaded version in memory and in a slot. Raises EngineRefused (409: it is not loaded, or as many are
+        pinned as may be; 404: there is no plugin), EngineUnavailable."""
+        self._accept(await self._send("PUT", f"{PLUGIN}/{version_id}/pin", None, ASK_TIMEOUT_S))
+
+    async def unpin(self, version_id: str) -> None:
+        """Unpinning what is not pinned is no error. Raises as `pin` does."""
+        self._accept(await self._send("DELETE", f"{PLUGIN}/{version_id}/pin", None, ASK_TIMEOUT_S))
+
     async def load(self, version_id: str, path: Path) -> None:
         body = {"lora_name": version_id, "lora_path": str(path)}
         response = await self._send("POST", "/v1/load_lora_adapter", body, LOAD_TIMEOUT_S)
@@ -47,12 +72,20 @@ class VllmEngine:
         self._accept(response)
 
     async def unload(self, version_id: str) -> None:
+        response = await self._send("DELETE", f"{PLUGIN}/{version_id}", None, ASK_TIMEOUT_S)
+        if response.status_code != 404:
+            self._accept(response)
+            return
         body = {"lora_name": version_id}
         response = await self._send("POST", "/v1/unload_lora_adapter", body, ASK_TIMEOUT_S)
         if response.status_code != 404:
             self._accept(response)
 
     async def resident(self) -> frozenset[str]:
+        response = await self._send("GET", PLUGIN, None, ASK_TIMEOUT_S)
+        if response.status_code != 404:
+            listed = self._accept(response).json()["data"]
+            return frozenset(str(version["id"]) for version in listed if version["id"])
         response = self._accept(await self._send("GET", "/v1/models", None, ASK_TIMEOUT_S))
         return frozenset(str(model["id"]) for model in response.json()["data"] if model.get("parent"))
 

@@ -1,15 +1,30 @@
 """What runs inside vLLM's own processes, by the entry point `graft` of its group `vllm.general_plugins`.
 
-On CPU, vLLM 0.32 keeps the requests of one batch apart by the index of their adapter's slot, -1 for the base
-model, and reads the weights as `stacked[indices]`: -1 is the last slot. As soon as every slot is filled,
-requests to the base model are answered with another tenant's adapter whenever they share a batch with any
-adapter's request. The GPU kernels skip such rows, and so does what is put in place here.
+1. Rows of the base model stay the base model's. On CPU, vLLM 0.32 keeps the requests of one batch apart by the index
+   of their adapter's slot, -1 for the base model, and reads the weights as `stacked[indices]`: -1 is the last slot. As
+   soon as every slot is filled, requests to the base model are answered with another tenant's adapter whenever they
+   share a batch with any adapter's request. The GPU kernels skip such rows, and so does what is put in place here.
+2. A resolver: a version that is asked for and not loaded is fetched, verified and loaded.
+3. Two methods of the worker, through which `adapters.vllm_endpoints` sees its memory.
 """
 
+import logging
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+import httpx
+
+from adapters.artifacts import ArtifactStore
+from adapters.engine_cache import EngineCache
+from adapters.errors import AdaptersError, StoreUnavailable, UnknownVersion
+from adapters.settings import Settings
+from adapters.vllm_residents import STATE, UNPIN
+
+log = logging.getLogger(__name__)
+
+RESOLVER = "graft"
+ASK_TIMEOUT_S = 5.0
 _EXPANSIONS = ("bgmv_expand", "bgmv_expand_slice")
 """The functions that add an adapter's share to a layer's output; all others are built on them."""
 _CORE = "vllm.lora.ops.torch_ops.lora_ops"
@@ -38,6 +53,13 @@ def register() -> None:
         for module in (core, *users):
             if hasattr(module, name):
                 setattr(module, name, replacement)
+    worker = import_module("vllm.v1.worker.worker_base").WorkerBase
+    setattr(worker, STATE, lora_state)
+    setattr(worker, UNPIN, unpin_lora)
+    registry = import_module("vllm.lora.resolver").LoRAResolverRegistry
+    if RESOLVER not in registry.get_supported_resolvers():
+        request = import_module("vllm.lora.request").LoRARequest
+        registry.register_resolver(RESOLVER, Resolver(Settings(), request))
 
 
 def keep_base_rows(expand: Expand) -> Expand:
@@ -60,3 +82,67 @@ def keep_base_rows(expand: Expand) -> Expand:
 
     setattr(expand_adapted, _MARK, True)
     return expand_adapted
+
+
+class Resolver:
+    """vLLM's port for resolvers. request: vLLM's LoRARequest."""
+
+    def __init__(self, settings: Settings, request: Callable[..., Any]) -> None:
+        self._request = request
+        self._control = settings.control_url.rstrip("/")
+        self._headers = {"authorization": f"Bearer {settings.engine_key}"}
+        self.fetches = bool(settings.artifacts_url or self._control)
+        """Whether there is anywhere to fetch from."""
+        self.cache = EngineCache(
+            settings.engine_cache, settings.engine_cache_bytes, self._store(settings), self._digest_of
+        )
+
+    async def resolve_lora(self, base_model_name: str, lora_name: str) -> Any:
+        """A request with the path of verified files; None for a version that control does not know, or cannot give
+        now."""
+        if not self.fetches:
+            return None
+        try:
+            path = await self.cache.path_of(lora_name)
+        except AdaptersError as error:
+            log.warning("%s was asked for and cannot be loaded: %s", lora_name, error)
+            return None
+        return self._request(lora_name=lora_name, lora_int_id=1, lora_path=str(path))
+
+    def _store(self, settings: Settings) -> ArtifactStore:
+        if settings.artifacts_url or not self._control:
+            return ArtifactStore(settings.artifact_store)
+        client = {"headers": self._headers, "trust_env": False}
+        return ArtifactStore(f"{self._control}/engine/v1/artifacts", client_kwargs=client)
+
+    async def _digest_of(self, version_id: str) -> str:
+        if not self._control:
+            raise UnknownVersion(version_id)
+        url = f"{self._control}/engine/v1/versions/{version_id}"
+        try:
+            async with httpx.AsyncClient(trust_env=False, timeout=ASK_TIMEOUT_S) as http:
+                response = await http.get(url, headers=self._headers)
+                if response.status_code == 404:
+                    raise UnknownVersion(version_id)
+                return str(response.raise_for_status().json()["artifact_digest"])
+        except httpx.HTTPError as error:
+            raise StoreUnavailable(f"the digest of {version_id}", error) from error
+
+
+def lora_state(worker: Any) -> dict[str, Any]:
+    """A method of vLLM's worker: adapters by vLLM's numbers, in memory, in slots (None is a free one), pinned."""
+    manager = worker.model_runner.lora_manager._adapter_manager
+    return {
+        "memory": sorted(manager.list_adapters()),
+        "slots": list(manager.lora_index_to_id),
+        "pinned": sorted(manager._active_adapters.pinned_items),
+        "capacity": int(manager.capacity),
+    }
+
+
+def unpin_lora(worker: Any, number: int) -> bool:
+    """A method of vLLM's worker, which can pin but not let go."""
+    manager = worker.model_runner.lora_manager._adapter_manager
+    for cache in (manager._registered_adapters, manager._active_adapters):
+        cache.pinned_items.discard(number)
+    return True

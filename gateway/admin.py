@@ -19,6 +19,7 @@ from gateway.routes import (
     admin_tenants,
     admin_upkeep,
     admin_versions,
+    engine_files,
 )
 from gateway.routes.admin_access import require_admin
 from gateway.settings import Settings
@@ -27,8 +28,8 @@ PREFIX = "/admin/v1"
 Assembly = Callable[[], AbstractAsyncContextManager[Control]]
 
 
-def create_app(assemble: Assembly, admin_key: str, *, loops: bool = True) -> FastAPI:
-    """The admin API over what `assemble` yields. Without a key nobody gets in."""
+def create_app(assemble: Assembly, admin_key: str, engine_token: str = "", *, loops: bool = True) -> FastAPI:
+    """The admin API over what `assemble` yields, and what engines ask. Without a key nobody gets in."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -40,6 +41,7 @@ def create_app(assemble: Assembly, admin_key: str, *, loops: bool = True) -> Fas
 
     app = FastAPI(title="Graft admin API", version="1", lifespan=lifespan)
     app.state.admin_key = admin_key
+    app.state.engine_token = engine_token
     api = APIRouter(prefix=PREFIX, dependencies=[Depends(require_admin)])
     for module in (
         admin_tenants,
@@ -53,6 +55,7 @@ def create_app(assemble: Assembly, admin_key: str, *, loops: bool = True) -> Fas
         api.include_router(module.router)
     app.include_router(api)
     app.include_router(admin_system.public)
+    app.include_router(engine_files.router)
     admin_errors.install(app)
     return app
 
@@ -61,7 +64,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     settings, adapters = Settings(), AdaptersSettings()
-    app = create_app(lambda: assembled(settings, adapters), settings.admin_key.get_secret_value())
+    admin_key = settings.admin_key.get_secret_value()
+    app = create_app(lambda: assembled(settings, adapters), admin_key, settings.engine_key)
     uvicorn.run(
         app,
         host=settings.admin_host,

@@ -140,7 +140,7 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
         stack.push_async_callback(listener.close)
         stack.push_async_callback(slots.close)
         replicas = Replicas(settings.engines, resident=lambda name: heartbeat.residency.get(name, ()))
-        proxy = Proxy(replicas, slots, leases, token, settings.engine_timeout_seconds)
+        proxy = Proxy(replicas, slots, leases, settings.engine_key, settings.engine_timeout_seconds)
         stack.push_async_callback(proxy.close)
         admissions = Admissions(limiter, _turns(settings, heartbeat, slots))
         yield Connections(record, redis, retrieval, proxy, leases, demand, current, journal, admissions)

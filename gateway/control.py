@@ -91,7 +91,7 @@ class Control:
         """After a write: tell the workers, and wait a moment until they have it. Never fails the write."""
         if not change:
             return
-        with contextlib.suppress(RedisError, OSError, AdaptersError):
+        with contextlib.suppress(AdaptersError):
             await self.workers.announce(change)
             await self.workers.wait_for(change, VISIBLE_WITHIN_S)
 
@@ -137,8 +137,7 @@ def _control(
         RedisWorkers(redis),
         Holds(),
     )
-    token = settings.internal_token.get_secret_value()
-    engines = tuple(VllmEngine(url, token, http) for url in settings.engines)
+    engines = tuple(VllmEngine(url, settings.engine_key, http) for url in settings.engines)
     tenants, runs = TenantStore(sql), RunStore(sql)
     return Control(
         base=base,

@@ -31,7 +31,7 @@ from training.settings import Settings as TrainingSettings
 ROOT = Path(__file__).parents[1]
 SOCKET_PATH_BYTES = 100
 """A unix socket's path may have 107 bytes; the rest is for Redis' own suffixes."""
-SECRET_FIELDS = frozenset({"internal_token", "admin_key", "database_url", "redis_url"})
+SECRET_FIELDS = frozenset({"internal_token", "engine_token", "admin_key", "database_url", "redis_url"})
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,9 @@ def make_plan(settings: AllSettings, secrets: credentials.Credentials) -> Plan:
         base_model=Path(adapters.base_model or ROOT / "deploy" / "demo" / "model").resolve(),
         encoder=settings.retrieval.encoder_path().resolve(),
         internal_token=secrets.internal_token,
+        engine_token=gateway.engine_token.get_secret_value() or secrets.internal_token,
+        engine_cache=adapters.engine_cache,
+        engine_cache_bytes=adapters.engine_cache_bytes,
         admin_key=secrets.admin_key,
         platform_key=secrets.platform_key,
         workers=gateway.workers,

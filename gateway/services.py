@@ -49,6 +49,10 @@ class Plan:
     base_model: Path
     encoder: Path
     internal_token: str
+    engine_token: str
+    engine_cache: Path
+    """Where a supervised engine keeps its copies of artifacts."""
+    engine_cache_bytes: int
     admin_key: str
     platform_key: str
     workers: int
@@ -89,6 +93,7 @@ class Plan:
             "GRAFT_BASE_MODEL": str(self.base_model),
             "GRAFT_ENCODER": str(self.encoder),
             "GRAFT_INTERNAL_TOKEN": self.internal_token,
+            "GRAFT_ENGINE_TOKEN": self.engine_token,
             "GRAFT_ADMIN_KEY": self.admin_key,
             "GRAFT_WORKERS": str(self.workers),
             "GRAFT_LEARNER_THREADS": str(self.learner_threads),
@@ -147,7 +152,13 @@ def engine(plan: Plan, environment: Mapping[str, str], probes: Probes) -> Proces
     ]  # fmt: skip
     told = {
         **environment,
-        "VLLM_API_KEY": plan.internal_token,
+        "VLLM_API_KEY": plan.engine_token,
+        "VLLM_PLUGINS": ",".join(filter(None, (environment.get("VLLM_PLUGINS"), "graft"))),
+        "GRAFT_ENGINE_TOKEN": plan.engine_token,
+        "GRAFT_ENGINE_CACHE_DIR": str(plan.engine_cache),
+        "GRAFT_ENGINE_CACHE_BYTES": str(plan.engine_cache_bytes),
+        "GRAFT_ARTIFACTS_URL": plan.artifacts_url,
+        "GRAFT_CONTROL_URL": plan.admin_url,
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",

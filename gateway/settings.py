@@ -26,7 +26,9 @@ class Settings(BaseSettings):
     retrieval_url: str = ""
     retrieval_port: int = Field(default=8200, ge=1, le=65535)
     internal_token: SecretStr = SecretStr("")
-    """Bearer token between our own processes and to the engine."""
+    """Bearer token between our own processes."""
+    engine_token: SecretStr = SecretStr("")
+    """What engines are asked with, and what their plugin asks control with. Empty: `internal_token`."""
     admin_key: SecretStr = SecretStr("")
     workers: int = Field(default=1, ge=1)
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
@@ -61,6 +63,11 @@ class Settings(BaseSettings):
         """Engine base URLs without a trailing slash, at least one."""
         urls = tuple(url.strip().rstrip("/") for url in self.engine_urls.split(",") if url.strip())
         return urls or (f"http://127.0.0.1:{self.engine_port}",)
+
+    @property
+    def engine_key(self) -> str:
+        """The engines' token in plain text."""
+        return self.engine_token.get_secret_value() or self.internal_token.get_secret_value()
 
     @property
     def slots(self) -> int:

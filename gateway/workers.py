@@ -4,6 +4,7 @@ Implements the port `adapters.swap.Workers` over what `gateway.leases` writes.
 """
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -12,9 +13,12 @@ from typing import Any
 
 import orjson
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
-from adapters.errors import WorkersBehind
-from gateway.leases import ASKED_KEY, RESIDENCY_KEY, WORKER_KEY, WORKERS_KEY
+from adapters.errors import WorkersBehind, WorkersUnseen
+from gateway.leases import ASKED_KEY, RESIDENCY_KEY, TTL_MS, WORKER_KEY, WORKERS_KEY
+
+log = logging.getLogger(__name__)
 
 CHANGES_CHANNEL = "graft:changes"
 """A change's position is published here after its transaction has committed."""
@@ -37,38 +41,63 @@ class WorkerState:
 
 
 class RedisWorkers:
-    """All live gateway workers, whichever machine they run on. Raises redis' errors when Redis is away."""
+    """All live gateway workers, whichever machine they run on.
+
+    A Redis that has just been started has lost heartbeats of workers that live. Until each has had the time to write
+    another one, nothing is concluded from those that are missing.
+    """
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._run_id: str | None = None
+        """Of the Redis process whose heartbeats are complete."""
 
     async def announce(self, change: int) -> None:
-        """Tell every worker that the change log has grown; those that miss it poll."""
-        await self._redis.publish(CHANGES_CHANNEL, str(change))
+        """Tell every worker that the change log has grown; those that miss it, and all while Redis is away, poll."""
+        try:
+            await self._redis.publish(CHANGES_CHANNEL, str(change))
+        except (RedisError, OSError) as error:
+            log.warning("change %d is not announced: %s", change, error)
 
     async def live(self) -> list[WorkerState]:
-        """Workers whose last heartbeat is younger than its time to live."""
+        """Workers whose last heartbeat is younger than its time to live. Raises redis' errors when Redis is away."""
+        return [worker for worker in await self._named() if worker is not None]
+
+    async def wait_for(self, change: int, deadline_s: float) -> int:
+        """Wait until every live worker serves this position; returns how many there are, 0 when none lives.
+
+        Raises WorkersBehind when one of them still serves an older position at the deadline, WorkersUnseen when
+        Redis cannot tell.
+        """
+        give_up = time.monotonic() + deadline_s
+        while True:
+            try:
+                workers = await self._all(change)
+                behind = sum(worker.change < change for worker in workers)
+                if not behind:
+                    return len(workers)
+                late = WorkersBehind(change, behind)
+            except WorkersUnseen as error:
+                late = error
+            if time.monotonic() >= give_up:
+                raise late
+            await asyncio.sleep(POLL_S)
+
+    async def leases(self) -> Mapping[str, int]:
+        """Requests in flight by version id, over all live workers. Raises WorkersUnseen when Redis cannot tell."""
+        total: Counter[str] = Counter()
+        for worker in await self._all(0):
+            total.update(worker.leases)
+        return total
+
+    async def _named(self) -> list[WorkerState | None]:
+        """Everybody of the last minute; None for one without a heartbeat."""
         await self._redis.zremrangebyscore(WORKERS_KEY, "-inf", time.time() - FORGET_AFTER_S)
         ids = [_text(member) for member in await self._redis.zrange(WORKERS_KEY, 0, -1)]
         if not ids:
             return []
         states = await self._redis.mget([WORKER_KEY.format(id=worker) for worker in ids])
-        return [_state(worker, raw) for worker, raw in zip(ids, states, strict=True) if raw]
-
-    async def wait_for(self, change: int, deadline_s: float) -> int:
-        """Wait until every live worker serves this position; returns how many there are, 0 when none lives.
-
-        Raises WorkersBehind when one of them still serves an older position at the deadline.
-        """
-        give_up = time.monotonic() + deadline_s
-        while True:
-            workers = await self.live()
-            behind = sum(worker.change < change for worker in workers)
-            if not behind:
-                return len(workers)
-            if time.monotonic() >= give_up:
-                raise WorkersBehind(change, behind)
-            await asyncio.sleep(POLL_S)
+        return [_state(worker, raw) if raw else None for worker, raw in zip(ids, states, strict=True)]
 
     async def asked(self) -> Mapping[str, float]:
         """How often each version was asked for since the last call, by anybody."""
@@ -86,12 +115,18 @@ class RedisWorkers:
                 where.setdefault(version_id, []).append(url)
         await self._redis.set(RESIDENCY_KEY, orjson.dumps(where, option=orjson.OPT_SORT_KEYS))
 
-    async def leases(self) -> Mapping[str, int]:
-        """Requests in flight by version id, over all live workers."""
-        total: Counter[str] = Counter()
-        for worker in await self.live():
-            total.update(worker.leases)
-        return total
+    async def _all(self, change: int) -> list[WorkerState]:
+        """As `live`, but only when it can be trusted to name every one. Raises WorkersUnseen."""
+        try:
+            named = await self._named()
+            server = await self._redis.info("server")
+        except (RedisError, OSError) as error:
+            raise WorkersUnseen(change, f"Redis is away: {type(error).__name__}") from error
+        young = server["uptime_in_seconds"] * 1000 <= TTL_MS
+        if young and (None in named or self._run_id not in (None, server["run_id"])):
+            raise WorkersUnseen(change, "Redis was started a moment ago")
+        self._run_id = server["run_id"]
+        return [worker for worker in named if worker is not None]
 
 
 def _state(worker: str, raw: bytes | str) -> WorkerState:

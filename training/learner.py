@@ -179,8 +179,7 @@ async def assemble(
 ) -> Learner:
     """The learner's parts from its settings."""
     base: BaseModel = await asyncio.to_thread(describe_base, settings.base_path)
-    token = settings.internal_token.get_secret_value()
-    engines = [VllmEngine(url, token, http) for url in settings.engines]
+    engines = [VllmEngine(url, settings.engine_key, http) for url in settings.engines]
     store = ArtifactStore(settings.artifact_store)
     asker = Asker(engines)
     teacher = Teacher(asker, retrieval)

@@ -22,6 +22,8 @@ class Settings(BaseSettings):
     retrieval_url: str = ""
     retrieval_port: int = Field(8200, ge=1, le=65535)
     internal_token: SecretStr = SecretStr("")
+    engine_token: SecretStr = SecretStr("")
+    """What engines are asked with. Empty: `internal_token`."""
     artifacts_url: str = ""
     base_model: str = ""
     max_lora_rank: int = Field(16, ge=1)
@@ -33,6 +35,11 @@ class Settings(BaseSettings):
     probes_file: str = ""
     """JSON lines {kind, messages, answer} that the gate asks and no run trains on. Empty: `probes.jsonl`
     beside the base model, if it is there."""
+
+    @property
+    def engine_key(self) -> str:
+        """The engines' token in plain text."""
+        return self.engine_token.get_secret_value() or self.internal_token.get_secret_value()
 
     @property
     def database(self) -> str:

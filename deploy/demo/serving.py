@@ -6,7 +6,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,24 +31,33 @@ class RunningEngine:
     log: Path
 
 
+NO_STORE: Mapping[str, str] = {"GRAFT_ARTIFACTS_URL": "", "GRAFT_CONTROL_URL": ""}
+
+
 @contextmanager
-def engine(model: Path, **told: Any) -> Iterator[RunningEngine]:
-    """A ready engine serving `model`, ended with everything it started. told: further settings, such as `max_loras`.
-    Raises RuntimeError with the log's end."""
+def engine(
+    model: Path, told: Mapping[str, str] = NO_STORE, before: Sequence[str] = (), port: int = 0, **chosen: Any
+) -> Iterator[RunningEngine]:
+    """A ready engine serving `model`, ended with everything it started. Raises RuntimeError with the log's end.
+
+    told: environment beside what the supervisor gives; by default the plugin has no store, and files are loaded from
+    the paths that it is told. before: a command that runs the engine's. port: 0 for a free one. chosen: further
+    settings, such as `max_loras`.
+    """
     with tempfile.TemporaryDirectory(prefix="graft-engine-") as directory:
         log = Path(directory) / "engine.log"
         overrides = {
             "data_dir": Path(directory),
             "base_model": str(model),
-            "engine_port": _free_port(),
-        } | told
+            "engine_port": port or free_port(),
+        } | chosen
         settings = launch.read_settings({}, overrides)
         plan = launch.make_plan(settings, Credentials(TOKEN, "", ""))
         spec = services.engine(plan, dict(os.environ), Probes())
         with log.open("wb") as output:
             process = subprocess.Popen(
-                list(spec.command),
-                env=dict(spec.environment),
+                [*before, *spec.command],
+                env={**spec.environment, **told},
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
@@ -84,7 +93,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         port: int = held.getsockname()[1]

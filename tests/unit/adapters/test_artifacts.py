@@ -121,3 +121,18 @@ async def test_many_may_fetch_at_once(store: ArtifactStore, files: Path, tmp_pat
     copies = await asyncio.gather(*(store.fetch(artifact.digest, tmp_path / "cache") for _ in range(8)))
     assert len(set(copies)) == 1
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [copies[0].name]
+
+
+async def test_one_file_comes_in_pieces_as_it_is_stored(store: ArtifactStore, files: Path) -> None:
+    artifact = await store.put(files)
+    for name in artifact.files:
+        assert b"".join(await store.pieces(artifact.digest, name)) == (files / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["..", "nothing", ""])
+async def test_what_is_no_file_of_an_artifact_is_not_read(
+    store: ArtifactStore, files: Path, name: str
+) -> None:
+    artifact = await store.put(files)
+    with pytest.raises(ArtifactMissing):
+        await store.pieces(artifact.digest, name)

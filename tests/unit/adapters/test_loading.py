@@ -54,6 +54,20 @@ async def test_without_a_healthy_replica_nothing_can_be_loaded(
         await loader.ensure(await make_version())
 
 
+async def test_a_replica_that_fetches_by_itself_needs_no_file_of_ours(
+    store: ArtifactStore, make_version: MakeVersion, tmp_path: Path
+) -> None:
+    class Fetching(FakeEngine):
+        async def pull(self, version_id: str, digest: str) -> bool:
+            self.loaded[version_id] = Path(digest)
+            return True
+
+    version, engine = await make_version(), Fetching()
+    await Loader(store, [engine], tmp_path / "cache").ensure(version)
+    assert engine.loaded == {version.id: Path(version.artifact_digest)}
+    assert not (tmp_path / "cache").exists()
+
+
 async def test_a_missing_artifact_never_reaches_an_engine(
     loader: Loader, engines: list[FakeEngine], store: ArtifactStore, make_version: MakeVersion
 ) -> None:

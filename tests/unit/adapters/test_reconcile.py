@@ -131,6 +131,14 @@ async def test_nothing_is_unloaded_while_a_worker_serves_an_older_record(
     assert not await reconciler.run_once()
 
 
+async def test_nothing_is_unloaded_while_nobody_can_see_the_workers(
+    reconciler: Reconciler, engines: list[FakeEngine], workers: FakeWorkers, tmp_path: Path
+) -> None:
+    await engines[0].load("ver_left", tmp_path)
+    workers.unseen = True
+    assert not await reconciler.run_once()
+
+
 async def test_a_held_version_is_not_unloaded(
     reconciler: Reconciler, engines: list[FakeEngine], holds: Holds, tmp_path: Path
 ) -> None:

@@ -81,6 +81,21 @@ async def test_the_version_that_was_left_is_unloaded(
     assert engine.calls == [("load", old.id), ("load", new.id), ("unload", old.id)]
 
 
+async def test_a_swap_is_done_but_unloads_nothing_while_nobody_can_see_the_workers(
+    swapper: Swapper,
+    registry: Registry,
+    engine: FakeEngine,
+    workers: FakeWorkers,
+    make_version: MakeVersion,
+) -> None:
+    old, new = await make_version(APPROVED), await make_version(APPROVED)
+    await swapper.swap(*ACME, old.id, "ada")
+    workers.unseen = True
+    result = await swapper.swap(*ACME, new.id, "ada")
+    assert (result.visible, result.unloaded, await stable(registry)) == (False, (), new.id)
+    assert old.id in engine.loaded
+
+
 async def test_every_stage_is_timed(swapper: Swapper, make_version: MakeVersion) -> None:
     old, new = await make_version(APPROVED), await make_version(APPROVED)
     await swapper.swap(*ACME, old.id, "ada")

@@ -11,17 +11,25 @@ import httpx
 import pytest
 
 from adapters.errors import EngineRefused, EngineUnavailable
-from adapters.vllm import VllmEngine
+from adapters.vllm import PLUGIN, VllmEngine
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
 
 
 def engine(
-    status: int = 200, json: Any = None, text: str | None = None, seen: list[Any] | None = None
+    status: int = 200,
+    json: Any = None,
+    text: str | None = None,
+    seen: list[Any] | None = None,
+    plugin: bool = False,
 ) -> VllmEngine:
+    """Answers every request so; without our plugin, 404 to what is under its routes."""
+
     def answer(request: httpx.Request) -> httpx.Response:
         if seen is not None:
             seen.append(request)
+        if request.url.path.startswith(PLUGIN) and not plugin:
+            return httpx.Response(404, json={"detail": "Not Found"})
         return httpx.Response(status, text=text) if text is not None else httpx.Response(status, json=json)
 
     return VllmEngine("http://engine/", "secret", httpx.AsyncClient(transport=httpx.MockTransport(answer)))
@@ -46,6 +54,12 @@ async def test_a_refused_load_quotes_the_engine() -> None:
 
 async def test_unloading_what_is_gone_is_no_error() -> None:
     await engine(404, {"error": {"message": "cannot be found"}}).unload("ver_1")
+
+
+async def test_a_plugin_that_unloads_is_asked_nothing_else() -> None:
+    seen: list[httpx.Request] = []
+    await engine(200, {"removed": True}, seen=seen, plugin=True).unload("ver_1")
+    assert [(each.method, each.url.path) for each in seen] == [("DELETE", "/graft/versions/ver_1")]
 
 
 async def test_a_refused_unload_is_an_error() -> None:
@@ -122,3 +136,37 @@ async def test_the_first_token_is_keyed_by_its_bytes() -> None:
     assert answer.first_token_logprobs is not None
     assert answer.first_token_logprobs["e2"] == -1.0
     assert math.isnan(answer.first_token_logprobs["x"])
+
+
+DIGEST = f"sha256:{'0' * 64}"
+
+
+async def test_a_vanilla_vllm_cannot_fetch() -> None:
+    assert not await engine().pull("ver_1", DIGEST)
+
+
+async def test_a_plugin_without_a_store_cannot_fetch() -> None:
+    assert not await engine(501, {"error": {"message": "no store"}}, plugin=True).pull("ver_1", DIGEST)
+
+
+async def test_a_plugin_fetches_what_the_digest_names() -> None:
+    seen: list[httpx.Request] = []
+    assert await engine(200, {"loaded": True}, seen=seen, plugin=True).pull("ver_1", DIGEST)
+    assert (seen[0].method, seen[0].url.path) == ("PUT", "/graft/versions/ver_1")
+    assert DIGEST in seen[0].content.decode()
+
+
+async def test_a_store_that_is_away_may_be_back_later() -> None:
+    with pytest.raises(EngineUnavailable, match="store is away"):
+        await engine(503, {"error": {"message": "the store is away"}}, plugin=True).pull("ver_1", DIGEST)
+
+
+async def test_a_corrupt_artifact_is_refused_for_good() -> None:
+    with pytest.raises(EngineRefused) as caught:
+        await engine(422, {"error": {"message": "corrupt"}}, plugin=True).pull("ver_1", DIGEST)
+    assert caught.value.status == 422
+
+
+async def test_what_memory_still_holds_is_resident_with_the_plugin() -> None:
+    held = [{"id": "ver_1", "servable": True}, {"id": "ver_2", "servable": False}, {"id": None}]
+    assert await engine(200, {"data": held}, plugin=True).resident() == {"ver_1", "ver_2"}

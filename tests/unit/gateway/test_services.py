@@ -26,6 +26,9 @@ PLAN = Plan(
     base_model=Path("/model"),
     encoder=Path("/encoder"),
     internal_token="the-token",
+    engine_token="the-engines-token",
+    engine_cache=Path("/data/cache/engine"),
+    engine_cache_bytes=2**30,
     admin_key="gk-admin-1",
     platform_key="gk-platform-1",
     workers=1,
@@ -57,15 +60,20 @@ def test_every_worker_gets_the_one_listening_socket() -> None:
     assert [found[name].pass_fds for name in ("gateway-1", "gateway-2")] == [(7,), (7,)]
 
 
-def test_the_engine_learns_none_of_our_settings_but_its_key() -> None:
+def test_the_engine_learns_only_what_its_plugin_needs() -> None:
     told = named(PLAN, {"GRAFT_ADMIN_KEY": "x", "PATH": "/bin"})["engine"].environment
-    assert told["VLLM_API_KEY"] == "the-token"
-    assert not [name for name in told if name.startswith("GRAFT_")]
+    ours = {name.removeprefix("GRAFT_") for name in told if name.startswith("GRAFT_")}
+    assert ours == {"ENGINE_TOKEN", "ENGINE_CACHE_DIR", "ENGINE_CACHE_BYTES", "ARTIFACTS_URL", "CONTROL_URL"}
+    assert told["VLLM_API_KEY"] == told["GRAFT_ENGINE_TOKEN"] == "the-engines-token"
+    assert PLAN.internal_token not in told.values()
 
 
 def test_no_secret_is_on_a_command_line() -> None:
     lines = " ".join(word for spec in named(PLAN).values() for word in spec.command)
-    assert not any(secret in lines for secret in (PLAN.internal_token, PLAN.admin_key, PLAN.platform_key))
+    assert not any(
+        secret in lines
+        for secret in (PLAN.internal_token, PLAN.engine_token, PLAN.admin_key, PLAN.platform_key)
+    )
 
 
 @pytest.mark.parametrize("name", ["retrieval", "control", "gateway", "learner"])

@@ -1,0 +1,124 @@
+"""The versions inside one vLLM: what its memory really holds, and the ways in and out. Runs in its API server.
+
+vLLM keeps a name in three places that know nothing of each other: names in the API server, adapters in the
+worker's memory (`--max-cpu-loras`, least recently used first out), and slots that a batch computes with
+(`--max-loras`). Its own unload route forgets only the name.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adapters.engine_cache import EngineCache
+
+STATE, UNPIN = "graft_lora_state", "graft_unpin_lora"
+"""What `adapters.vllm_plugin` adds to the worker's methods."""
+
+
+@dataclass(frozen=True)
+class Resident:
+    """One version. `name` None: an adapter that was loaded and forgotten behind our back."""
+
+    name: str | None
+    servable: bool
+    """Whether requests may name it."""
+    in_memory: bool
+    in_slot: bool
+    pinned: bool
+
+
+@dataclass(frozen=True)
+class Residency:
+    versions: list[Resident]
+    slots: int
+    memory: int
+    """How many versions memory may hold."""
+
+
+class TooManyPinned(Exception):
+    """One slot must stay free to change, or the next adapter would end the engine."""
+
+
+class NotLoaded(Exception):
+    """There is nothing of this name to pin."""
+
+
+class Residents:
+    """models: vLLM's OpenAIServingModels. client: its EngineClient."""
+
+    def __init__(self, models: Any, client: Any, cache: EngineCache) -> None:
+        self._models = models
+        self._client = client
+        self._cache = cache
+        self._names: dict[int, str] = {}
+        """Our names by vLLM's numbers, of all that memory may still hold."""
+        self._pinning = asyncio.Lock()
+        cache.in_use = self._paths
+
+    async def all(self) -> Residency:
+        """What the engine itself says."""
+        state = await self._state()
+        held, slots, pinned = set(state["memory"]), set(state["slots"]) - {None}, set(state["pinned"])
+        servable = {request.lora_int_id for request in self._models.lora_requests.values()}
+        self._names = {number: name for number, name in self._names.items() if number in held | servable}
+        found = [
+            Resident(
+                self._names.get(number), number in servable, number in held, number in slots, number in pinned
+            )
+            for number in sorted(held | servable)
+        ]
+        return Residency(found, len(state["slots"]), state["capacity"])
+
+    async def load(self, name: str, digest: str, protocol: Any) -> Any:
+        """Fetch, verify, load; None, or vLLM's ErrorResponse. protocol: the class of its load requests.
+
+        Raises what `EngineCache.path_of` does.
+        """
+        if name in self._models.lora_requests:
+            return None
+        path = await self._cache.path_of(name, digest)
+        answer = await self._models.load_lora_adapter(protocol(lora_name=name, lora_path=str(path)))
+        return None if isinstance(answer, str) or name in self._models.lora_requests else answer
+
+    async def remove(self, name: str) -> bool:
+        """Out of names, memory and slots; whether it was there. Whoever asks has waited for its last request: one
+        that still runs would bring it back from disk."""
+        self._note_names()
+        async with self._models.lora_resolver_lock[name]:
+            known = self._models.lora_requests.pop(name, None) is not None
+            for number in [number for number, each in self._names.items() if each == name]:
+                known = await self._client.remove_lora(number) or known
+        self._cache.forget(name)
+        return known
+
+    async def pin(self, name: str) -> None:
+        """Keep in memory and in a slot. Raises NotLoaded, TooManyPinned."""
+        request = self._models.lora_requests.get(name)
+        if request is None:
+            raise NotLoaded(name)
+        async with self._pinning:
+            state = await self._state()
+            pinned = set(state["pinned"])
+            if request.lora_int_id not in pinned and len(pinned) + 1 >= len(state["slots"]):
+                raise TooManyPinned(f"{len(pinned)} of {len(state['slots'])} slots are pinned")
+            await self._client.add_lora(request)
+            await self._client.pin_lora(request.lora_int_id)
+
+    async def unpin(self, name: str) -> None:
+        """Unpinning what is not pinned is no error. Raises NotLoaded."""
+        request = self._models.lora_requests.get(name)
+        if request is None:
+            raise NotLoaded(name)
+        await self._client.collective_rpc(UNPIN, args=(request.lora_int_id,))
+
+    def _note_names(self) -> None:
+        self._names |= {each.lora_int_id: each.lora_name for each in self._models.lora_requests.values()}
+
+    async def _state(self) -> Any:
+        self._note_names()
+        state, *_ = await self._client.collective_rpc(STATE)
+        return state
+
+    def _paths(self) -> set[str]:
+        return {Path(request.lora_path).name for request in self._models.lora_requests.values()}

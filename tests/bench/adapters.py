@@ -1,0 +1,274 @@
+"""Part `adapters`: 100 hot swaps through the admin API, under requests of two tenants from an outside client.
+
+The swapped tenant streams without pause; every stream must be, from its first token to its last, the text that the
+version in its header gives. The other tenant streams too, and what is measured of it is the time between two of its
+tokens, around swaps and without any.
+"""
+
+import asyncio
+import json
+import os
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from adapters.types import DEFAULT_ADAPTER
+from tests.bench.load import percentile
+from tests.bench.part import Options, Outcome
+from tests.bench.processes import BenchError, Cores
+from tests.bench.report import Figure
+from tests.integration.town import BASE_MODEL, Town, planned, town
+
+SWAPS = 100
+VERSIONS = 6
+"""The swapped tenant's; a swap goes to the next in turn, which the engine has forgotten meanwhile."""
+STREAMS = 2
+"""Of each tenant, at any time."""
+TOKENS = 16
+BEFORE_S, AFTER_S = 0.5, 1.5
+"""The two seconds around a swap, counted from its request."""
+WORKERS = 2
+PACE_S = 2.2
+WARM_UP_S = 5.0
+ASKED = [{"role": "user", "content": "What are your opening hours?"}]
+
+
+@dataclass
+class Seen:
+    """What one tenant's clients saw."""
+
+    gaps: list[tuple[float, float]] = field(default_factory=list)
+    """When (monotonic) a token came, and how long after the one before it, in seconds."""
+    streams: int = 0
+    failed: int = 0
+    mixed: int = 0
+    """Streams whose text is not their version's."""
+    example: str = ""
+
+    def fail(self, what: str) -> None:
+        self.failed += 1
+        self.example = self.example or what[:300]
+
+
+@dataclass(frozen=True)
+class Tenant:
+    id: str
+    headers: Mapping[str, str]
+    texts: Mapping[str, str]
+    """What each version says, asked alone."""
+    seen: Seen
+
+
+def run(options: Options) -> Outcome:
+    """seconds: how long the time without swaps lasts; as many seconds follow after the swaps."""
+    cores = Cores.of_this_machine()
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cores.load})
+    try:
+        with tempfile.TemporaryDirectory(prefix="graft-bench-") as name:
+            return asyncio.run(_run(options, Path(name), cores))
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+async def _run(options: Options, directory: Path, cores: Cores) -> Outcome:
+    plan = planned(directory, BASE_MODEL, workers=WORKERS)
+    async with (
+        town(plan) as place,
+        httpx.AsyncClient(base_url=plan.gateway_url, trust_env=False, timeout=60) as http,
+    ):
+        await place.start("redis", cores.load)
+        await place.start("engine", cores.proxy)
+        names = ["control", *(f"gateway-{number + 1}" for number in range(WORKERS))]
+        await asyncio.gather(*(place.start(name, cores.load) for name in names))
+        admin = httpx.AsyncClient(
+            base_url=f"{plan.admin_url}/admin/v1/tenants",
+            headers={"authorization": f"Bearer {plan.admin_key}"},
+            trust_env=False,
+            timeout=60,
+        )
+        async with admin:
+            swapped = await _tenant(place, admin, http, "swapped", VERSIONS)
+            other = await _tenant(place, admin, http, "other", 1)
+            return await _measure(options, admin, http, swapped, other)
+
+
+async def _tenant(
+    place: Town, admin: httpx.AsyncClient, http: httpx.AsyncClient, name: str, versions: int
+) -> Tenant:
+    """A tenant whose versions have all served once, so that what each of them says is known."""
+    made = (await admin.post("", json={"external_id": name})).json()
+    key = (await admin.post(f"/{made['id']}/keys", json={})).json()["secret"]
+    headers = {"authorization": f"Bearer {key}"}
+    texts: dict[str, str] = {}
+    for _ in range(versions):
+        version = await place.approved(made["id"], strength=1.0)
+        await swap(admin, made["id"], version.id)
+        alone = Seen()
+        texts[version.label] = await stream(http, Tenant(made["id"], headers, {}, alone))
+        if alone.failed:
+            raise BenchError(f"{name} is not answered: {alone.example}")
+    return Tenant(made["id"], headers, texts, Seen())
+
+
+async def _measure(
+    options: Options, admin: httpx.AsyncClient, http: httpx.AsyncClient, swapped: Tenant, other: Tenant
+) -> Outcome:
+    ended = asyncio.Event()
+    clients = [
+        asyncio.create_task(ask(http, tenant, ended)) for tenant in (swapped, other) for _ in range(STREAMS)
+    ]
+    await asyncio.sleep(WARM_UP_S)
+    quiet = [await _quiet(options.seconds)]
+    swaps = await _swaps(admin, swapped)
+    await asyncio.sleep(AFTER_S)
+    quiet.append(await _quiet(options.seconds))
+    ended.set()
+    await asyncio.gather(*clients)
+    around = [(start - BEFORE_S, start + AFTER_S) for start, _, _ in swaps]
+    tables = {"timings of a swap, ms": timings([document for _, _, document in swaps])}
+    notes = [f"wrong: {tenant.seen.example}" for tenant in (swapped, other) if tenant.seen.example]
+    return Outcome(
+        figures(swaps, within(other, around), within(other, quiet), swapped.seen, other.seen), notes, tables
+    )
+
+
+async def _quiet(seconds: float) -> tuple[float, float]:
+    start = time.monotonic()
+    await asyncio.sleep(seconds)
+    return start, time.monotonic()
+
+
+async def _swaps(admin: httpx.AsyncClient, tenant: Tenant) -> list[tuple[float, float, Mapping[str, Any]]]:
+    """Start (monotonic), seconds until the answer, and the answer, of each swap."""
+    done = []
+    for number in range(SWAPS):
+        label = f"v{number % VERSIONS + 1}"
+        start = time.monotonic()
+        document = await swap(admin, tenant.id, label)
+        done.append((start, time.monotonic() - start, document))
+        await asyncio.sleep(max(0.0, start + PACE_S - time.monotonic()))
+    return done
+
+
+async def swap(admin: httpx.AsyncClient, tenant_id: str, version: str) -> Mapping[str, Any]:
+    """Raises BenchError. Control may be putting an approved version live by itself just then: 409, asked again."""
+    path = f"/{tenant_id}/adapters/{DEFAULT_ADAPTER}/aliases/stable"
+    for _ in range(20):
+        response = await admin.put(path, json={"version": version})
+        if response.status_code == 200:
+            found: Mapping[str, Any] = response.json()
+            return found
+        if response.status_code != 409:
+            break
+        await asyncio.sleep(0.1)
+    raise BenchError(f"the swap to {version} failed: {response.text[:300]}")
+
+
+async def ask(http: httpx.AsyncClient, tenant: Tenant, ended: asyncio.Event) -> None:
+    """Stream after stream until the end, each held against what its version says."""
+    while not ended.is_set():
+        await stream(http, tenant)
+
+
+async def stream(http: httpx.AsyncClient, tenant: Tenant) -> str:
+    """One answer; its gaps, and whether it failed or was mixed, go to the tenant's `seen`."""
+    body = {
+        "model": DEFAULT_ADAPTER,
+        "messages": ASKED,
+        "max_tokens": TOKENS,
+        "temperature": 0,
+        "stream": True,
+        "ignore_eos": True,
+    }
+    seen, text, last, ended = tenant.seen, "", 0.0, False
+    seen.streams += 1
+    try:
+        async with http.stream("POST", "/v1/chat/completions", json=body, headers=tenant.headers) as response:
+            async for line in response.aiter_lines():
+                ended = ended or line == "data: [DONE]"
+                if not line.startswith("data: {"):
+                    continue
+                now = time.monotonic()
+                document = json.loads(line[6:])
+                if "error" in document:
+                    seen.fail(line)
+                    return text
+                text += "".join(choice["delta"].get("content") or "" for choice in document["choices"])
+                if last:
+                    seen.gaps.append((now, now - last))
+                last = now
+    except httpx.HTTPError as error:
+        seen.fail(f"{type(error).__name__}: {error}")
+        return text
+    if response.status_code != 200 or not ended:
+        seen.fail(f"status {response.status_code}, {'whole' if ended else 'cut'}")
+        return text
+    label = response.headers.get("x-graft-version", "")
+    if tenant.texts and tenant.texts.get(label) != text:
+        seen.mixed += 1
+        seen.example = seen.example or f"{label}: {text!r}, not {tenant.texts.get(label)!r}"
+    return text
+
+
+def within(tenant: Tenant, spans: Sequence[tuple[float, float]]) -> list[float]:
+    """The gaps that ended inside one of the spans."""
+    return [gap for at, gap in tenant.seen.gaps if any(start <= at < end for start, end in spans)]
+
+
+def timings(documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    rows = []
+    for stage in (*documents[0]["timings_ms"], "total"):
+        taken = [
+            document["total_ms"] if stage == "total" else document["timings_ms"][stage]
+            for document in documents
+        ]
+        rows.append(
+            {
+                "stage": stage,
+                "p50": percentile(taken, 0.5),
+                "p99": percentile(taken, 0.99),
+                "most": max(taken),
+            }
+        )
+    return rows
+
+
+def figures(
+    swaps: Sequence[tuple[float, float, Mapping[str, Any]]],
+    around: Sequence[float],
+    quiet: Sequence[float],
+    swapped: Seen,
+    other: Seen,
+) -> list[Figure]:
+    visible = [document["timings_ms"]["visible"] for _, _, document in swaps]
+    return [
+        Figure("swaps", len(swaps), target=SWAPS, at_most=False),
+        Figure(
+            "swaps that every worker had at the answer", sum(document["visible"] for _, _, document in swaps)
+        ),
+        Figure("failed requests", swapped.failed + other.failed, target=0),
+        Figure("streams not wholly of one version", swapped.mixed + other.mixed, target=0),
+        Figure("streams", swapped.streams + other.streams),
+        Figure(
+            "other tenant's p99 between tokens",
+            percentile(around, 0.99) * 1000,
+            "ms",
+            percentile(quiet, 0.99) * 1000,
+            "without swaps",
+            1.5,
+            of_ratio=True,
+        ),
+        Figure("alias visible in every worker, p99", percentile(visible, 0.99), "ms", target=50.0),
+        Figure(
+            "whole swap as its client saw it, p99",
+            percentile([took for _, took, _ in swaps], 0.99),
+            "s",
+            target=1.0,
+        ),
+    ]

@@ -1,0 +1,129 @@
+"""The plugin inside a real vLLM, as control asks it: what memory really holds, in and out of it, and pinned."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from adapters.base import describe_base
+from adapters.errors import EngineRefused
+from adapters.vllm import PLUGIN, VllmEngine
+from deploy.demo.serving import RunningEngine
+from tests.integration.random_adapters import write_adapter
+
+pytestmark = pytest.mark.slow
+
+Write = Callable[[str], Path]
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+@pytest.fixture
+async def vllm(engine: RunningEngine) -> AsyncIterator[VllmEngine]:
+    """The session's engine, left without adapters."""
+    async with httpx.AsyncClient(trust_env=False) as http:
+        replica = VllmEngine(engine.url, engine.token, http)
+        yield replica
+        for version_id in await replica.resident():
+            await replica.unload(version_id)
+
+
+@pytest.fixture
+def write(tmp_path: Path, base_model: Path) -> Write:
+    base = describe_base(base_model)
+    return lambda name: write_adapter(tmp_path / name, base, len(name))
+
+
+async def ask(engine: RunningEngine, method: str, path: str, **more: Any) -> httpx.Response:
+    headers = more.pop("headers", {"authorization": f"Bearer {engine.token}"})
+    async with httpx.AsyncClient(trust_env=False, base_url=engine.url, timeout=30) as http:
+        return await http.request(method, path, headers=headers, **more)
+
+
+async def residency(engine: RunningEngine) -> Mapping[str, Any]:
+    answer: dict[str, Any] = (await ask(engine, "GET", PLUGIN)).json()
+    return {each["id"]: each for each in answer["data"]}
+
+
+@pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer wrong"}, {"authorization": "Basic x"}])
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", ""), ("PUT", "/ver_a"), ("DELETE", "/ver_a"), ("PUT", "/ver_a/pin")]
+)
+async def test_nothing_is_told_or_done_without_the_engines_token(
+    engine: RunningEngine, method: str, path: str, headers: dict[str, str]
+) -> None:
+    assert (await ask(engine, method, PLUGIN + path, headers=headers)).status_code == 401
+
+
+async def test_an_unloaded_version_leaves_memory_and_its_slot(
+    vllm: VllmEngine, engine: RunningEngine, write: Write
+) -> None:
+    """vLLM's own unload forgets only the name."""
+    await vllm.load("ver_gone", write("gone"))
+    await vllm.chat("ver_gone", HELLO, 1)
+    held = (await residency(engine))["ver_gone"]
+    assert (held["servable"], held["in_memory"], held["in_slot"]) == (True, True, True)
+    await vllm.unload("ver_gone")
+    assert "ver_gone" not in await residency(engine)
+
+
+async def test_what_vllm_forgot_but_still_holds_is_listed(
+    vllm: VllmEngine, engine: RunningEngine, write: Write
+) -> None:
+    await vllm.load("ver_left", write("left"))
+    await residency(engine)
+    await ask(engine, "POST", "/v1/unload_lora_adapter", json={"lora_name": "ver_left"})
+    held = (await residency(engine))["ver_left"]
+    assert (held["servable"], held["in_memory"]) == (False, True)
+    assert await vllm.resident() == {"ver_left"}
+
+
+async def test_slots_and_memory_are_told_apart(vllm: VllmEngine, engine: RunningEngine, write: Write) -> None:
+    """The supervisor's engine computes with four adapters at once and remembers sixteen."""
+    for number in range(6):
+        await vllm.load(f"ver_{number}", write("x" * (number + 1)))
+    held = await residency(engine)
+    assert sum(each["in_memory"] for each in held.values()) == 6
+    assert {name for name, each in held.items() if each["in_slot"]} == {f"ver_{n}" for n in (2, 3, 4, 5)}
+
+
+async def test_a_pinned_version_keeps_its_slot_until_it_is_let_go(
+    vllm: VllmEngine, engine: RunningEngine, write: Write
+) -> None:
+    await vllm.load("ver_pinned", write("pinned"))
+    await vllm.pin("ver_pinned")
+    for number in range(5):
+        await vllm.load(f"ver_{number}", write("y" * (number + 1)))
+    assert (await residency(engine))["ver_pinned"]["in_slot"]
+    await vllm.unpin("ver_pinned")
+    for number in range(5, 9):
+        await vllm.load(f"ver_{number}", write("y" * (number + 1)))
+    held = (await residency(engine))["ver_pinned"]
+    assert (held["in_slot"], held["pinned"]) == (False, False)
+
+
+async def test_one_slot_always_stays_free_to_change(vllm: VllmEngine, write: Write) -> None:
+    """vLLM would pin all of them, and the next adapter would end the engine."""
+    for number in range(4):
+        await vllm.load(f"ver_{number}", write("z" * (number + 1)))
+    for number in range(3):
+        await vllm.pin(f"ver_{number}")
+    with pytest.raises(EngineRefused, match="3 of 4 slots are pinned"):
+        await vllm.pin("ver_3")
+    await vllm.load("ver_other", write("other"))
+    assert (await vllm.chat("ver_other", HELLO, 1)).completion_tokens == 1
+
+
+async def test_what_is_not_loaded_cannot_be_pinned(vllm: VllmEngine) -> None:
+    with pytest.raises(EngineRefused) as caught:
+        await vllm.pin("ver_nowhere")
+    assert caught.value.status == 409
+
+
+async def test_removing_what_is_not_there_is_no_error(vllm: VllmEngine) -> None:
+    await vllm.unload("ver_nowhere")
+
+
+async def test_an_engine_without_a_store_says_that_it_cannot_fetch(vllm: VllmEngine) -> None:
+    assert not await vllm.pull("ver_any", f"sha256:{'0' * 64}")
