@@ -28,6 +28,7 @@ from adapters.vllm import VllmEngine
 from gateway import audit
 from gateway.audit import Act
 from gateway.database import connect
+from gateway.idempotency import Writes
 from gateway.leader import Leadership
 from gateway.outbox import Delivery
 from gateway.response_store import ResponseStore
@@ -173,6 +174,7 @@ class Loops:
         self._control = control
         self._rollouts = Rollouts(control.registry, control.swapper, control.sql)
         self._responses = ResponseStore(control.sql)
+        self._writes = Writes(control.sql)
         self._failures: Mapping[tuple[str, str], str | None] = {}
 
     @contextlib.asynccontextmanager
@@ -184,6 +186,7 @@ class Loops:
             asyncio.create_task(self._every(RECONCILE_EVERY_S, self.reconcile), name="reconciler"),
             asyncio.create_task(self._every(OUTBOX_EVERY_S, self._control.delivery.run_once), name="outbox"),
             asyncio.create_task(self._every(PRUNE_EVERY_S, self._responses.prune), name="responses"),
+            asyncio.create_task(self._every(PRUNE_EVERY_S, self._writes.prune), name="writes"),
         ]
         try:
             yield

@@ -5,7 +5,7 @@ import asyncio
 import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ class Customer:
     name: str
     key_id: str
     client: httpx.AsyncClient
+    closing: AsyncExitStack
+    """What ends with the customer."""
 
     async def ask(self, question: str, headers: dict[str, str] | None = None, **more: Any) -> httpx.Response:
         body = {"model": "default", "messages": [{"role": "user", "content": question}], **more}
@@ -52,9 +54,11 @@ class Customer:
         body = {"messages": [{"role": "user", "content": question}], "correction": answer, **more}
         return await self.client.post("/v1/feedback", json=body)
 
-    async def upload(self, name: str, text: str) -> httpx.Response:
+    async def upload(self, name: str, text: str, headers: dict[str, str] | None = None) -> httpx.Response:
         file = {"file": (name, text.encode(), "text/markdown")}
-        return await self.client.post("/v1/files", data={"purpose": "assistants"}, files=file)
+        return await self.client.post(
+            "/v1/files", data={"purpose": "assistants"}, files=file, headers=headers
+        )
 
 
 @dataclass(frozen=True)
@@ -74,10 +78,10 @@ class House:
         issued = await self.tenants.create_key(tenant.id, "test", sorted(scopes or ALL_SCOPES), "test")
         await self.applied(issued.change)
         headers = {"authorization": f"Bearer {issued.secret}"}
-        async with httpx.AsyncClient(
-            base_url=self.url, headers=headers, timeout=60, trust_env=False
-        ) as client:
-            yield Customer(tenant.id, name, issued.key.id, client)
+        async with AsyncExitStack() as closing:
+            made = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=60, trust_env=False)
+            client = await closing.enter_async_context(made)
+            yield Customer(tenant.id, name, issued.key.id, client, closing)
 
     async def applied(self, change: int) -> None:
         """Every worker serves this change."""
