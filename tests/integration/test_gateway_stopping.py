@@ -27,7 +27,7 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 @asynccontextmanager
 async def serving(directory: Path, engine_url: str, **told: str) -> AsyncIterator[tuple[Worker, Customer]]:
     async with (
-        house(directory, engine_url, "internal") as built,
+        house(directory, engine_url, "internal", searching=False) as built,
         worker(built, **told) as started,
         started.house.customer("acme") as acme,
     ):
