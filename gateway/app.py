@@ -180,7 +180,9 @@ def _rest(settings: Settings, held: Connections, telemetry: Telemetry, responses
     app = FastAPI(title="Graft", openapi_url="/openapi.json", redoc_url=None, redirect_slashes=False)
     answer_errors(app)
     for router in (
-        health_router(Readiness(held.proxy, held.retrieval, held.redis), telemetry, held.journal),
+        health_router(
+            Readiness(held.proxy, held.retrieval, held.redis), telemetry, held.journal, held.current
+        ),
         models_router(access),
         responses_router(access, responses),
         feedback_router(feedback),
