@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import importlib
 import logging
 import signal
 import socket
@@ -20,12 +21,15 @@ from starlette.types import ASGIApp
 from adapters.registry import Registry
 from gateway.admission import Admissions
 from gateway.asgi import Receive, Scope, Send, check_headers, respond_error
+from gateway.connection import connections
 from gateway.context import ContextSource
 from gateway.database import connect
 from gateway.demand import Demand
-from gateway.errors import HeadersTooLarge
+from gateway.errors import InvalidRequest
 from gateway.feedback_tokens import FeedbackTokens
 from gateway.follower import Follower
+from gateway.idempotency import Writes
+from gateway.key_use import KeyUse
 from gateway.leases import Heartbeat, Leases
 from gateway.ledger import RedisLedger
 from gateway.limits import Limiter
@@ -44,6 +48,7 @@ from gateway.routes.files import files_router
 from gateway.routes.generation import GenerationParts, generation_endpoints
 from gateway.routes.health import Readiness, health_router
 from gateway.routes.models import models_router
+from gateway.routes.openapi import described
 from gateway.routes.responses import responses_router
 from gateway.routes.vector_stores import vector_stores_router
 from gateway.settings import Settings
@@ -51,6 +56,7 @@ from gateway.slot_ledger import RedisSlots
 from gateway.slots import SlotListener, Slots
 from gateway.snapshot import CurrentSnapshot
 from gateway.telemetry import Telemetry
+from gateway.tracing import SPANS, NoSpans, Tracing
 from gateway.turns import Turns
 from retrieval.client import RetrievalClient
 from training.feedback import FeedbackStore
@@ -58,8 +64,8 @@ from training.journal import Interactions, JournalWriter
 from training.outbox import Outbox
 from training.runs import RunStore
 
-GRACE_S = 30
-"""How long a stopping worker lets its requests finish."""
+CLOSING_S = 2.0
+"""How long requests that did not finish may take to say so."""
 BACKLOG = 2048
 
 
@@ -76,7 +82,7 @@ class DataPlane:
             return await self._rest(scope, receive, send)
         try:
             check_headers(scope["headers"])
-        except HeadersTooLarge as error:
+        except InvalidRequest as error:
             return await respond_error(send, error, [])
         endpoint = self._generation.get(scope["path"]) if scope["method"] == "POST" else None
         await (endpoint or self._rest)(scope, receive, send)
@@ -95,6 +101,8 @@ class Connections:
     current: CurrentSnapshot
     journal: JournalWriter
     admissions: Admissions
+    uses: KeyUse
+    tracing: Tracing
 
 
 @asynccontextmanager
@@ -143,7 +151,16 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
         proxy = Proxy(replicas, slots, leases, settings.engine_key, settings.engine_timeout_seconds)
         stack.push_async_callback(proxy.close)
         admissions = Admissions(limiter, _turns(settings, heartbeat, slots))
-        yield Connections(record, redis, retrieval, proxy, leases, demand, current, journal, admissions)
+        uses = KeyUse(record)
+        uses.start()
+        stack.push_async_callback(uses.close)
+        tracing: Tracing = NoSpans()
+        if settings.otlp_url:
+            tracing = importlib.import_module(SPANS).OtlpTracing(settings.otlp_url)
+        stack.push_async_callback(tracing.close)
+        yield Connections(
+            record, redis, retrieval, proxy, leases, demand, current, journal, admissions, uses, tracing
+        )
 
 
 def _turns(settings: Settings, heartbeat: Heartbeat, slots: Slots) -> Turns:
@@ -173,6 +190,8 @@ def compose(settings: Settings, held: Connections) -> DataPlane:
         journal=held.journal,
         telemetry=telemetry,
         responses=responses,
+        uses=held.uses,
+        tracing=held.tracing,
         max_body_bytes=settings.max_body_bytes,
         keep_alive_s=settings.stream_keep_alive_seconds,
     )
@@ -181,26 +200,30 @@ def compose(settings: Settings, held: Connections) -> DataPlane:
 
 def _rest(settings: Settings, held: Connections, telemetry: Telemetry, responses: ResponseStore) -> FastAPI:
     """Everything that is not generation."""
-    access = Access(held.current, settings.max_body_bytes)
+    access = Access(held.current, settings.max_body_bytes, held.uses)
     registry, store = Registry(held.record), FeedbackStore(held.record)
     interactions = Interactions(held.redis, held.record, held.journal)
+    writes = Writes(held.record)
     delivery = Delivery(Outbox(held.record), held.retrieval)
     tokens = FeedbackTokens(settings.internal_token.get_secret_value())
     feedback = FeedbackParts(access, store, delivery, interactions, tokens, telemetry)
     explained = ExplainParts(access, interactions, registry, RunStore(held.record), store)
-    app = FastAPI(title="Graft", openapi_url="/openapi.json", redoc_url=None)
+    app = FastAPI(title="Graft", openapi_url="/openapi.json", redoc_url=None, redirect_slashes=False)
     answer_errors(app)
     for router in (
-        health_router(Readiness(held.proxy, held.retrieval, held.redis), telemetry, held.journal),
+        health_router(
+            Readiness(held.proxy, held.retrieval, held.redis), telemetry, held.journal, held.current
+        ),
         models_router(access),
         responses_router(access, responses),
         feedback_router(feedback),
         explain_router(explained),
-        files_router(access, held.retrieval),
-        vector_stores_router(access, held.retrieval),
+        files_router(access, held.retrieval, writes),
+        vector_stores_router(access, held.retrieval, writes),
         embeddings_router(access, held.retrieval),
     ):
         app.include_router(router)
+    app.openapi = described(app)  # type: ignore[method-assign]
     return app
 
 
@@ -215,18 +238,25 @@ class Server(uvicorn.Server):
             loop.add_signal_handler(number, self.handle_exit, number, None)
         yield
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """uvicorn does not wait for the requests that it cancels; they have an error to tell."""
+        await super().shutdown(sockets)
+        if self.server_state.tasks:
+            await asyncio.wait(self.server_state.tasks, timeout=CLOSING_S)
+
 
 async def serve(settings: Settings, listener: socket.socket) -> None:
     """One worker until SIGINT or SIGTERM."""
     async with data_plane(settings) as plane:
         config = uvicorn.Config(
             plane,
-            http="httptools",
+            http=connections(settings.client_patience_seconds),
+            ws="none",
             lifespan="off",
             access_log=False,
             log_config=None,
             server_header=False,
-            timeout_graceful_shutdown=GRACE_S,
+            timeout_graceful_shutdown=settings.drain_seconds,
             timeout_keep_alive=75,
         )
         await Server(config).serve(sockets=[listener])

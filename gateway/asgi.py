@@ -1,13 +1,14 @@
 """The little of HTTP that the hot path needs, on bare ASGI."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from types import TracebackType
 from typing import Any, Self
 
 import orjson
 
-from gateway.errors import GatewayError, HeadersTooLarge, TooLarge
+from gateway.errors import GatewayError, HeadersTooLarge, InvalidRequest, TooLarge
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -22,6 +23,10 @@ EVENTS: tuple[bytes, bytes] = (b"content-type", b"text/event-stream; charset=utf
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 32 * 1024
 """Names and values of all headers together."""
+
+HOST = re.compile(rb"[0-9A-Za-z._~-]*(:\d{0,5})?|\[[0-9A-Fa-f:.]+\](:\d{0,5})?")
+"""A name or an address, with or without a port. Anything else could make part of a path of itself where a URL is put
+together from this header, as Starlette does."""
 
 
 class ClientLeft(Exception):
@@ -41,10 +46,13 @@ class RequestHeaders:
 
 
 def check_headers(headers: Iterable[tuple[bytes, bytes]]) -> None:
-    """Raises HeadersTooLarge."""
+    """Raises HeadersTooLarge, and InvalidRequest for a Host that is none."""
     sizes = [len(name) + len(value) for name, value in headers]
     if len(sizes) > MAX_HEADERS or sum(sizes) > MAX_HEADER_BYTES:
         raise HeadersTooLarge(f"At most {MAX_HEADERS} headers of {MAX_HEADER_BYTES} bytes in all are read.")
+    for name, value in headers:
+        if name == b"host" and HOST.fullmatch(value) is None:
+            raise InvalidRequest("The header `Host` is not valid.", param="Host")
 
 
 async def read_body(receive: Receive, headers: RequestHeaders, limit: int) -> bytes:
@@ -96,7 +104,7 @@ class DisconnectWatch:
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._watcher: asyncio.Task[None] | None = None
-        self._left = False
+        self.left = False
         self.finished = False
         """Set it before the last byte goes out: what follows is not the client leaving early."""
 
@@ -111,7 +119,7 @@ class DisconnectWatch:
     ) -> None:
         if self._watcher is not None:
             self._watcher.cancel()
-        if self._left and kind is asyncio.CancelledError:
+        if self.left and kind is asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None:
                 task.uncancel()
@@ -121,5 +129,5 @@ class DisconnectWatch:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         if not self.finished:
-            self._left = True
+            self.left = True
             task.cancel()

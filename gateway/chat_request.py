@@ -14,6 +14,7 @@ from gateway.protocol import (
     counts,
     model_of,
     renamed_choices,
+    text_of,
     usage_options,
     wants_usage,
 )
@@ -28,6 +29,7 @@ TEXT_PARTS = frozenset({"text", "refusal"})
 class ChatRequest(GenerationRequest):
     path: ClassVar[str] = "/v1/chat/completions"
     id_prefix: ClassVar[str] = "chatcmpl-"
+    operation: ClassVar[str] = "chat"
 
     @classmethod
     def parse(cls, body: bytes) -> Self:
@@ -55,11 +57,11 @@ class ChatRequest(GenerationRequest):
     def engine_ids(self, attempt_id: str) -> Sequence[str]:
         return [f"chatcmpl-{attempt_id}"]
 
-    def answer(self, body: bytes, names: Names) -> tuple[dict[str, Any], Outcome]:
-        answer = renamed_choices(body, names)
+    def renamed(self, theirs: dict[str, Any], names: Names) -> tuple[dict[str, Any], Outcome]:
+        answer = renamed_choices(theirs, names)
         choices = answer["choices"]
         text = choices[0].get("message", {}).get("content") if choices else None
-        return answer, Outcome(text or "", counts(answer.get("usage")))
+        return answer, Outcome(text_of(text), counts(answer.get("usage")))
 
     def renamer(self, names: Names, *, keep_text: bool) -> StreamRenamer:
         return StreamRenamer(names, _said, keep_usage=wants_usage(self.payload), keep_text=keep_text)
@@ -67,7 +69,7 @@ class ChatRequest(GenerationRequest):
 
 def _said(choice: Mapping[str, Any]) -> str:
     """The text of one choice of an event."""
-    return (choice.get("delta") or {}).get("content") or ""
+    return text_of((choice.get("delta") or {}).get("content"))
 
 
 def _messages(messages: Any) -> Sequence[Message]:

@@ -19,6 +19,7 @@ from gateway.protocol import (
     counts,
     model_of,
     renamed_choices,
+    text_of,
     usage_options,
     wants_usage,
 )
@@ -35,6 +36,7 @@ Prompt = str | list[int]
 class CompletionRequest(GenerationRequest):
     path: ClassVar[str] = "/v1/completions"
     id_prefix: ClassVar[str] = "cmpl-"
+    operation: ClassVar[str] = "text_completion"
 
     prompts: Sequence[Prompt]
 
@@ -71,10 +73,10 @@ class CompletionRequest(GenerationRequest):
     def engine_ids(self, attempt_id: str) -> Sequence[str]:
         return [f"cmpl-{attempt_id}-{number}" for number in range(len(self.prompts))]
 
-    def answer(self, body: bytes, names: Names) -> tuple[dict[str, Any], Outcome]:
-        answer = renamed_choices(body, names)
+    def renamed(self, theirs: dict[str, Any], names: Names) -> tuple[dict[str, Any], Outcome]:
+        answer = renamed_choices(theirs, names)
         text = answer["choices"][0].get("text") if answer["choices"] and self.messages else None
-        return answer, Outcome(text or "", counts(answer.get("usage")))
+        return answer, Outcome(text_of(text), counts(answer.get("usage")))
 
     def renamer(self, names: Names, *, keep_text: bool) -> StreamRenamer:
         keep_usage = wants_usage(self.payload)
@@ -83,7 +85,7 @@ class CompletionRequest(GenerationRequest):
 
 def _said(choice: Mapping[str, Any]) -> str:
     """The text of one choice of an event."""
-    return choice.get("text") or ""
+    return text_of(choice.get("text"))
 
 
 def _prompts(value: Any) -> Sequence[Prompt]:

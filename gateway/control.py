@@ -30,6 +30,7 @@ from adapters.wants import Wants
 from gateway import audit
 from gateway.audit import Act
 from gateway.database import connect
+from gateway.idempotency import Writes
 from gateway.leader import Leadership
 from gateway.leases import DEMAND_CHANNEL
 from gateway.outbox import Delivery
@@ -201,6 +202,7 @@ class Loops:
         self._control = control
         self._rollouts = Rollouts(control.registry, control.swapper, control.sql)
         self._responses = ResponseStore(control.sql)
+        self._writes = Writes(control.sql)
         self._failures: Mapping[tuple[str, str], str | None] = {}
 
     @contextlib.asynccontextmanager
@@ -214,6 +216,7 @@ class Loops:
             asyncio.create_task(self._every(PRUNE_EVERY_S, self._responses.prune), name="responses"),
             asyncio.create_task(self._every(PRUNE_EVERY_S, self._control.pruner.run_once), name="retention"),
             asyncio.create_task(self._every(PRUNE_EVERY_S, self._forget), name="journal"),
+            asyncio.create_task(self._every(PRUNE_EVERY_S, self._writes.prune), name="writes"),
         ]
         try:
             yield

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from gateway.admission import Admission
 from gateway.asgi import Headers, encoded
@@ -9,6 +10,8 @@ from gateway.context import Context
 from gateway.principal import Principal
 from gateway.protocol import GenerationRequest, Names, Outcome, new_id
 from gateway.routing import Route
+from gateway.tracing import Described
+from training.types import Interaction, Logging
 
 
 @dataclass(frozen=True)
@@ -72,3 +75,47 @@ def response_headers(exchange: Exchange, decided: Decided) -> Headers:
     if context.degraded:
         headers["x-graft-retrieval"] = context.degraded
     return encoded(headers.items())
+
+
+def described(
+    exchange: Exchange, principal: Principal, request: GenerationRequest, route: Route
+) -> Described:
+    """A request's span, by OpenTelemetry's conventions for generative AI."""
+    usage = exchange.outcome.usage or {}
+    attributes = {
+        "gen_ai.operation.name": request.operation,
+        "gen_ai.provider.name": "graft",
+        "gen_ai.request.model": request.model,
+        "gen_ai.response.id": f"{request.id_prefix}{exchange.token}",
+        "gen_ai.response.model": route.label,
+        "gen_ai.usage.input_tokens": usage.get("prompt_tokens", 0),
+        "gen_ai.usage.output_tokens": usage.get("completion_tokens", 0),
+        "graft.tenant": principal.tenant.id,
+        "graft.arm": route.arm,
+        "graft.retries": exchange.retries,
+        "graft.overhead_ms": exchange.overhead() * 1000,
+    }
+    return f"{request.operation} {request.model[:128]}", exchange.status, attributes
+
+
+def interaction_of(exchange: Exchange, decided: Decided) -> Interaction:
+    """For the journal: the client's own conversation, never what we composed into it."""
+    tenant, context = decided.principal.tenant, decided.context
+    full = tenant.policy.logging is Logging.FULL
+    return Interaction(
+        id=decided.names.public_id,
+        tenant_id=tenant.id,
+        adapter=decided.route.adapter,
+        version_id=decided.route.version_id,
+        arm=decided.route.arm,
+        messages=decided.request.messages if full else (),
+        response=exchange.outcome.text if full else "",
+        memory_ids=context.memory_ids,
+        passage_ids=context.passage_ids,
+        session_id=decided.session_id,
+        usage=exchange.outcome.usage or {},
+        latency_ms=exchange.elapsed() * 1000,
+        status=exchange.status,
+        at=datetime.now(UTC),
+        detail={"scores": dict(context.scores), "timings_ms": exchange.timings()},
+    )

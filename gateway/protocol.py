@@ -58,6 +58,9 @@ NOT_OURS = (
     "prompt_token_ids",
 )
 """Parts of an engine's answer that show the composed prompt or the engine itself."""
+NOT_AN_ANSWER = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+"""What reading something else than an answer as one comes to."""
+MAX_EVENT_BYTES = 8 * 1024 * 1024
 DEFAULT_ANSWER_TOKENS = 256
 """What is reserved for an answer that the client did not bound."""
 
@@ -87,8 +90,8 @@ class Renamer(Protocol):
         """The engine said that the stream is complete."""
 
     @property
-    def failed(self) -> bool:
-        """The engine reported an error in the stream, and the client has seen it."""
+    def error(self) -> GatewayError | None:
+        """What the engine said in the stream instead of its end, for the client."""
 
     @property
     def speaking(self) -> bool:
@@ -98,7 +101,8 @@ class Renamer(Protocol):
     def final(self) -> dict[str, Any] | None:
         """The whole answer, when it comes with the last event; `closing` gives that event."""
 
-    def feed(self, chunk: bytes) -> bytes: ...
+    def feed(self, chunk: bytes) -> bytes:
+        """Raises EngineUnavailable when an event grows past all bounds."""
 
     def closing(self) -> bytes: ...
 
@@ -113,6 +117,8 @@ class GenerationRequest(ABC):
 
     path: ClassVar[str]
     id_prefix: ClassVar[str]
+    operation: ClassVar[str]
+    """What OpenTelemetry calls it."""
 
     payload: Mapping[str, Any]
     """Without the fields that only the gateway may set."""
@@ -140,12 +146,19 @@ class GenerationRequest(ABC):
         """How vLLM calls the work of this request when it came with this `x-request-id`."""
 
     @abstractmethod
-    def answer(self, body: bytes, names: Names) -> tuple[dict[str, Any], Outcome]:
-        """An engine's whole answer in our names. Raises EngineUnavailable when it is not an answer."""
+    def renamed(self, theirs: dict[str, Any], names: Names) -> tuple[dict[str, Any], Outcome]:
+        """An engine's whole answer in our names. Raises one of NOT_AN_ANSWER when it is none."""
 
     @abstractmethod
     def renamer(self, names: Names, *, keep_text: bool) -> Renamer:
         """keep_text: whether its outcome shall have the text."""
+
+    def answer(self, body: bytes, names: Names) -> tuple[dict[str, Any], Outcome]:
+        """An engine's whole answer in our names. Raises EngineUnavailable when it is not an answer."""
+        try:
+            return self.renamed(orjson.loads(body), names)
+        except NOT_AN_ANSWER as error:
+            raise EngineUnavailable("The engine's answer could not be read.", retry_after_s=1.0) from error
 
     @property
     def allowed_tokens(self) -> int:
@@ -194,14 +207,10 @@ def engine_body(
     return orjson.dumps({**request.payload, **composed, "model": engine_model, "cache_salt": cache_salt})
 
 
-def renamed_choices(body: bytes, names: Names) -> dict[str, Any]:
-    """A whole answer that consists of choices, in our names. Raises EngineUnavailable."""
-    try:
-        answer: dict[str, Any] = orjson.loads(body)
-        for choice in answer["choices"]:
-            strip(choice)
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise unreadable() from error
+def renamed_choices(answer: dict[str, Any], names: Names) -> dict[str, Any]:
+    """A whole answer that consists of choices, in our names."""
+    for choice in answer["choices"]:
+        strip(choice)
     answer["id"], answer["model"] = names.public_id, names.model
     strip(answer)
     return answer
@@ -212,8 +221,15 @@ def strip(answer: dict[str, Any]) -> None:
         answer.pop(name, None)
 
 
-def unreadable() -> EngineUnavailable:
-    return EngineUnavailable("The engine's answer could not be read.", retry_after_s=1.0)
+def bounded(event: bytes) -> bytes:
+    """The part of an event that has arrived. Raises EngineUnavailable."""
+    if len(event) > MAX_EVENT_BYTES:
+        raise EngineUnavailable("The engine's answer is too long.")
+    return event
+
+
+def text_of(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def counts(usage: Any) -> Mapping[str, int] | None:

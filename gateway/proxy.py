@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import orjson
 from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import NetworkError, PyreqwestError, RequestTimeoutError
+from pyreqwest.exceptions import DecodeError, NetworkError, PyreqwestError, RequestTimeoutError
 from pyreqwest.request import RequestBuilder
 from pyreqwest.response import Response
 
@@ -35,7 +35,34 @@ ABSENT_WAIT_S = 15.0
 """How long a request waits for its version to be loaded: the reconciler sees its lease and loads it."""
 ABSENT_POLL_S = 0.1
 
+BUSY = frozenset({502, 503, 504})
+"""What a replica, or a proxy before it, says instead of answering."""
+
+NOT_CONNECTED = "client error (Connect)"
+"""What pyreqwest says of a timeout that was the connection's: its classes do not tell."""
+
 T = TypeVar("T")
+
+
+class RetryBudget:
+    """Retries are a part of all requests, whatever fails: else failing engines get several times the load."""
+
+    most = 100.0
+    share = 0.2
+    """What each request adds."""
+
+    def __init__(self) -> None:
+        self._left = self.most
+
+    def earn(self) -> None:
+        self._left = min(self.most, self._left + self.share)
+
+    def spend(self) -> bool:
+        """Whether one more retry may be made."""
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
 
 
 @dataclass
@@ -47,6 +74,8 @@ class Call:
     request_id: str
     path: str
     engine_ids: Callable[[str], Sequence[str]]
+    trace: Mapping[str, str] = field(default_factory=dict)
+    """Headers of W3C's trace context."""
     retries: int = 0
     tried: set[str] = field(default_factory=set)
     replica: Replica | None = None
@@ -88,6 +117,7 @@ class Proxy:
         self._replicas = replicas
         self._slots = slots
         self._leases = leases
+        self._budget = RetryBudget()
         builder = ClientBuilder().no_proxy().follow_redirects(False).tcp_nodelay(True)
         builder = builder.pool_idle_timeout(timedelta(seconds=POOL_IDLE_S))
         builder = builder.connect_timeout(timedelta(seconds=CONNECT_TIMEOUT_S))
@@ -127,6 +157,11 @@ class Proxy:
 
             yield await self._until_resident(call, send, lambda response: response.status)
 
+    def broke_off(self, call: Call) -> None:
+        """The engine's answer ended before its end."""
+        if call.replica is not None:
+            self._replicas.failed(call.replica)
+
     async def healthy(self) -> Sequence[bool]:
         """Whether each replica says that it is ready."""
         return await asyncio.gather(*(self._healthy(url) for url in self._replicas.urls))
@@ -140,6 +175,8 @@ class Proxy:
 
     def _request(self, replica: Replica, call: Call) -> RequestBuilder:
         request = self._http.post(replica.url + call.path).streamed_read_buffer_limit(0)
+        for name, value in call.trace.items():
+            request = request.header(name, value)
         return request.header("x-request-id", call.attempt_id).body_bytes(call.body)
 
     def _abort(self, replica: Replica, call: Call) -> None:
@@ -161,9 +198,10 @@ class Proxy:
     ) -> T:
         """A version that no engine holds right now (restarted, pinned and evicted) is waited for: the
         request's own lease makes it wanted."""
+        self._budget.earn()
         give_up = time.monotonic() + ABSENT_WAIT_S
         while True:
-            reply = await self._attempt(call, send)
+            reply = await self._attempt(call, send, status)
             if status(reply) != 404 or call.route.version_id is None:
                 return reply
             if time.monotonic() >= give_up:
@@ -175,16 +213,13 @@ class Proxy:
             call.leave()
             await asyncio.sleep(ABSENT_POLL_S)
 
-    async def _attempt(self, call: Call, send: Callable[[Replica], Awaitable[T]]) -> T:
-        """Send until one replica takes it. Every replica is tried once before any is tried again."""
+    async def _attempt(
+        self, call: Call, send: Callable[[Replica], Awaitable[T]], status: Callable[[T], int]
+    ) -> T:
+        """Send until one replica takes it. Every replica is tried once before any is tried again; one that says
+        that it cannot answer is not."""
         for attempt in range(ATTEMPTS):
-            replica = self._replicas.pick(call.route.engine_model, call.tried)
-            if replica is None:
-                call.tried.clear()
-                await asyncio.sleep(BACKOFF_S * 2**attempt)
-                replica = self._replicas.pick(call.route.engine_model)
-            if replica is None:
-                break
+            replica = await self._next(call, attempt)
             call.leave()
             call.arrive(replica, await self._slots.enter(replica.url, call.route.version_id))
             try:
@@ -193,17 +228,39 @@ class Proxy:
                 self._abort(replica, call)
                 raise
             except RequestTimeoutError as error:
-                self._replicas.failed(replica)
-                raise Timeout("The engine did not answer in time.") from error
-            except NetworkError:
-                self._replicas.failed(replica)
-                call.tried.add(replica.url)
-                call.retries += 1
-                continue
+                self._failed(replica, call)
+                if NOT_CONNECTED not in str(error):
+                    self._abort(replica, call)
+                    raise Timeout("The engine did not answer in time.") from error
+            except (NetworkError, DecodeError):
+                self._failed(replica, call)
             except PyreqwestError as error:
                 raise EngineUnavailable(
                     "The engine's answer could not be read.", retry_after_s=1.0
                 ) from error
-            self._replicas.succeeded(replica)
-            return reply
+            else:
+                if status(reply) not in BUSY:
+                    self._replicas.succeeded(replica)
+                    return reply
+                self._failed(replica, call)
+                if self._replicas.pick(call.route.engine_model, call.tried) is None:
+                    return reply
+            if not self._budget.spend():
+                break
+            call.retries += 1
         raise EngineUnavailable("No engine can be reached.", retry_after_s=1.0)
+
+    async def _next(self, call: Call, attempt: int) -> Replica:
+        """The replica to try; after all were, a pause before the first of them again."""
+        replica = self._replicas.pick(call.route.engine_model, call.tried)
+        if replica is None:
+            call.tried.clear()
+            await asyncio.sleep(BACKOFF_S * 2**attempt)
+            replica = self._replicas.pick(call.route.engine_model)
+        if replica is None:
+            raise EngineUnavailable("No engine can be reached.", retry_after_s=1.0)
+        return replica
+
+    def _failed(self, replica: Replica, call: Call) -> None:
+        self._replicas.failed(replica)
+        call.tried.add(replica.url)

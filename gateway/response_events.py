@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from gateway.errors import GatewayError
-from gateway.protocol import Outcome
+from gateway.protocol import NOT_AN_ANSWER, Outcome, bounded
 
 END = b"\n\n"
 EVENT = b"event: "
@@ -34,18 +34,20 @@ class ResponseRenamer:
         self._outcome_of = outcome_of
         self._rest = b""
         self._seen = 0
+        self._said = Outcome()
         self._closing: tuple[bytes, dict[str, Any]] | None = None
         self.final: dict[str, Any] | None = None
         self.speaking = False
-        self.failed = False
+        self.error: GatewayError | None = None
 
     @property
     def done(self) -> bool:
         return self.final is not None
 
     def feed(self, chunk: bytes) -> bytes:
-        """The whole events that `chunk` completes, renamed; may be empty."""
-        *events, self._rest = (self._rest + chunk).split(END)
+        """The whole events that `chunk` completes, renamed; may be empty. Raises EngineUnavailable."""
+        *events, rest = (self._rest + chunk).split(END)
+        self._rest = bounded(rest)
         return b"".join(self._renamed(event) for event in events if self.final is None)
 
     def _renamed(self, event: bytes) -> bytes:
@@ -69,8 +71,10 @@ class ResponseRenamer:
     def _read(self, data: bytes) -> dict[str, Any] | None:
         try:
             body: dict[str, Any] = orjson.loads(data.removeprefix(DATA))
-            return body | {"response": self._document(body["response"])}
-        except (orjson.JSONDecodeError, KeyError, TypeError):
+            document = self._document(body["response"])
+            self._said = self._outcome_of(document)
+            return body | {"response": document}
+        except NOT_AN_ANSWER:
             return None
 
     def closing(self) -> bytes:
@@ -85,7 +89,7 @@ class ResponseRenamer:
         return _event(EVENT + b"error", {"type": "error", **about, "sequence_number": self._seen, **said})
 
     def outcome(self) -> Outcome:
-        return Outcome() if self.final is None else self._outcome_of(self.final)
+        return Outcome() if self.final is None else self._said
 
 
 def _event(head: bytes, body: Mapping[str, Any]) -> bytes:

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
-import orjson
-
 from gateway.bounds import read_object
 from gateway.errors import InvalidRequest
 from gateway.protocol import (
@@ -19,7 +17,7 @@ from gateway.protocol import (
     counts,
     model_of,
     strip,
-    unreadable,
+    text_of,
 )
 from gateway.response_events import ResponseRenamer
 from retrieval.prompt import compose
@@ -55,6 +53,7 @@ USAGE = {
 class ResponseRequest(GenerationRequest):
     path: ClassVar[str] = "/v1/responses"
     id_prefix: ClassVar[str] = "resp_"
+    operation: ClassVar[str] = "chat"
 
     items: Sequence[Item]
     """The whole conversation; earlier turns are in it once the request was resumed."""
@@ -108,12 +107,9 @@ class ResponseRequest(GenerationRequest):
         """`_0`: vLLM counts the rounds of its own tools, of which there are none."""
         return [f"{self.id_prefix}{attempt_id.partition('-')[0]}_0"]
 
-    def answer(self, body: bytes, names: Names) -> tuple[dict[str, Any], Outcome]:
-        try:
-            document = self.document(orjson.loads(body), names)
-            return document, outcome_of(document)
-        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-            raise unreadable() from error
+    def renamed(self, theirs: dict[str, Any], names: Names) -> tuple[dict[str, Any], Outcome]:
+        document = self.document(theirs, names)
+        return document, outcome_of(document)
 
     def renamer(self, names: Names, *, keep_text: bool) -> ResponseRenamer:
         return ResponseRenamer(lambda theirs: self.document(theirs, names), outcome_of)
@@ -121,7 +117,7 @@ class ResponseRequest(GenerationRequest):
     def document(self, theirs: Mapping[str, Any], names: Names) -> dict[str, Any]:
         """A response object as the client's: what it said itself, and nothing of what was composed.
 
-        Raises KeyError or TypeError when it is none.
+        Raises one of NOT_AN_ANSWER when it is none.
         """
         document = {**theirs, "output": list(theirs["output"])}
         strip(document)
@@ -135,9 +131,11 @@ class ResponseRequest(GenerationRequest):
 
 
 def outcome_of(document: Mapping[str, Any]) -> Outcome:
-    """The text that the client's library would call `output_text`, and the usage in chat's names."""
+    """The text that the client's library would call `output_text`, and the usage in chat's names.
+
+    Raises one of NOT_AN_ANSWER."""
     said = [item for item in document["output"] if item.get("type") == "message"]
-    text = "".join(part.get("text") or "" for item in said for part in item.get("content") or ())
+    text = "".join(text_of(part.get("text")) for item in said for part in item.get("content") or ())
     usage = counts(document.get("usage"))
     return Outcome(text, usage and {ours: usage[theirs] for theirs, ours in USAGE.items() if theirs in usage})
 

@@ -31,6 +31,13 @@ class Stored:
     document: Mapping[str, Any]
     conversation: Sequence[Mapping[str, Any]]
 
+    @property
+    def input_items(self) -> Sequence[Mapping[str, Any]]:
+        """What it answered, oldest first, every item with an id and its content as parts."""
+        said = self.conversation[: len(self.conversation) - len(self.document["output"])]
+        stem = str(self.document["id"]).removeprefix("resp_")
+        return [_listed(item, f"msg_{stem}_{number}") for number, item in enumerate(said)]
+
 
 class ResponseStore:
     """Another tenant's response, an expired one and one that never was are all NotFound."""
@@ -101,6 +108,14 @@ def keeps(policy: Policy, store: bool | None) -> bool:
     if policy.responses.retention_days == 0:
         return False
     return policy.logging is Logging.FULL if store is None else store
+
+
+def _listed(item: Mapping[str, Any], item_id: str) -> Mapping[str, Any]:
+    content = item.get("content")
+    if isinstance(content, str):
+        kind = "output_text" if item.get("role") == "assistant" else "input_text"
+        content = [{"type": kind, "text": content}]
+    return {"id": item_id, "type": "message", **item, **({} if content is None else {"content": content})}
 
 
 def _own(tenant_id: str, response_id: str) -> sa.ColumnElement[bool]:

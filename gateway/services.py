@@ -198,6 +198,7 @@ def _gateway(
         probes.http(f"{plan.gateway_url}/healthz"),
         after=("redis",),
         pass_fds=(descriptor,),
+        stop_within_s=30.0,
     )
 
 

@@ -48,6 +48,15 @@ class Settings(BaseSettings):
     stream_keep_alive_seconds: float = Field(default=15.0, gt=0)
     """Longest silence of a stream towards the client; then a comment is sent."""
 
+    client_patience_seconds: float = Field(default=30.0, gt=0)
+    """How long a client may stall while it sends a request or should read its answer; then it is cut off."""
+
+    drain_seconds: int = Field(default=25, ge=1, le=25)
+    """How long a stopping worker lets its requests finish; the rest of its half minute is for closing."""
+
+    otlp_url: str = ""
+    """Where spans of generation requests go, over OTLP/HTTP (http://collector:4318/v1/traces). Empty: nowhere."""
+
     @property
     def database(self) -> str:
         """SQLAlchemy URL of the record."""

@@ -59,6 +59,15 @@ class Snapshot:
             found.setdefault(key.tenant_id or PLATFORM, set()).add(public_id)
         return found
 
+    def serves(self, tenant_id: str, label: str) -> bool:
+        """Whether the tenant is served by the base model, or by this version through an alias."""
+        view = self.tenants.get(tenant_id)
+        name, at, number = label.partition("@v")
+        adapter = view.adapters.get(name) if view and at else None
+        if adapter is None:
+            return view is not None and not at
+        return adapter.versions.get(int(number)) in set(adapter.aliases.values()) - {None}
+
     def with_changes(
         self, position: int, changed: Iterable[str], tenants: Iterable[TenantView], keys: Iterable[Key]
     ) -> "Snapshot":

@@ -5,13 +5,16 @@ Renaming replaces the JSON text `"id":"…"` and `"model":"…"` of the first ev
 either: inside a JSON string its quotes are escaped.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from gateway.errors import GatewayError
-from gateway.protocol import Names, Outcome, counts
+from gateway.protocol import NOT_AN_ANSWER, Names, Outcome, bounded, counts, engine_error
+
+log = logging.getLogger(__name__)
 
 END = b"\n\n"
 DATA = b"data: "
@@ -37,33 +40,36 @@ class StreamRenamer:
         self._said = said
         self._keep_usage = keep_usage
         self._keep_text = keep_text
-        self._pairs: Sequence[tuple[bytes, bytes]] | None = None
+        self._pairs: Sequence[tuple[bytes, bytes]] = ()
         self._rest = b""
         self._kept: list[bytes] = []
         self._usage: bytes | None = None
         self.done = False
         """The engine said that the stream is complete."""
-        self.failed = False
-        """The engine reported an error in the stream."""
+        self.error: GatewayError | None = None
+        """Why the engine ended the stream before its end; what follows is not passed on."""
 
     def feed(self, chunk: bytes) -> bytes:
-        """The whole events that `chunk` completes, renamed; may be empty."""
+        """The whole events that `chunk` completes, renamed; may be empty. Raises EngineUnavailable."""
+        if self.error is not None:
+            return b""
         data = self._rest + chunk if self._rest else chunk
         cut = data.rfind(END) + len(END)
         if cut < len(END):
-            self._rest = data
+            self._rest = bounded(data)
             return b""
-        self._rest = data[cut:]
+        self._rest = bounded(data[cut:])
         events = data[:cut]
-        if self._pairs is None:
+        if not self._pairs:
             self._pairs = self._learn(events)
         for theirs, ours in self._pairs:
             events = events.replace(theirs, ours)
         return self._inspected(events)
 
     def _learn(self, events: bytes) -> Sequence[tuple[bytes, bytes]]:
-        """What the engine calls the answer and the model."""
-        first = _parsed(events.split(END, 1)[0])
+        """What the engine calls the answer and the model, from the first event that says it."""
+        said = (_parsed(event) for event in events.split(END) if b'"model":' in event)
+        first = next(said, {})
         pairs = []
         for field, ours in zip(("id", "model"), self._names, strict=True):
             theirs = first.get(field)
@@ -80,9 +86,18 @@ class StreamRenamer:
         if DONE in events:
             self.done = self.done or events.rstrip().endswith(DONE)
         if ERROR in events:
-            self.failed = True
-            events = events.replace(self._engine_model.encode(), self._names[1].encode())
+            events, _, said = events.partition(ERROR)
+            self.error = self._failure(_parsed(ERROR + said.split(END, 1)[0]))
         return events
+
+    def _failure(self, said: Mapping[str, Any]) -> GatewayError:
+        """What the client is told: the engine's own words are only for what the client did wrong."""
+        error = said.get("error")
+        status = error.get("code") if isinstance(error, dict) else None
+        model = self._names[1]
+        return engine_error(
+            status if isinstance(status, int) else 500, orjson.dumps(said), self._engine_model, model
+        )
 
     def _without_usage(self, events: bytes) -> bytes:
         """The usage event has no choices; the client sees it only on request."""
@@ -102,9 +117,12 @@ class StreamRenamer:
 
     def _text(self, event: Mapping[str, Any]) -> str:
         """The first choice's text."""
-        for choice in event.get("choices") or ():
-            if choice.get("index", 0) == 0:
-                return self._said(choice)
+        try:
+            for choice in event.get("choices") or ():
+                if choice.get("index", 0) == 0:
+                    return self._said(choice)
+        except NOT_AN_ANSWER:
+            log.warning("an event of %s is none", self._names[0])
         return ""
 
     def closing(self) -> bytes:

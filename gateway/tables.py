@@ -29,10 +29,11 @@ keys = sa.Table(
     sa.Column("expires_at", sa.DateTime(timezone=True)),
     sa.Column("rotated_at", sa.DateTime(timezone=True)),
     sa.Column("revoked_at", sa.DateTime(timezone=True)),
+    sa.Column("last_used_at", sa.DateTime(timezone=True)),
     sa.Index("keys_by_tenant", "tenant_id"),
 )
 """API keys. `tenant_id` is empty for a platform key, which may act for any tenant; `digest` is the SHA-256 of the
-whole key; `limits` is a document of `gateway.policy.Caps`."""
+whole key; `limits` is a document of `gateway.policy.Caps`; `last_used_at` is some seconds behind."""
 
 audit = sa.Table(
     "audit",
@@ -59,3 +60,18 @@ responses = sa.Table(
     sa.Index("responses_by_expiry", "expires_at"),
 )
 """What `/v1/responses` keeps for its clients. `conversation` is the whole of it, the response's own output last."""
+
+writes = sa.Table(
+    "writes",
+    metadata,
+    sa.Column("tenant_id", sa.String(64), primary_key=True),
+    sa.Column("key", sa.String(256), primary_key=True),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("status", sa.Integer),
+    sa.Column("content_type", sa.String(128)),
+    sa.Column("body", sa.LargeBinary),
+    sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Index("writes_by_expiry", "expires_at"),
+)
+"""Writes that named an `Idempotency-Key`. `digest` is the SHA-256 of the request; the answer is empty until there is
+one."""

@@ -1,7 +1,7 @@
 """What the gateway measures. One registry per worker; labels are tenants and live versions, so they stay
 few."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -10,7 +10,10 @@ from prometheus_client.exposition import generate_latest
 from gateway.routing import Route
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
+
+LABELS = ("tenant", "version", "arm")
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,9 @@ class Telemetry:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        labels = ("tenant", "version", "arm")
+        labels = LABELS
+        self._series: dict[tuple[str, str, str], bool] = {}
+        """Those that exist, and whether they were used since the last `forget`."""
         self._seconds = Histogram(
             "gen_ai_server_request_duration_seconds",
             "Whole request",
@@ -46,6 +51,13 @@ class Telemetry:
             "Streams only",
             labels,
             buckets=SECONDS,
+            registry=self.registry,
+        )
+        self._token_seconds = Histogram(
+            "gen_ai_server_time_per_output_token_seconds",
+            "Streams only: after the first token, per token",
+            labels,
+            buckets=TOKEN_SECONDS,
             registry=self.registry,
         )
         self._tokens = Counter(
@@ -71,8 +83,12 @@ class Telemetry:
         labels = measured.tenant_id, measured.route.label, measured.route.arm
         self._seconds.labels(*labels, str(measured.status)).observe(measured.seconds)
         self._overhead.observe(measured.overhead)
+        self._series[labels] = True
         if measured.first_token is not None:
             self._first_token.labels(*labels).observe(measured.first_token)
+            if (later := (measured.usage or {}).get("completion_tokens", 0) - 1) > 0:
+                took = measured.seconds - measured.first_token
+                self._token_seconds.labels(*labels).observe(took / later)
         if measured.retries:
             self._retries.inc(measured.retries)
         for kind in ("prompt_tokens", "completion_tokens"):
@@ -81,6 +97,20 @@ class Telemetry:
 
     def refuse(self, code: str) -> None:
         self._refused.labels(code).inc()
+
+    def forget(self, live: Callable[[str, str], bool]) -> None:
+        """Drop the series of versions that nobody used since the last time and that no longer live.
+
+        live: of a tenant's id and a version's label.
+        """
+        for labels, used in list(self._series.items()):
+            if used or live(labels[0], labels[1]):
+                self._series[labels] = False
+                continue
+            del self._series[labels]
+            named = dict(zip(LABELS, labels, strict=True))
+            for metric in (self._seconds, self._first_token, self._token_seconds, self._tokens):
+                metric.remove_by_labels(named)
 
     def exposition(self) -> bytes:
         """Prometheus' text format."""

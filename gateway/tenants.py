@@ -47,6 +47,7 @@ class KeyRecord:
     expires_at: datetime | None
     revoked_at: datetime | None
     limits: Caps = NO_CAPS
+    last_used_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -297,6 +298,7 @@ def _key(row: sa.RowMapping) -> KeyRecord:
         expires_at=_aware(row["expires_at"]),
         revoked_at=_aware(row["revoked_at"]),
         limits=Caps.model_validate(row["limits"]),
+        last_used_at=_aware(row["last_used_at"]),
     )
 
 

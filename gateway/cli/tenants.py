@@ -19,6 +19,7 @@ KEY_COLUMNS = {
     "name": "name",
     "public_id": "public id",
     "scopes": "scopes",
+    "last_used_at": "last used",
     "expires_at": "expires",
     "revoked_at": "revoked",
 }

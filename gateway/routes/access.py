@@ -2,6 +2,7 @@
 shape."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -10,8 +11,10 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from gateway.errors import GatewayError, InvalidRequest, NotFound, TooLarge, error_body
+from gateway.key_use import KeyUse
 from gateway.keys import Scope
 from gateway.principal import Principal, authenticate
 from gateway.protocol import new_id
@@ -25,8 +28,9 @@ Body = TypeVar("Body", bound=BaseModel)
 class Access:
     """Reads principals and bodies out of requests. max_body_bytes: for JSON bodies."""
 
-    def __init__(self, current: CurrentSnapshot, max_body_bytes: int) -> None:
+    def __init__(self, current: CurrentSnapshot, max_body_bytes: int, uses: KeyUse) -> None:
         self._current = current
+        self._uses = uses
         self._max_body_bytes = max_body_bytes
 
     @property
@@ -36,10 +40,11 @@ class Access:
 
     def principal(self, request: Request, scope: Scope | None = None) -> Principal:
         """Raises Unauthenticated, Forbidden or InvalidRequest."""
-        headers = request.headers
+        headers, now = request.headers, datetime.now(UTC)
         principal = authenticate(
-            self._current.value, headers.get("authorization"), headers.get("x-tenant-id"), datetime.now(UTC)
+            self._current.value, headers.get("authorization"), headers.get("x-tenant-id"), now
         )
+        self._uses.note(principal.key.id, now)
         if scope is not None:
             principal.require(scope)
         return principal
@@ -53,19 +58,34 @@ class Access:
 
 
 async def read_all(request: Request, limit: int) -> bytes:
-    """Raises TooLarge."""
+    """Raises TooLarge, and InvalidRequest when the client leaves before the end."""
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise TooLarge(f"The body may have {limit} bytes at most.")
-        parts.append(part)
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > limit:
+                raise TooLarge(f"The body may have {limit} bytes at most.")
+            parts.append(part)
+    except ClientDisconnect as error:
+        raise InvalidRequest("The body is not complete.") from error
     return b"".join(parts)
 
 
 def json_response(status: int, content: Any, headers: dict[str, str] | None = None) -> Response:
     return Response(orjson.dumps(content), status, headers, "application/json")
+
+
+def page(data: Sequence[Mapping[str, Any]], limit: int) -> dict[str, Any]:
+    """OpenAI's list object out of up to limit + 1 entries."""
+    shown = list(data[:limit])
+    return {
+        "object": "list",
+        "data": shown,
+        "first_id": shown[0]["id"] if shown else None,
+        "last_id": shown[-1]["id"] if shown else None,
+        "has_more": len(data) > limit,
+    }
 
 
 def answer_errors(app: FastAPI) -> None:
@@ -91,14 +111,19 @@ async def _http_error(request: Request, error: Exception) -> Response:
     """What the framework itself refuses: an unknown path, a method that a path does not have."""
     assert isinstance(error, HTTPException)
     if error.status_code == NotFound.status:
-        return await _gateway_error(request, NotFound(f"There is no {request.method} {request.url.path}."))
+        return await _gateway_error(request, NotFound(f"There is no {request.method} {_path(request)}."))
     body = error_body(str(error.detail), InvalidRequest.type, None)
     return json_response(error.status_code, body, dict(error.headers or {}))
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    log.error("%s %s failed", request.method, _path(request), exc_info=error)
     return await _gateway_error(request, GatewayError("The server had an error."))
+
+
+def _path(request: Request) -> str:
+    """What was asked for; `request.url` is put together with the client's Host header."""
+    return str(request.scope["path"])[:200]
 
 
 def _invalid(details: Any) -> InvalidRequest:

@@ -55,6 +55,7 @@ def key(one: KeyRecord) -> Document:
         "created_at": time(one.created_at),
         "expires_at": time(one.expires_at),
         "revoked_at": time(one.revoked_at),
+        "last_used_at": time(one.last_used_at),
     }
 
 

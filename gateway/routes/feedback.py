@@ -9,13 +9,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.exc import SQLAlchemyError
 
-from gateway.errors import GatewayError, InvalidRequest, NotFound, Unavailable
+from gateway.errors import GatewayError, NotFound, Unavailable
 from gateway.feedback_tokens import PREFIX, Claims
+from gateway.idempotency import checked_key
 from gateway.keys import Scope
 from gateway.principal import BEARER, Principal
-from gateway.routes.access import json_response
+from gateway.routes.access import json_response, page
 from gateway.routes.feedback_desk import FeedbackDesk, FeedbackParts
-from gateway.routes.feedback_documents import EditBody, FeedbackBody, TokenBody, page, wire
+from gateway.routes.feedback_documents import EditBody, FeedbackBody, TokenBody, wire
 from training.errors import FeedbackNotFound
 from training.types import CorrectionStatus
 
@@ -53,9 +54,7 @@ def feedback_router(parts: FeedbackParts) -> APIRouter:
         try:
             principal, claims = speaker(request)
             body = await parts.access.json(request, FeedbackBody)
-            key = request.headers.get("idempotency-key")
-            if key is not None and not 1 <= len(key) <= 256:
-                raise InvalidRequest("Idempotency-Key has 1 to 256 characters.", param="Idempotency-Key")
+            key = checked_key(request.headers.get("idempotency-key"))
             with _stored():
                 status, document = await desk.post(principal, claims, body, key)
         except GatewayError as error:

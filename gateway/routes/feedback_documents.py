@@ -1,6 +1,5 @@
 """The bodies that `/v1/feedback` takes and the objects that it answers with."""
 
-from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
@@ -79,15 +78,3 @@ def memory_state(feedback: Feedback, remembered: bool, done: bool) -> str | None
     if not remembered:
         return "not_used"
     return "active" if done else "pending"
-
-
-def page(data: Sequence[Mapping[str, Any]], limit: int) -> dict[str, Any]:
-    """OpenAI's list object out of up to limit + 1 entries."""
-    shown = list(data[:limit])
-    return {
-        "object": "list",
-        "data": shown,
-        "first_id": shown[0]["id"] if shown else None,
-        "last_id": shown[-1]["id"] if shown else None,
-        "has_more": len(data) > limit,
-    }

@@ -3,6 +3,7 @@
 What sets one of them apart is its class of request: `ChatRequest`, `CompletionRequest`, `ResponseRequest`.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -32,9 +33,10 @@ from gateway.chat_request import ChatRequest
 from gateway.completion_request import CompletionRequest
 from gateway.context import Context, ContextSource, wants
 from gateway.demand import Demand
-from gateway.errors import EngineUnavailable, GatewayError
-from gateway.exchange import Decided, Exchange, response_headers
+from gateway.errors import EngineUnavailable, GatewayError, InvalidRequest, Unavailable
+from gateway.exchange import Decided, Exchange, described, interaction_of, response_headers
 from gateway.keep_alive import KeepAlive
+from gateway.key_use import KeyUse
 from gateway.keys import Scope as KeyScope
 from gateway.leases import Leases
 from gateway.principal import Principal, authenticate
@@ -45,13 +47,16 @@ from gateway.response_store import ResponseStore
 from gateway.routing import Route, route
 from gateway.snapshot import CurrentSnapshot
 from gateway.telemetry import Measured, Telemetry
+from gateway.tracing import Span, Tracing
 from training.journal import JournalWriter
-from training.types import Interaction, Logging
+from training.types import Logging
 
 log = logging.getLogger(__name__)
 
 CLIENT_LEFT = 499
 MAX_SESSION_ID = 128
+BROKEN = EngineUnavailable("The engine stopped in the middle of the answer.")
+STOPPING = Unavailable("The server is stopping.", retry_after_s=1.0)
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,8 @@ class GenerationParts:
     journal: JournalWriter
     telemetry: Telemetry
     responses: ResponseStore
+    uses: KeyUse
+    tracing: Tracing
     max_body_bytes: int
     keep_alive_s: float
 
@@ -87,6 +94,8 @@ class GenerationEndpoint:
             await self._refuse(exchange, send, error)
         except ClientLeft:
             self._parts.telemetry.refuse("client_left")
+        except asyncio.CancelledError:  # the worker's time to finish is over
+            await self._refuse(exchange, send, STOPPING)
         except Exception:
             log.exception("request req_%s failed", exchange.token)
             await self._refuse(exchange, send, GatewayError("The server had an error."))
@@ -101,14 +110,17 @@ class GenerationEndpoint:
     async def _serve(self, exchange: Exchange, headers: RequestHeaders, receive: Receive, send: Send) -> None:
         """From the first byte in to the last byte out."""
         parts = self._parts
+        now = datetime.now(UTC)
         principal = authenticate(
-            parts.current.value, headers.get(b"authorization"), headers.get(b"x-tenant-id"), datetime.now(UTC)
+            parts.current.value, headers.get(b"authorization"), headers.get(b"x-tenant-id"), now
         )
+        parts.uses.note(principal.key.id, now)
         principal.require(KeyScope.CHAT)
         request = self._parse(await read_body(receive, headers, parts.max_body_bytes))
         chosen = route(principal.tenant, request.model, headers.get(b"x-adapter"))
         admission = await parts.admissions.admit(principal, request.token_estimate)
         parts.demand.note(principal.tenant, chosen.version_id)
+        span = parts.tracing.begin(headers)
         if chosen.version_id:
             parts.leases.acquire(chosen.version_id)
         try:
@@ -119,12 +131,15 @@ class GenerationEndpoint:
                 session_id = (headers.get(b"x-session-id") or "")[:MAX_SESSION_ID] or None
                 names = Names(request.id_prefix + exchange.token, request.model, chosen.engine_model)
                 decided = Decided(principal, request, chosen, context, admission, session_id, names)
-                await self._forward(exchange, decided, watch, send)
+                await self._forward(exchange, decided, span, watch, send)
         except ClientLeft:
             exchange.status = CLIENT_LEFT
             raise
         except GatewayError as error:
             exchange.status = error.status
+            raise
+        except asyncio.CancelledError:
+            exchange.status = STOPPING.status
             raise
         finally:
             if chosen.version_id:
@@ -133,7 +148,9 @@ class GenerationEndpoint:
                 admission.settle((exchange.outcome.usage or {}).get("total_tokens"))
             admission.release()
             self._measure(exchange, principal, chosen)
-        self._journal(exchange, decided)
+            span.end(lambda: described(exchange, principal, request, chosen))
+        if principal.tenant.policy.logging is not Logging.OFF:
+            parts.journal.write(interaction_of(exchange, decided))
 
     async def _context(
         self, principal: Principal, request: GenerationRequest, chosen: Route, headers: RequestHeaders
@@ -143,12 +160,17 @@ class GenerationEndpoint:
         return await self._parts.contexts.gather(tenant, chosen.version_id, request.question, wanted)
 
     async def _forward(
-        self, exchange: Exchange, decided: Decided, watch: DisconnectWatch, send: Send
+        self,
+        exchange: Exchange,
+        decided: Decided,
+        span: Span,
+        watch: DisconnectWatch,
+        send: Send,
     ) -> None:
         request, chosen = decided.request, decided.route
         salt = decided.principal.tenant.cache_salt
         body = engine_body(request, decided.context.text, chosen.engine_model, salt, exchange.token)
-        call = Call(chosen, body, exchange.token, request.path, request.engine_ids)
+        call = Call(chosen, body, exchange.token, request.path, request.engine_ids, span.headers)
         await decided.admission.turn()
         try:
             if request.stream:
@@ -183,23 +205,30 @@ class GenerationEndpoint:
         async with self._parts.proxy.stream(call) as response:
             exchange.engine_seconds = time.perf_counter() - asked
             if response.status != 200:
-                body = (await response.bytes()).to_bytes()
+                body = await _whole(response)
                 raise engine_error(response.status, body, call.route.engine_model, request.model)
             keep_text = decided.principal.tenant.policy.logging is Logging.FULL
             renamer = request.renamer(decided.names, keep_text=keep_text)
             exchange.responding = True
             await start(send, 200, [EVENTS, *response_headers(exchange, decided)])
             try:
-                await self._relay(exchange, response, renamer, send)
+                await self._relay(exchange, call, response, renamer, send)
                 if renamer.final is not None:
                     await self._close(decided, renamer, renamer.final, send)
+            except asyncio.CancelledError:
+                if not watch.left:
+                    await self._break_off(exchange, renamer, send, STOPPING)
+                    await send({"type": "http.response.body", "body": b""})
+                raise
             finally:
                 exchange.engine_seconds = time.perf_counter() - asked
                 exchange.outcome = renamer.outcome()
             watch.finished = True
             await send({"type": "http.response.body", "body": b""})
 
-    async def _relay(self, exchange: Exchange, response: Response, renamer: Renamer, send: Send) -> None:
+    async def _relay(
+        self, exchange: Exchange, call: Call, response: Response, renamer: Renamer, send: Send
+    ) -> None:
         """Pass events on until the engine ends the stream; a stream that breaks off ends with an error
         event."""
         reader = response.body_reader
@@ -212,10 +241,12 @@ class GenerationEndpoint:
                             exchange.first_token = exchange.elapsed()
                         alive.sent()
                         await send({"type": "http.response.body", "body": events, "more_body": True})
-        except PyreqwestError as error:
+        except (PyreqwestError, EngineUnavailable) as error:
             log.warning("stream of req_%s broke off: %s", exchange.token, error)
-        if renamer.failed or not renamer.done:
-            await self._break_off(exchange, renamer, send)
+        if renamer.error is not None or not renamer.done:
+            if not isinstance(renamer.error, InvalidRequest):
+                self._parts.proxy.broke_off(call)
+            await self._break_off(exchange, renamer, send, renamer.error or BROKEN)
 
     async def _close(self, decided: Decided, renamer: Renamer, document: dict[str, Any], send: Send) -> None:
         """The last event of a stream that ends with the whole response: by then it is kept, or says that it is
@@ -225,13 +256,10 @@ class GenerationEndpoint:
         document["store"] = await self._parts.responses.keep(tenant, decided.request, document)
         await send({"type": "http.response.body", "body": renamer.closing(), "more_body": True})
 
-    async def _break_off(self, exchange: Exchange, renamer: Renamer, send: Send) -> None:
-        broken = EngineUnavailable("The engine stopped in the middle of the answer.")
-        exchange.status = broken.status
+    async def _break_off(self, exchange: Exchange, renamer: Renamer, send: Send, error: GatewayError) -> None:
+        exchange.status = error.status
         self._parts.telemetry.refuse("stream_broken")
-        if not renamer.failed:
-            event = renamer.broken(broken)
-            await send({"type": "http.response.body", "body": event, "more_body": True})
+        await send({"type": "http.response.body", "body": renamer.broken(error), "more_body": True})
 
     def _measure(self, exchange: Exchange, principal: Principal, chosen: Route) -> None:
         self._parts.telemetry.record(
@@ -247,31 +275,13 @@ class GenerationEndpoint:
             )
         )
 
-    def _journal(self, exchange: Exchange, decided: Decided) -> None:
-        """The client's own conversation, never what we composed into it."""
-        tenant, context = decided.principal.tenant, decided.context
-        if tenant.policy.logging is Logging.OFF:
-            return
-        full = tenant.policy.logging is Logging.FULL
-        self._parts.journal.write(
-            Interaction(
-                id=decided.names.public_id,
-                tenant_id=tenant.id,
-                adapter=decided.route.adapter,
-                version_id=decided.route.version_id,
-                arm=decided.route.arm,
-                messages=decided.request.messages if full else (),
-                response=exchange.outcome.text if full else "",
-                memory_ids=context.memory_ids,
-                passage_ids=context.passage_ids,
-                session_id=decided.session_id,
-                usage=exchange.outcome.usage or {},
-                latency_ms=exchange.elapsed() * 1000,
-                status=exchange.status,
-                at=datetime.now(UTC),
-                detail={"scores": dict(context.scores), "timings_ms": exchange.timings()},
-            )
-        )
+
+async def _whole(response: Response) -> bytes:
+    """What came with a refusal; empty when it did not come whole."""
+    try:
+        return (await response.bytes()).to_bytes()
+    except PyreqwestError:
+        return b""
 
 
 def generation_endpoints(parts: GenerationParts) -> Mapping[str, GenerationEndpoint]:

@@ -9,6 +9,7 @@ from redis.exceptions import RedisError
 
 from gateway.proxy import Proxy
 from gateway.routes.access import json_response
+from gateway.snapshot import CurrentSnapshot
 from gateway.telemetry import Telemetry
 from retrieval.client import RetrievalClient
 from training.journal import JournalWriter
@@ -39,7 +40,9 @@ class Readiness:
             return False
 
 
-def health_router(readiness: Readiness, telemetry: Telemetry, journal: JournalWriter) -> APIRouter:
+def health_router(
+    readiness: Readiness, telemetry: Telemetry, journal: JournalWriter, current: CurrentSnapshot
+) -> APIRouter:
     router = APIRouter(tags=["health"])
 
     @router.get("/healthz")
@@ -55,6 +58,7 @@ def health_router(readiness: Readiness, telemetry: Telemetry, journal: JournalWr
     @router.get("/metrics")
     async def metrics() -> Response:
         telemetry.journal_dropped.set(journal.dropped)
+        telemetry.forget(current.value.serves)
         return Response(telemetry.exposition(), media_type=METRICS_TYPE)
 
     return router

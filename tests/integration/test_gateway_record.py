@@ -9,6 +9,9 @@ import pytest_asyncio
 import sqlalchemy as sa
 
 from adapters.types import Alias, Lineage, VersionStatus
+from gateway.errors import Conflict, KeyReused
+from gateway.idempotency import Writes, Written
+from gateway.key_use import KeyUse
 from gateway.keys import Scope
 from gateway.policy import Policy
 from retrieval.client import RetrievalClient
@@ -42,6 +45,45 @@ async def test_a_revoked_key_stops_working(built: House) -> None:
         await built.applied(await built.tenants.revoke_key(acme.id, acme.key_id, "test"))
         response = await acme.client.get("/v1/models")
     assert (response.status_code, response.json()["error"]["code"]) == (401, "invalid_api_key")
+
+
+async def test_a_file_sent_twice_with_one_key_is_there_once(built: House) -> None:
+    async with built.customer("acme") as acme, built.customer("globex") as globex:
+        header = {"idempotency-key": "first"}
+        made = [(await acme.upload("a.md", "Zorvia opens at nine.", header)).json() for _ in range(2)]
+        theirs = await globex.upload("a.md", "Zorvia opens at nine.", header)
+        other = await acme.client.post("/v1/vector_stores", json={"name": "x"}, headers=header)
+        mine = (await acme.client.get("/v1/files")).json()["data"]
+    assert made[0] == made[1] and len(mine) == 1
+    assert theirs.status_code < 300 and theirs.json()["id"] != made[0]["id"]
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "idempotency_key_reused")
+
+
+async def test_a_write_that_failed_may_be_tried_again_with_its_key(built: House) -> None:
+    writes, answers = Writes(built.record), [Written(503, "a/b", b""), Written(201, "a/b", b"x")]
+
+    async def act() -> Written:
+        with pytest.raises(Conflict):
+            await writes.once("ten_1", "key", b"same", act)
+        return answers.pop(0)
+
+    found = [await writes.once("ten_1", "key", b"same", act) for _ in range(3)]
+    assert [each.status for each in found] == [503, 201, 201]
+    with pytest.raises(KeyReused):
+        await writes.once("ten_1", "key", b"other", act)
+
+
+async def test_the_record_says_when_a_key_was_last_used(built: House) -> None:
+    async with built.customer("acme") as acme:
+        (before,) = await built.tenants.keys_of(acme.id)
+        await acme.client.get("/v1/models")
+        uses = KeyUse(built.record)
+        uses.note(acme.key_id, datetime(2099, 1, 2, tzinfo=UTC))
+        await uses.write()
+        uses.note(acme.key_id, datetime(2099, 1, 1, tzinfo=UTC))
+        await uses.write()
+        (after,) = await built.tenants.keys_of(acme.id)
+    assert (before.last_used_at, after.last_used_at) == (None, datetime(2099, 1, 2, tzinfo=UTC))
 
 
 async def test_a_moved_alias_is_served_by_every_worker(built: House) -> None:

@@ -13,6 +13,7 @@ from gateway.app import DataPlane
 from gateway.context import ContextSource
 from gateway.database import connect
 from gateway.demand import Demand
+from gateway.key_use import KeyUse
 from gateway.leases import Leases
 from gateway.proxy import Proxy
 from gateway.replicas import Replicas
@@ -23,6 +24,7 @@ from gateway.routes.responses import responses_router
 from gateway.snapshot import CurrentSnapshot
 from gateway.tables import metadata
 from gateway.telemetry import Telemetry
+from gateway.tracing import NoSpans
 from retrieval.types import Found, MemoryHit
 from tests.unit.gateway.accounting import admissions, slots
 from tests.unit.gateway.stub_engine import StubEngine, served
@@ -98,7 +100,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     record = connect(f"sqlite+aiosqlite:///{tmp_path}/graft.db")
     async with record.begin() as connection:
         await connection.run_sync(metadata.create_all)
-    responses = ResponseStore(record)
+    responses, uses = ResponseStore(record), KeyUse(record)
     async with served(engine) as upstream:
         proxy = Proxy(Replicas([upstream]), slots([upstream]), leases, "token", 5.0)
         parts = GenerationParts(
@@ -111,12 +113,14 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
             journal=journal,
             telemetry=telemetry,
             responses=responses,
+            uses=uses,
+            tracing=NoSpans(),
             max_body_bytes=100_000,
             keep_alive_s=0.05,
         )
         rest = FastAPI()
         answer_errors(rest)
-        rest.include_router(responses_router(Access(current, 100_000), responses))
+        rest.include_router(responses_router(Access(current, 100_000, uses), responses))
         plane = DataPlane(generation_endpoints(parts), rest)
         async with served(plane) as url, httpx.AsyncClient(base_url=url, timeout=10) as client:
             yield Bench(

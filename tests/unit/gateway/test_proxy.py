@@ -1,8 +1,9 @@
 """The proxy against an upstream of our own, over real sockets."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 
 import pytest
 from pyreqwest.exceptions import PyreqwestError
@@ -11,7 +12,7 @@ from gateway import proxy as proxy_module
 from gateway.errors import EngineUnavailable, Timeout
 from gateway.leases import Leases
 from gateway.proxy import Call, Proxy
-from gateway.replicas import Replicas
+from gateway.replicas import FAILURES_TO_OPEN, Replicas
 from gateway.routing import Route
 from tests.unit.gateway.accounting import slots
 from tests.unit.gateway.stub_engine import StubEngine, served, until, unused_url
@@ -131,3 +132,66 @@ async def test_a_stream_that_breaks_off_raises() -> None:
 async def test_health_is_told_per_replica() -> None:
     async with served(StubEngine()) as url, proxied(url, unused_url()) as proxy:
         assert await proxy.healthy() == [True, False]
+
+
+@pytest.mark.parametrize("status", [502, 503])
+async def test_a_replica_that_cannot_answer_is_left_for_another(status: int) -> None:
+    bad, good = StubEngine(status=status), StubEngine()
+    async with served(bad) as first, served(good) as second, proxied(first, second) as proxy:
+        routes = [Route("d", f"ver_{number}", "d@v1", "stable") for number in range(8)]
+        replies = [await proxy.answer(call_of(route, BODY)) for route in routes]
+    assert {reply.status for reply in replies} == {200}
+    assert 0 < len(bad.asked) <= FAILURES_TO_OPEN
+
+
+async def test_what_an_engine_could_not_do_is_not_tried_elsewhere() -> None:
+    first, second = StubEngine(status=500), StubEngine(status=500)
+    async with served(first) as one, served(second) as two, proxied(one, two) as proxy:
+        assert (await proxy.answer(call_of(VERSION, BODY))).status == 500
+    assert len(first.asked) + len(second.asked) == 1
+
+
+async def test_retries_are_a_part_of_all_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proxy_module, "BACKOFF_S", 0.0)
+    monkeypatch.setattr(proxy_module.RetryBudget, "most", 10.0)
+    calls = [call_of(BASE, BODY) for _ in range(50)]
+    async with proxied(unused_url()) as proxy:
+        for call in calls:
+            with pytest.raises(EngineUnavailable):
+                await proxy.answer(call)
+    assert sum(call.retries for call in calls) <= 10 + 50 * proxy_module.RetryBudget.share
+
+
+async def test_a_replica_that_cannot_be_connected_to_is_left_for_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(proxy_module, "CONNECT_TIMEOUT_S", 0.1)
+    with full_listener() as silent:
+        async with served(StubEngine()) as url, proxied(silent, url) as proxy:
+            routes = [Route("d", f"ver_{number}", "d@v1", "stable") for number in range(8)]
+            assert {(await proxy.answer(call_of(route, BODY))).status for route in routes} == {200}
+
+
+@contextmanager
+def full_listener() -> Iterator[str]:
+    """An address that takes no further connection and refuses none."""
+    with ExitStack() as held:
+        listener = held.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(3):
+            waiting = held.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+async def test_a_stream_that_broke_off_counts_against_its_replica() -> None:
+    replicas = Replicas(["http://a", "http://b"])
+    proxy = Proxy(replicas, Leases(), "token", 5.0)
+    call = call_of(VERSION, STREAM)
+    call.replica = replicas.pick(VERSION.engine_model)
+    for _ in range(FAILURES_TO_OPEN):
+        proxy.broke_off(call)
+    assert replicas.pick(VERSION.engine_model) is not call.replica
+    await proxy.close()

@@ -258,3 +258,26 @@ async def test_a_client_that_leaves_stops_the_engine(bench: Bench) -> None:
     request.cancel()
     await until(lambda: bool(bench.engine.aborted))
     assert bench.engine.aborted == [f"{bench.engine.asked[0]['request_id']}_0"]
+
+
+async def test_the_input_of_a_response_is_listed_in_pages(bench: Bench) -> None:
+    first = (await bench.respond(input=[SYSTEM, USER])).json()
+    second = (await bench.respond(input="Why?", previous_response_id=first["id"])).json()
+    path = f"{second['id']}/input_items"
+    newest = (await fetched(bench, f"{path}?limit=3")).json()
+    rest = (await fetched(bench, f"{path}?after={newest['last_id']}")).json()
+    said = [item["content"][0]["text"] for item in [*newest["data"], *rest["data"]]]
+    assert said == ["Why?", "Hello there", "Hello?", "Be brief."]
+    assert (newest["has_more"], rest["has_more"]) == (True, False)
+    oldest = (await fetched(bench, f"{path}?order=asc&limit=1")).json()["data"]
+    assert oldest == rest["data"]
+    assert (await fetched(bench, path, bench.globex)).status_code == 404
+
+
+async def test_a_response_that_has_ended_cannot_be_cancelled(bench: Bench) -> None:
+    made = (await bench.respond()).json()
+    answers = [
+        await bench.client.post(f"/v1/responses/{made['id']}/cancel", headers={"authorization": who.bearer})
+        for who in (bench.acme, bench.globex)
+    ]
+    assert [answer.status_code for answer in answers] == [400, 404]

@@ -1,10 +1,11 @@
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import EngineUnavailable
-from gateway.protocol import Names
+from gateway.errors import EngineUnavailable, InvalidRequest
+from gateway.protocol import MAX_EVENT_BYTES, Names
 from gateway.sse import StreamRenamer
 
 
@@ -68,11 +69,28 @@ def test_a_stream_is_complete_only_when_the_engine_says_so() -> None:
     assert stream.done
 
 
-def test_an_error_in_the_stream_names_no_version() -> None:
+def test_an_engines_failure_in_the_stream_is_told_in_our_words() -> None:
     stream = renamer()
-    out = stream.feed(chunk("a") + event(error={"message": "ver_1 died"}))
-    assert stream.failed
-    assert b"ver_1" not in out
+    out = stream.feed(chunk("a") + event(error={"message": "/srv/ver_1 died", "code": 500}) + DONE)
+    assert isinstance(stream.error, EngineUnavailable) and "ver_1" not in stream.error.message
+    assert out.count(b"data: ") == 1 and stream.feed(chunk("b")) == b""
+
+
+def test_a_refusal_in_the_stream_is_told_in_the_clients_words() -> None:
+    stream = renamer()
+    stream.feed(chunk("a") + event(error={"message": "ver_1 is too small", "code": 400}))
+    assert isinstance(stream.error, InvalidRequest) and stream.error.message == "default is too small"
+
+
+def test_names_are_learned_from_the_first_event_that_says_them() -> None:
+    assert b"ver_1" not in renamer().feed(b": ping\n\n" + event(object="x") + chunk("a"))
+
+
+def test_an_event_that_never_ends_is_given_up() -> None:
+    stream = renamer()
+    with pytest.raises(EngineUnavailable):
+        for _ in range(MAX_EVENT_BYTES // 2**20 + 1):
+            stream.feed(b"x" * 2**20)
 
 
 def test_an_error_event_is_one_event() -> None:

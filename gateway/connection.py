@@ -1,0 +1,95 @@
+"""A client's connection that holds nothing for ever: uvicorn's own, with bounds on time and size.
+
+uvicorn bounds neither how long a request may take to arrive, nor how large its head and trailers may grow, nor how
+long a client may leave its answer unread. Any of these would keep a socket, and with it a lease and a place.
+"""
+
+import asyncio
+from typing import Any, ClassVar
+
+import orjson
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from gateway.errors import GatewayError, HeadersTooLarge, InvalidRequest
+
+MIN_BYTES = 512
+"""What must arrive of an unfinished request within the client's patience."""
+MAX_HEAD_BYTES = 64 * 1024
+FRAMING = 16
+"""Bytes that may come with each byte of a body: the smallest chunk has six."""
+
+
+class Connection(HttpToolsProtocol):
+    """patience_s: how long a client may send, or take, next to nothing while it owes the one or the other; it is
+    cut off after once to twice that time."""
+
+    patience_s: ClassVar[float] = 30.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect()
+        self._unread = 0
+        self._look = self.loop.call_later(self.patience_s, self._look_after)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._look.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += len(data)
+        super().data_received(data)
+        if self._arriving and self._received > MAX_HEAD_BYTES + FRAMING * self._body:
+            self._end(HeadersTooLarge(f"Headers may have {MAX_HEAD_BYTES} bytes at most."))
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._expect()
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        self._body += len(body)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._arriving = False
+
+    def send_400_response(self, msg: str) -> None:
+        """What cannot be parsed gets OpenAI's error object too."""
+        self._end(InvalidRequest(msg))
+
+    def _expect(self) -> None:
+        """A request begins to arrive: the first look finds that it has made progress."""
+        self._arriving = True
+        self._received = self._body = 0
+        self._looked_at = -MIN_BYTES
+
+    def _look_after(self) -> None:
+        """Once in each patience."""
+        self._look = self.loop.call_later(self.patience_s, self._look_after)
+        stalled = self._received - self._looked_at < MIN_BYTES and not self.flow.read_paused
+        self._looked_at = self._received
+        unread = self.transport.get_write_buffer_size() if self.flow.write_paused else 0
+        ignored = 0 < self._unread <= unread
+        self._unread = unread
+        if ignored or (self._arriving and stalled):
+            self.transport.abort()
+
+    def _end(self, error: GatewayError) -> None:
+        """Answer and close. A request that is being answered already is broken off."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.abort()
+            return
+        body = orjson.dumps(error.body())
+        head = [
+            STATUS_LINE[error.status],
+            b"content-type: application/json\r\n",
+            b"content-length: %d\r\n" % len(body),
+            b"connection: close\r\n\r\n",
+        ]
+        self.transport.write(b"".join([*head, body]))
+        self.transport.close()
+
+
+def connections(patience_s: float) -> Any:
+    """The class of a server's connections, for uvicorn's `http`."""
+    return type("Connection", (Connection,), {"patience_s": patience_s})

@@ -1,0 +1,144 @@
+"""A worker that is told to stop, and what it says of its own time. The worker is a process of its own."""
+
+import asyncio
+import gzip
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from gateway.policy import Policy
+from tests.integration.gateway_house import Customer, House, house, until
+from tests.integration.gateway_worker import Worker, worker
+from tests.integration.rough_engine import SLOW_S, rough_engine
+from tests.unit.gateway.stub_engine import StubEngine, served
+
+pytestmark = pytest.mark.slow
+
+POLICY = Policy.model_validate({"retrieval": {"enabled": False}, "memory": {"enabled": False}})
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@asynccontextmanager
+async def serving(directory: Path, engine_url: str, **told: str) -> AsyncIterator[tuple[Worker, Customer]]:
+    async with (
+        house(directory, engine_url, "internal", searching=False) as built,
+        worker(built, **told) as started,
+        started.house.customer("acme") as acme,
+    ):
+        await without_retrieval(started.house, acme)
+        yield started, acme
+
+
+async def without_retrieval(built: House, customer: Customer) -> None:
+    _, change = await built.tenants.put_policy(customer.id, POLICY, "test")
+    await built.applied(change)
+
+
+async def refuses(started: Worker) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(*started.address)
+    except ConnectionRefusedError:
+        return True
+    writer.close()
+    return False
+
+
+async def ended(started: Worker, within_s: float) -> int | None:
+    return await asyncio.to_thread(started.process.wait, within_s)
+
+
+async def test_what_runs_is_finished_and_new_is_refused(tmp_path: Path) -> None:
+    stub = StubEngine(hold=asyncio.Event())
+    async with served(stub) as url, serving(tmp_path, url) as (started, acme):
+        waiting = asyncio.gather(acme.ask("Hello?"), acme.ask("Hello?", stream=True))
+        await until(lambda: _is(stub.waiting == 2))
+        started.process.terminate()
+        await until(lambda: refuses(started))
+        assert stub.hold is not None
+        stub.hold.set()
+        whole, streamed = await waiting
+        assert whole.status_code == 200 and streamed.text.endswith("data: [DONE]\n\n")
+        assert await ended(started, 10) == 0
+
+
+async def test_what_does_not_finish_in_time_is_told_why(tmp_path: Path) -> None:
+    stub = StubEngine(hold=asyncio.Event())
+    async with served(stub) as url, serving(tmp_path, url, drain_seconds="1") as (started, acme):
+        waiting = asyncio.gather(acme.ask("Hello?"), acme.ask("Hello?", stream=True))
+        await until(lambda: _is(stub.waiting == 2))
+        started.process.terminate()
+        whole, streamed = await waiting
+        assert (whole.status_code, whole.headers["retry-after"]) == (503, "1")
+        assert '"code":"service_unavailable"' in streamed.text.strip().rsplit("\n", 1)[-1]
+        assert await ended(started, 10) == 0
+        assert "Traceback" not in started.log.read_text()
+        stub.hold = None
+
+
+async def test_the_overhead_is_what_an_outside_clock_says(tmp_path: Path) -> None:
+    async def timed(acme: Customer) -> tuple[float, httpx.Response]:
+        began = time.perf_counter()
+        response = await acme.ask("Hello?", user="slow")
+        return time.perf_counter() - began, response
+
+    async with rough_engine() as engine, serving(tmp_path, engine.url, engine_slots="2") as (_, acme):
+        await timed(acme)
+        answers = await asyncio.gather(*(timed(acme) for _ in range(3)))
+    outside = [(took - SLOW_S) * 1000 for took, _ in answers]
+    told = [float(response.headers["x-graft-overhead-ms"]) for _, response in answers]
+    assert all(abs(mine - theirs) < 60 for mine, theirs in zip(told, outside, strict=True)), (told, outside)
+    assert max(told) > 0.5 * SLOW_S * 1000 > min(told)
+
+
+async def test_the_engine_is_told_where_a_request_belongs_in_the_clients_trace(tmp_path: Path) -> None:
+    stub = StubEngine()
+    async with served(stub) as url, serving(tmp_path, url) as (_, acme):
+        await acme.ask("Hello?", {"traceparent": TRACE, "tracestate": "a=b"})
+        await acme.ask("Hello?", {"traceparent": "00-nonsense", "tracestate": "a=b"})
+    first, second = stub.headers
+    assert (first["traceparent"], first["tracestate"]) == (TRACE, "a=b")
+    assert "traceparent" not in second and "tracestate" not in second
+
+
+async def test_spans_are_exported_where_a_receiver_is_configured(tmp_path: Path) -> None:
+    received: list[bytes] = []
+
+    async def receiver(scope: dict, receive: Any, send: Any) -> None:
+        received.append((await receive())["body"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    stub = StubEngine()
+    async with (
+        served(stub) as engine_url,
+        served(receiver) as url,
+        serving(tmp_path, engine_url, otlp_url=f"{url}/v1/traces") as (started, acme),
+    ):
+        answer = await acme.ask("Hello?", {"traceparent": TRACE})
+        started.process.terminate()
+        assert await ended(started, 10) == 0
+    (request,) = [ExportTraceServiceRequest.FromString(gzip_or_plain(body)) for body in received]
+    (span,) = request.resource_spans[0].scope_spans[0].spans
+    found = {each.key: each.value for each in span.attributes}
+    assert (span.name, span.trace_id.hex(), span.parent_span_id.hex()) == (
+        "chat default",
+        TRACE.split("-")[1],
+        TRACE.split("-")[2],
+    )
+    assert found["gen_ai.response.id"].string_value == answer.json()["id"]
+    assert found["gen_ai.usage.output_tokens"].int_value == 2
+    assert stub.headers[0]["traceparent"].split("-")[1:3] == [span.trace_id.hex(), span.span_id.hex()]
+
+
+def gzip_or_plain(body: bytes) -> bytes:
+    return gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
+
+
+async def _is(value: bool) -> bool:
+    return value
