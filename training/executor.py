@@ -104,7 +104,8 @@ def free_memory() -> int:
         return int(torch.cuda.mem_get_info()[0])
     free = psutil.virtual_memory().available
     try:
-        limit, used = ((_CGROUP / name).read_text() for name in ("memory.max", "memory.current"))
-        return min(free, int(limit) - int(used))
+        limit, used = (int((_CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+        stat = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):  # no container, or one without a limit ("max")
         return free
+    return min(free, limit - used + int(stat["inactive_file"]))  # cached files give way

@@ -153,14 +153,16 @@ class RunStore:
     async def release(self, run_id: str, owner: str, error: str | None = None, retry_s: float = 0.0) -> None:
         """Give a running run back unfinished, so that any learner may take it up: at once, or after the fault that
         `error` names, `retry_s` seconds from now."""
-        again = {"error": error, "not_before": now() + timedelta(seconds=retry_s)} if error else {}
-        values = {"status": RunStatus.QUEUED.value, "owner": None, "lease_until": None, "updated_at": now()}
+        values: dict[str, Any] = {"status": RunStatus.QUEUED.value, "owner": None, "lease_until": None}
+        kind, detail = "released", dict[str, Any]()
         if error:
+            kind, detail = "retry", {"error": error, "retry_seconds": retry_s}
+            values |= {"error": error, "not_before": now() + timedelta(seconds=retry_s)}
             values["attempts"] = table.c.attempts + 1
         async with self._engine.begin() as connection:
-            if (await connection.execute(_owned(run_id, owner).values(**values, **again))).rowcount:
-                detail = {"error": error, "retry_seconds": retry_s} if error else {}
-                await _add_event(connection, run_id, "retry" if error else "released", detail)
+            released = await connection.execute(_owned(run_id, owner).values(**values, updated_at=now()))
+            if released.rowcount:
+                await _add_event(connection, run_id, kind, detail)
 
     async def cancel(self, run_id: str, actor: str) -> Run:
         """Stop a run: at once while it waits or its learner is gone, within seconds while it runs. Raises RunNotFound,

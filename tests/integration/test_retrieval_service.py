@@ -222,10 +222,24 @@ async def test_memory_and_passages_survive_a_killed_process(
     assert await titles(client, "ten_kill", "What is the mascot at Zorvia?") == ["Zorvia handbook > Team"]
 
 
-THINGS = (
-    "mascot, warranty, delivery time, office, founder, slogan, canteen, parking permit, phone number, gift card, "
-    "night shift, entry badge, meeting room, cancellation fee, trial period, sales tax"
-).split(", ")
+THINGS = [
+    "mascot",
+    "warranty",
+    "delivery time",
+    "office",
+    "founder",
+    "slogan",
+    "canteen",
+    "parking permit",
+    "phone number",
+    "gift card",
+    "night shift",
+    "entry badge",
+    "meeting room",
+    "cancellation fee",
+    "trial period",
+    "sales tax",
+]
 """Each asked as `What is the … at Zorvia?`."""
 
 
@@ -248,6 +262,7 @@ async def test_two_kills_under_load_lose_nothing_acknowledged_and_never_answer_w
                 try:
                     await client.put_memory(entry)
                 except RetrievalUnavailable:
+                    await asyncio.sleep(0.05)
                     continue
                 async with written:
                     acknowledged.append(thing)
@@ -260,6 +275,7 @@ async def test_two_kills_under_load_lose_nothing_acknowledged_and_never_answer_w
             try:
                 found = await answers(client, "ten_load", thing_question(thing))
             except RetrievalUnavailable:
+                await asyncio.sleep(0.05)
                 continue
             assert found == [f"The {thing} of Zorvia."]
             answered += 1
