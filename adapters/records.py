@@ -52,6 +52,14 @@ async def with_artifact(
     return None if row is None else to_version(row)
 
 
+async def of_run(connection: AsyncConnection, tenant_id: str, adapter: str, run_id: str) -> Version | None:
+    """The version that a run registered."""
+    table = tables.versions
+    query = sa.select(table).where(*of(table, tenant_id, adapter), table.c.run_id == run_id).limit(1)
+    row = (await connection.execute(query)).one_or_none()
+    return None if row is None else to_version(row)
+
+
 async def change_status(connection: AsyncConnection, version_id: str, status: VersionStatus) -> None:
     """The legal sources are part of the statement, so that two writers cannot both leave one status."""
     sources = [source.value for source, targets in TRANSITIONS.items() if status in targets]

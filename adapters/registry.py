@@ -21,6 +21,7 @@ from adapters.records import (
     find_adapter,
     new_version,
     of,
+    of_run,
     pass_on,
     point_alias,
     read_alias,
@@ -96,7 +97,8 @@ class Registry:
         metrics: Mapping[str, Any],
         status: VersionStatus = VersionStatus.REGISTERED,
     ) -> Version:
-        """Record a new version under the adapter's next number.
+        """Record a new version under the adapter's next number; a run has one, which comes back when it registers
+        again.
 
         Raises UnknownAdapter, WrongBase, and ValueError for a status other than registered or gating.
         """
@@ -132,6 +134,9 @@ class Registry:
             if adapter.base_digest != values["base_digest"]:
                 raise WrongBase(adapter.base_digest, values["base_digest"])
             known = (values["tenant_id"], values["adapter"], values["artifact_digest"])
+            own = (values["tenant_id"], values["adapter"], values["run_id"])
+            if not once and values["run_id"] and (found := await of_run(connection, *own)) is not None:
+                return found, False
             if once and (found := await with_artifact(connection, *known)) is not None:
                 return found, False
             await connection.execute(sa.insert(tables.versions).values(values))
@@ -141,6 +146,11 @@ class Registry:
         """Raises UnknownVersion."""
         async with self._engine.connect() as connection:
             return await require_version(connection, version_id)
+
+    async def version_of_run(self, tenant_id: str, adapter: str, run_id: str) -> Version | None:
+        """The version that a run registered, if it came so far."""
+        async with self._engine.connect() as connection:
+            return await of_run(connection, tenant_id, adapter, run_id)
 
     async def version_by_number(self, tenant_id: str, adapter: str, number: int) -> Version:
         """Raises UnknownVersion."""

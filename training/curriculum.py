@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.types import BASE_NAME
@@ -21,6 +22,7 @@ from training.dataset import (
     add_rewrites,
     check_leaks,
     clusters,
+    dataset_of,
     hold_out,
     split_unknown,
 )
@@ -94,6 +96,16 @@ class Curriculum:
         check_leaks(dataset, self.anchors_for(dataset))
         await self._store(dataset)
         return dataset
+
+    async def stored(self, tenant_id: str, digest: str) -> Dataset | None:
+        """A dataset that `build` made before; None when it is gone, or was made for other anchors."""
+        query = sa.select(datasets.c.content).where(
+            datasets.c.digest == digest, datasets.c.tenant_id == tenant_id
+        )
+        async with self._engine.connect() as connection:
+            content = (await connection.execute(query)).scalar_one_or_none()
+        dataset = None if content is None else dataset_of(content)
+        return dataset if dataset and dataset.anchors_digest == self._anchors.digest else None
 
     def anchors_for(self, dataset: Dataset) -> list[Example]:
         """The anchors without those that a tenant's held-out question happens to repeat."""

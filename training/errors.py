@@ -12,8 +12,13 @@ TrainingError
 ├── RunError
 │   ├── RunNotFound
 │   ├── RunConflict            the run's status does not allow that, or the adapter already has a run
-│   ├── RunCancelled           a person asked this run to stop
+│   ├── RunStopped             asked to stop: by a person, or because the learner ends
+│   ├── RunGivenUp             interrupted too often
 │   └── LeaseLost              another learner has taken this run over
+├── OutOfResources             the machine lacks something; may have it later
+│   ├── DiskFull
+│   └── OutOfMemory
+├── DoesNotFit                 by its estimate, training needs more memory than there is
 ├── InvalidRecipe              a recipe names an unknown field or a value out of range
 ├── NotEnoughData              nothing to train on
 ├── LeakFound                  a held-out question reached the training rows
@@ -73,11 +78,31 @@ class RunConflict(RunError):
     pass
 
 
-class RunCancelled(RunError):
+class RunStopped(RunError):
+    pass
+
+
+class RunGivenUp(RunError):
     pass
 
 
 class LeaseLost(RunError):
+    pass
+
+
+class OutOfResources(TrainingError):
+    pass
+
+
+class DiskFull(OutOfResources):
+    pass
+
+
+class OutOfMemory(OutOfResources):
+    pass
+
+
+class DoesNotFit(TrainingError):
     pass
 
 

@@ -1,13 +1,26 @@
 """Where training happens: one thread of the learner that owns the warm base model."""
 
 import asyncio
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-from training.lora import Cancelled, Report, Row, Trained, WarmBase
+import psutil
+import torch
+
+from adapters.base import BaseModel
+from training.lora import Row, Trained, WarmBase
+from training.memory import Estimate, estimate, require, shape_of
 from training.recipe import Recipe
+from training.settings import Dtype
+from training.watch import Report, Stopped
+
+_STEP_SECONDS = 3.0
+"""How long a person who cancels waits for the step under way; a longer one ends on its own."""
+WEIGHT_BYTES: Mapping[Dtype, int] = {"float32": 4, "bfloat16": 2}
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 class Executor(Protocol):
@@ -16,6 +29,9 @@ class Executor(Protocol):
     async def warm(self) -> None:
         """Return once training could start at once. Raises what loading the base model raised."""
 
+    async def check(self, recipe: Recipe) -> None:
+        """Raises DoesNotFit when training would need more memory than is free now."""
+
     async def train(
         self,
         rows: Sequence[Row],
@@ -23,17 +39,34 @@ class Executor(Protocol):
         recipe: Recipe,
         directory: Path,
         report: Report,
-        cancelled: Cancelled,
+        stopped: Stopped,
+        checkpoint: Path,
     ) -> Trained:
-        """As WarmBase.train; `report` and `cancelled` are called from another thread."""
+        """As WarmBase.train; `report` and `stopped` are called from another thread. Cancelling waits a moment for
+        the step under way, which `stopped` should end."""
 
 
 class LocalExecutor:
-    """Loads the base model once, when started, and keeps it."""
+    """Loads the base model once, when started, and keeps it. dtype: of its frozen weights."""
 
-    def __init__(self, base: Path, name: str, threads: int) -> None:
+    def __init__(self, base: BaseModel, threads: int, dtype: Dtype = "float32") -> None:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="training")
-        self._warm = self._pool.submit(WarmBase, base, name, threads)
+        self._weight_bytes = WEIGHT_BYTES[dtype]
+        self._shape = shape_of(json.loads((base.path / "config.json").read_bytes()), base.modules)
+        self._warm = self._pool.submit(self._load, base, threads, dtype)
+
+    def _load(self, base: BaseModel, threads: int, dtype: Dtype) -> WarmBase:
+        planned = self._estimate(Recipe(batch_size=1))
+        require(planned.total, free_memory(), planned)
+        return WarmBase(base.path, base.digest, threads, dtype)
+
+    def _estimate(self, recipe: Recipe) -> Estimate:
+        return estimate(self._shape, recipe, self._weight_bytes, gpu=torch.cuda.is_available())
+
+    async def check(self, recipe: Recipe) -> None:
+        await self.warm()
+        planned = self._estimate(recipe)
+        require(planned.beside_base, await asyncio.to_thread(free_memory), planned)
 
     async def warm(self) -> None:
         await asyncio.wrap_future(self._warm)
@@ -45,14 +78,34 @@ class LocalExecutor:
         recipe: Recipe,
         directory: Path,
         report: Report,
-        cancelled: Cancelled,
+        stopped: Stopped,
+        checkpoint: Path,
     ) -> Trained:
         def work() -> Trained:
-            base = self._warm.result()
-            return base.train(rows, validation, recipe, directory, report=report, cancelled=cancelled)
+            return self._warm.result().train(
+                rows, validation, recipe, directory, report=report, stopped=stopped, checkpoint=checkpoint
+            )
 
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        training = asyncio.get_running_loop().run_in_executor(self._pool, work)
+        try:
+            return await asyncio.shield(training)
+        except asyncio.CancelledError:
+            await asyncio.wait([training], timeout=_STEP_SECONDS)
+            raise
 
     def close(self) -> None:
-        """Wait for the step under way; cancel it first."""
+        """Wait for the step under way; stop it first."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def free_memory() -> int:
+    """Bytes that a training may take: of the first GPU where there is one, else of this machine or container."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[0])
+    free = psutil.virtual_memory().available
+    try:
+        limit, used = (int((_CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+        stat = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):  # no container, or one without a limit ("max")
+        return free
+    return min(free, limit - used + int(stat["inactive_file"]))  # cached files give way

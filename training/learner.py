@@ -15,25 +15,22 @@ from dataclasses import asdict
 import httpx
 import sqlalchemy as sa
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from adapters.artifacts import ArtifactStore
 from adapters.base import BaseModel, describe_base
-from adapters.errors import AdaptersError
 from adapters.loading import Loader
 from adapters.registry import Registry
 from adapters.vllm import VllmEngine
 from retrieval.client import RetrievalClient
-from retrieval.errors import RetrievalError
 from training.curriculum import Curriculum, read_anchors, read_probes
-from training.errors import LeaseLost, RunCancelled, RunConflict, TrainingError
+from training.errors import LeaseLost, RunConflict
 from training.evaluate import Asker
 from training.executor import LocalExecutor
 from training.gating import Gate
 from training.journal import JournalDrain
-from training.pipeline import RunWork, Workshop
+from training.pipeline import EXPECTED, RunWork
 from training.policies import read_policies
 from training.record import read_counters
 from training.rewrites import Teacher
@@ -41,15 +38,17 @@ from training.rows import now
 from training.runs import RunStore
 from training.settings import Settings
 from training.triggers import decide
-from training.types import LEARNER_KEY, LearningPolicy, Run, RunStatus
+from training.types import LEARNER_KEY, LearningPolicy, Outcome, Run, RunStatus
+from training.workshop import Workshop, tidy
 
 TRIGGER_SECONDS = 0.5
 CLAIM_SECONDS = 0.5
+TIDY_SECONDS = 5.0
 HEARTBEAT_SECONDS = 1.0
-LEASE_SECONDS = 30.0
+LEASE_SECONDS = 10.0
+"""How long a run stands still when its learner was killed."""
 PRESENCE_SECONDS = 6.0
 _RETRY_SECONDS = 2.0
-_EXPECTED = (TrainingError, AdaptersError, RetrievalError, SQLAlchemyError, RedisError, OSError)
 
 _log = logging.getLogger("training.learner")
 
@@ -72,6 +71,7 @@ class Learner:
             group.create_task(self._forever(self._present, PRESENCE_SECONDS / 3), name="presence")
             group.create_task(self._forever(self._journal, 0.0), name="journal")
             group.create_task(self._forever(self.fire, TRIGGER_SECONDS), name="triggers")
+            group.create_task(self._forever(self.tidy, TIDY_SECONDS), name="tidying")
             group.create_task(self._forever(self.work_once, CLAIM_SECONDS), name="runs")
 
     async def _forever(self, step: Callable[[], Awaitable[object]], pause: float) -> None:
@@ -79,7 +79,7 @@ class Learner:
             try:
                 await step()
                 await asyncio.sleep(pause)
-            except _EXPECTED as error:
+            except EXPECTED as error:
                 _log.warning("%s: %s", step.__name__, error)
                 await asyncio.sleep(_RETRY_SECONDS)
 
@@ -94,6 +94,10 @@ class Learner:
     async def _journal(self) -> None:
         await self._drain.drain(block_ms=1000)
 
+    async def tidy(self) -> None:
+        """Remove what is left of runs that have ended."""
+        await tidy(self._shop)
+
     async def fire(self) -> None:
         """Queue the runs whose trigger fires now."""
         policies = await read_policies(self._engine)
@@ -105,47 +109,38 @@ class Learner:
                     await self._shop.runs.create(counters.tenant_id, counters.adapter, trigger)
 
     async def work_once(self) -> bool:
-        """Take one run, if there is one, and finish it."""
+        """Take one run, if there is one, and finish it or give it back."""
         run = await self._shop.runs.claim(self._owner, LEASE_SECONDS)
         if run is None:
             return False
         policies = await read_policies(self._engine)
         work = RunWork(self._shop, run, self._owner, policies.get(run.tenant_id, LearningPolicy()))
-        task = asyncio.create_task(work.work(), name=run.id)
+        task = work.start()
         heart = asyncio.create_task(self._beat(run, work, task))
         try:
-            status, error = await asyncio.shield(task)
+            await self._settle(run, await asyncio.shield(task))
         except LeaseLost:
             _log.warning("%s was taken over by another learner", run.id)
-            return True
         except asyncio.CancelledError:
-            await self._interrupted(run, work, task)
-            return True
-        except Exception as problem:
-            status, error = _ended_by(problem)
-            if not isinstance(problem, _EXPECTED):
-                _log.exception("%s ended by a fault of ours", run.id)
+            work.pause()
+            await asyncio.wait([task])
+            with contextlib.suppress(*EXPECTED):  # else the lease runs out by itself
+                await self._settle(run, Outcome(RunStatus.QUEUED) if task.cancelled() else task.result())
+            raise
         finally:
             heart.cancel()
-        _log.info("%s %s%s", run.id, status.value, f": {error}" if error else "")
-        await self._shop.runs.finish(run.id, self._owner, status, error)
         return True
 
-    async def _interrupted(self, run: Run, work: RunWork, task: "asyncio.Task[object]") -> None:
-        """The run was cancelled by a person, or the learner itself is told to end."""
-        ours = asyncio.current_task()
-        ending = ours is not None and ours.cancelling() > 0
-        work.cancel()
-        task.cancel()
-        await asyncio.wait([task])
-        if not ending:
-            await self._shop.runs.finish(run.id, self._owner, RunStatus.CANCELLED)
-            return
-        await self._shop.runs.release(run.id, self._owner)
-        raise asyncio.CancelledError
+    async def _settle(self, run: Run, outcome: Outcome) -> None:
+        says = f": {outcome.error}" if outcome.error else ""
+        _log.info("%s %s%s", run.id, outcome.status.value, says)
+        if outcome.status is RunStatus.QUEUED:
+            await self._shop.runs.release(run.id, self._owner, outcome.error, outcome.retry_s)
+        else:
+            await self._shop.runs.finish(run.id, self._owner, outcome.status, outcome.error)
 
     async def _beat(self, run: Run, work: RunWork, task: "asyncio.Task[object]") -> None:
-        """Keep the lease, pass on progress, and stop the run when somebody asks for it."""
+        """Keep the lease, pass on progress, and stop the run when somebody asks for it or has taken it over."""
         told = None
         while not task.done():
             await asyncio.sleep(HEARTBEAT_SECONDS)
@@ -156,22 +151,14 @@ class Learner:
                     await self._shop.runs.update(run.id, self._owner, progress=asdict(told))
                     await self._shop.runs.event(run.id, "progress", asdict(told))
             except LeaseLost:
-                stop = True
+                work.pause()
+                return
             except SQLAlchemyError as error:
                 _log.warning("heartbeat of %s: %s", run.id, error)
                 continue
             if stop:
                 work.cancel()
-                task.cancel()
                 return
-
-
-def _ended_by(problem: Exception) -> tuple[RunStatus, str]:
-    """The status and the sentence that a run ends with when it raises."""
-    if isinstance(problem, ExceptionGroup):
-        return _ended_by(problem.exceptions[0])
-    status = RunStatus.CANCELLED if isinstance(problem, RunCancelled) else RunStatus.FAILED
-    return status, f"{type(problem).__name__}: {problem}"
 
 
 async def assemble(
@@ -192,7 +179,7 @@ async def assemble(
         engines=engines,
         curriculum=Curriculum(engine, asker, teacher, read_anchors(settings.anchors)),
         gate=Gate(asker, retrieval, read_probes(settings.probes)),
-        executor=LocalExecutor(settings.base_path, base.digest, settings.learner_threads),
+        executor=LocalExecutor(base, settings.learner_threads, settings.learner_dtype),
         base=base,
         runs_dir=settings.runs_dir,
         max_rank=settings.max_lora_rank,

@@ -8,28 +8,23 @@ that every batch has the recipe's share of replay.
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
+from peft import LoraConfig, PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig
 
-from training.errors import RunCancelled, TrainingFailed
+from training import checkpoints
+from training.checkpoints import Checkpointing
+from training.errors import RunStopped, TrainingFailed
 from training.packed import IGNORED, PackedTrainer, pack
 from training.recipe import Recipe
 from training.types import Message
+from training.watch import Report, Stopped, Watch
 
 
 @dataclass(frozen=True)
@@ -38,16 +33,6 @@ class Row:
 
     messages: Sequence[Message]
     answer: str
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run is. `loss` is the mean over the last few steps; None before the first."""
-
-    step: int
-    total_steps: int
-    loss: float | None
-    eta_seconds: float
 
 
 @dataclass(frozen=True)
@@ -63,19 +48,16 @@ class Trained:
     """Of the weights that were kept."""
 
 
-Report = Callable[[Progress], None]
-Cancelled = Callable[[], bool]
-
-
 class WarmBase:
     """The frozen base model, loaded once. `train` runs in a worker thread, one at a time."""
 
-    def __init__(self, path: Path, name: str, threads: int = 1) -> None:
-        """name: what the artifacts call their base; a path would tell other machines about this one."""
+    def __init__(self, path: Path, name: str, threads: int = 1, dtype: str = "float32") -> None:
+        """name: what the artifacts call their base; a path would tell other machines about this one. dtype: of the
+        frozen weights, `float32` or `bfloat16`; an adapter's own are float32."""
         torch.set_num_threads(threads)
         self._name = name
         self._tokenizer = AutoTokenizer.from_pretrained(path)
-        self._model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+        self._model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype))
         self._model.requires_grad_(False)
         pack(self._model)
 
@@ -87,21 +69,29 @@ class WarmBase:
         directory: Path,
         *,
         report: Report = lambda progress: None,
-        cancelled: Cancelled = lambda: False,
+        stopped: Stopped = lambda: False,
+        checkpoint: Path | None = None,
     ) -> Trained:
         """Train on `rows` in their order and write the adapter into `directory`.
 
-        Raises RunCancelled within a step of `cancelled` turning true, TrainingFailed when the loss is no
-        number.
+        checkpoint: a file that is written now and then, in a directory that is there. Where the same training left
+        one before, it goes on from there, to the same weights. Raises RunStopped within a step of `stopped` turning
+        true, TrainingFailed when the loss is no number.
         """
-        trainer = self._trainer(rows, recipe, directory)
-        watch = _Watch(trainer, self._encoded(validation), recipe, report, cancelled)
+        key = self._key(rows, validation, recipe)
+        found = checkpoints.read(checkpoint, key) if checkpoint else None
+        steps = min(recipe.max_steps, math.ceil(len(rows) / recipe.batch_size))
+        left = rows[found.step * recipe.batch_size :] if found else rows
+        trainer = self._trainer(left, recipe, steps, directory)
+        watch = Watch(trainer, self._encoded(validation), recipe, report, stopped)
         trainer.add_callback(watch)
+        if checkpoint:
+            trainer.add_callback(Checkpointing(trainer, watch, checkpoint, key, found))
         started = time.monotonic()
         try:
             result = trainer.train()
-            if watch.was_cancelled:
-                raise RunCancelled("cancelled while training")
+            if watch.was_stopped:
+                raise RunStopped("stopped while training")
             if not math.isfinite(result.training_loss):
                 raise TrainingFailed(f"the loss is {result.training_loss}")
             watch.restore_best()
@@ -117,8 +107,12 @@ class WarmBase:
             validation_loss=watch.best_loss,
         )
 
-    def _trainer(self, rows: Sequence[Row], recipe: Recipe, directory: Path) -> PackedTrainer:
-        steps = min(recipe.max_steps, math.ceil(len(rows) / recipe.batch_size))
+    def _key(self, rows: Sequence[Row], validation: Sequence[Row], recipe: Recipe) -> str:
+        dtype = str(self._model.dtype)
+        texts = [[_plain(row) for row in part] for part in (rows, validation)]
+        return checkpoints.key_of([self._name, dtype, recipe.as_record(), texts])
+
+    def _trainer(self, rows: Sequence[Row], recipe: Recipe, steps: int, directory: Path) -> PackedTrainer:
         return PackedTrainer(
             model=self._model,
             args=_arguments(recipe, steps, directory),
@@ -156,6 +150,11 @@ class WarmBase:
         self._model.requires_grad_(False)
 
 
+def _plain(row: Row) -> list[object]:
+    """As JSON values."""
+    return [[dict(message) for message in row.messages], row.answer]
+
+
 def _arguments(recipe: Recipe, steps: int, directory: Path) -> SFTConfig:
     """Everything that TRL would do beside training is off: we log, save and evaluate ourselves."""
     return SFTConfig(
@@ -184,68 +183,6 @@ def _arguments(recipe: Recipe, steps: int, directory: Path) -> SFTConfig:
         report_to="none",
         disable_tqdm=True,
     )
-
-
-class _Watch(TrainerCallback):
-    """Reports progress, stops on request, keeps the weights with the lowest validation loss."""
-
-    def __init__(
-        self,
-        trainer: PackedTrainer,
-        validation: Sequence[Mapping[str, list[int]]],
-        recipe: Recipe,
-        report: Report,
-        cancelled: Cancelled,
-    ) -> None:
-        self._trainer = trainer
-        self._batch = trainer.data_collator(list(validation)) if validation else None
-        self._recipe = recipe
-        self._report = report
-        self._cancelled = cancelled
-        self._started = time.monotonic()
-        self._best: dict[str, torch.Tensor] | None = None
-        self._worse = 0
-        self.best_loss: float | None = None
-        self.was_cancelled = False
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        if self._cancelled():
-            self.was_cancelled = True
-            control.should_training_stop = True
-        losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
-        passed = time.monotonic() - self._started
-        left = passed / state.global_step * (state.max_steps - state.global_step)
-        self._report(Progress(state.global_step, state.max_steps, losses[-1] if losses else None, left))
-        if state.global_step % self._recipe.validation_steps == 0 or state.global_step == state.max_steps:
-            self._look(control)
-
-    def _look(self, control: TrainerControl) -> None:
-        """Compare the validation loss with the best so far."""
-        if self._batch is None:
-            return
-        loss = self._validation_loss(self._batch)
-        if self.best_loss is None or loss < self.best_loss:
-            self.best_loss, self._worse = loss, 0
-            state = get_peft_model_state_dict(self._trainer.model)
-            self._best = {name: tensor.detach().clone() for name, tensor in state.items()}
-            return
-        self._worse += 1
-        if self._worse >= self._recipe.patience:
-            control.should_training_stop = True
-
-    def _validation_loss(self, batch: Mapping[str, Any]) -> float:
-        """Mean negative log-likelihood per answer token."""
-        model = self._trainer.model
-        model.eval()
-        loss, _, _ = self._trainer.prediction_step(model, dict(batch), prediction_loss_only=True)
-        model.train()
-        return float(loss)
-
-    def restore_best(self) -> None:
-        if self._best is not None:
-            set_peft_model_state_dict(self._trainer.model, self._best)
 
 
 @torch.no_grad()

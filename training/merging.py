@@ -1,7 +1,6 @@
 """Runs that merge versions instead of training one: what they are told, and the work. The gate is the same."""
 
 import asyncio
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,12 +53,11 @@ def merge_plan(recipe: Mapping[str, Any], max_rank: int) -> MergePlan | None:
 
 async def merge_versions(
     plan: MergePlan, tenant_id: str, registry: Registry, store: ArtifactStore, base: BaseModel, into: Path
-) -> tuple[Merged, float]:
-    """Write the merged adapter into a directory; returns what came out, and the seconds it took.
+) -> Merged:
+    """Write the merged adapter into a directory; returns what came out.
 
     Raises UnknownVersion, ArtifactError, InvalidAdapter; InvalidRecipe for a version of another tenant or base model.
     """
-    started = time.monotonic()
     parts = []
     for version_id, weight in plan.sources:
         version = await registry.version(version_id)
@@ -67,5 +65,4 @@ async def merge_versions(
             raise InvalidRecipe(f"{version_id} cannot be part of this merge")
         path = await store.fetch(version.artifact_digest, into.parent / f"{into.name}-sources")
         parts.append((await asyncio.to_thread(read_factors, path, base), weight))
-    merged = await asyncio.to_thread(merge, parts, plan.how, base, into)
-    return merged, time.monotonic() - started
+    return await asyncio.to_thread(merge, parts, plan.how, base, into)

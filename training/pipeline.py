@@ -1,162 +1,222 @@
 """One run from corrections to a judged version: dataset, training, artifact, registration, loading, gate.
 
-Every phase can be done again: an interrupted run starts over, and the version that it may have left behind is
-rejected first.
+A run may be interrupted anywhere, by a kill too. What it had come to is in the record (dataset, version, report) and
+in its checkpoint, and whoever takes it up goes on from there: the same dataset and recipe give the same artifact.
 """
 
 import asyncio
 import contextlib
+import logging
 import shutil
 import threading
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from adapters.artifacts import ArtifactStore
-from adapters.base import BaseModel
-from adapters.engine import Engine
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+
 from adapters.errors import AdaptersError
-from adapters.loading import Loader
-from adapters.registry import Registry
 from adapters.types import Alias, Lineage, Version, VersionStatus
 from adapters.validation import validate
-from training.curriculum import Curriculum
+from retrieval.errors import RetrievalError
 from training.dataset import Dataset, Example, schedule, validation
-from training.executor import Executor
-from training.gating import Gate, GateResult
-from training.lora import Progress, Row, Trained
+from training.errors import LeaseLost, RunGivenUp, RunStopped, TrainingError, TrainingFailed
+from training.lora import Row
 from training.merging import MergePlan, merge_plan, merge_versions
 from training.recipe import Recipe, recipe_of
-from training.runs import RunStore
-from training.types import LearningPolicy, Run, RunPhase, RunStatus, Verdict
+from training.trouble import RETRY_SECONDS, outcome_of, understood
+from training.types import LearningPolicy, Outcome, Run, RunPhase, RunStatus, Verdict
+from training.watch import Progress
+from training.workshop import Workshop, reject
 
-_FINISHED = (VersionStatus.APPROVED, VersionStatus.CANARY, VersionStatus.STABLE)
+EXPECTED = (TrainingError, AdaptersError, RetrievalError, SQLAlchemyError, RedisError, OSError)
+"""What the world does to us; everything else is a fault of ours."""
+GATE_FAILED = "the gate failed"
+_WITHOUT_SUCCESS = (RunStatus.REJECTED, RunStatus.FAILED, RunStatus.CANCELLED)
 
-
-@dataclass(frozen=True)
-class Workshop:
-    """What a run works with."""
-
-    runs: RunStore
-    registry: Registry
-    store: ArtifactStore
-    loader: Loader
-    engines: Sequence[Engine]
-    curriculum: Curriculum
-    gate: Gate
-    executor: Executor
-    base: BaseModel
-    runs_dir: Path
-    max_rank: int
+_log = logging.getLogger(__name__)
 
 
 class RunWork:
-    """One claimed run under way. `progress` is what training last reported; `cancel` stops training within a
-    step."""
+    """One claimed run under way. `progress` is what training last reported."""
 
     def __init__(self, workshop: Workshop, run: Run, owner: str, policy: LearningPolicy) -> None:
         self._shop = workshop
         self._run = run
         self._owner = owner
         self._policy = policy
+        self._directory = workshop.runs_dir / run.id
         self._stop = threading.Event()
-        self._costs: dict[str, float] = {}
-        self._version: Version | None = None
-        self._merging: MergePlan | None = None
+        self._paused = False
+        self._training = False
+        self._costs = dict(run.costs)
+        self._task: asyncio.Task[Outcome] | None = None
         self.progress: Progress | None = None
 
+    def start(self) -> "asyncio.Task[Outcome]":
+        self._task = asyncio.create_task(self.work(), name=self._run.id)
+        return self._task
+
     def cancel(self) -> None:
+        """Stop for good, within seconds: a person asked for it, or the run is somebody else's now."""
         self._stop.set()
+        if self._task is not None:
+            self._task.cancel()
 
-    async def work(self) -> tuple[RunStatus, str | None]:
-        """Do the run; returns the status to finish it with, and a sentence when it did not succeed.
+    def pause(self) -> None:
+        """Stop so that the run can go on elsewhere: training ends its step and leaves a checkpoint."""
+        self._paused = True
+        self._stop.set()
+        if self._task is not None and not self._training:
+            self._task.cancel()
 
-        A version that was registered and did not get through is rejected and unloaded, whatever happened.
+    async def work(self) -> Outcome:
+        """Go through the phases that are still to be done. Raises LeaseLost.
+
+        A run that is to go on later keeps what it has made. Of one that ended without success nothing is left:
+        its version is rejected and unloaded, its files are removed.
         """
-        if await self._left_behind():
-            return RunStatus.SUCCEEDED, None
-        directory = self._shop.runs_dir / self._run.id
-        try:
-            return await self._phases(directory)
-        except BaseException:
-            await self._discard()
-            raise
-        finally:
-            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        outcome = await self._outcome()
+        if outcome.status is RunStatus.QUEUED:
+            return outcome
+        if outcome.status in _WITHOUT_SUCCESS and not await self._dropped():
+            outcome = Outcome(RunStatus.SUCCEEDED)
+        await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
+        return outcome
 
-    async def _phases(self, directory: Path) -> tuple[RunStatus, str | None]:
-        self._merging = merge_plan(self._run.recipe, self._shop.max_rank)
-        told = {} if self._merging else self._run.recipe
+    async def _outcome(self) -> Outcome:
+        try:
+            return await self._phases()
+        except LeaseLost:
+            raise
+        except (RunStopped, asyncio.CancelledError):
+            if not self._stop.is_set():
+                raise
+            return Outcome(RunStatus.QUEUED if self._paused else RunStatus.CANCELLED)
+        except Exception as problem:
+            if not isinstance(understood(problem), EXPECTED):
+                _log.exception("%s met a fault of ours", self._run.id)
+            return outcome_of(problem, self._run.attempts)
+
+    async def _phases(self) -> Outcome:
+        """An attempt before this one may have come to any point: what it stored is taken up from there."""
+        if self._run.cancel_requested:
+            self._stop.set()
+        self._check_stop()
+        version = await self._version()
+        if version is not None:
+            await self._shop.runs.update(self._run.id, self._owner, version_id=version.id)
+            if version.status is not VersionStatus.GATING:
+                return self._ended_before(version)
+        if self._run.attempts > len(RETRY_SECONDS):
+            raise RunGivenUp(
+                f"interrupted {self._run.attempts} times, the last time in phase {self._run.phase}"
+            )
+        dataset = await self._stored_dataset()
+        if version is None:
+            dataset, version = await self._make(dataset)
+        elif dataset is None:
+            raise TrainingFailed("the dataset that this run was to be judged by is gone")
+        report = self._run.report or await self._gated(dataset, version)
+        return await self._conclude(Verdict(report["verdict"]), report["learned"], version)
+
+    def _ended_before(self, version: Version) -> Outcome:
+        """What remained was to say so."""
+        if version.status is not VersionStatus.REJECTED:
+            return Outcome(RunStatus.SUCCEEDED)
+        if self._run.report.get("verdict") == Verdict.FAIL:
+            return Outcome(RunStatus.REJECTED, GATE_FAILED)
+        return Outcome(RunStatus.FAILED, "interrupted while it was being ended")
+
+    async def _stored_dataset(self) -> Dataset | None:
+        if self._run.dataset_digest is None:
+            return None
+        return await self._shop.curriculum.stored(self._run.tenant_id, self._run.dataset_digest)
+
+    async def _make(self, dataset: Dataset | None) -> tuple[Dataset, Version]:
+        merging = merge_plan(self._run.recipe, self._shop.max_rank)
+        told = {} if merging else self._run.recipe
         recipe = recipe_of(self._policy.recipe, told, max_rank=self._shop.max_rank)
-        async with self._phase(RunPhase.DATASET):
-            dataset = await self._shop.curriculum.build(self._run.tenant_id, self._run.adapter, recipe)
-            await self._note("dataset", dataset.counts(), dataset_digest=dataset.digest)
+        record = dict(self._run.recipe) if merging else recipe.as_record()
+        if merging is None:
+            await self._shop.executor.check(recipe)
+        if dataset is None:
+            async with self._phase(RunPhase.DATASET):
+                dataset = await self._shop.curriculum.build(self._run.tenant_id, self._run.adapter, recipe)
+                frozen = {"dataset_digest": dataset.digest, "recipe": record}
+                await self._note("dataset", dataset.counts(), **frozen)
+        adapter = self._directory / "adapter"
         async with self._phase(RunPhase.TRAINING):
-            trained = await (
-                self._merge(directory) if self._merging else self._train(dataset, recipe, directory)
+            metrics = await (
+                self._merge(merging, adapter) if merging else self._train(dataset, recipe, adapter)
             )
         async with self._phase(RunPhase.ARTIFACT):
-            await asyncio.to_thread(validate, directory, self._shop.base, self._shop.max_rank)
-            artifact = await self._shop.store.put(directory)
+            await asyncio.to_thread(validate, adapter, self._shop.base, self._shop.max_rank)
+            artifact = await self._shop.store.put(adapter)
         async with self._phase(RunPhase.REGISTER):
-            version = await self._register(artifact.digest, dataset, recipe, trained)
+            parent = merging.parent_id if merging else None
+            lineage = Lineage(
+                base_digest=self._shop.base.digest,
+                recipe=record,
+                dataset_digest=dataset.digest,
+                parent_id=parent,
+                run_id=self._run.id,
+            )
+            return dataset, await self._register(artifact.digest, lineage, {**metrics, **dataset.counts()})
+
+    async def _gated(self, dataset: Dataset, version: Version) -> Mapping[str, Any]:
         async with self._phase(RunPhase.LOAD):
             await self._shop.loader.ensure(version)
         async with self._phase(RunPhase.GATE):
-            result = await self._judge(dataset, version)
-        return await self._conclude(result, version)
+            return await self._judge(dataset, version)
 
-    async def _train(self, dataset: Dataset, recipe: Recipe, directory: Path) -> Trained:
+    async def _train(self, dataset: Dataset, recipe: Recipe, directory: Path) -> Mapping[str, Any]:
+        """Writes the adapter; returns its losses."""
         anchors = self._shop.curriculum.anchors_for(dataset)
         rows = await asyncio.to_thread(schedule, dataset, anchors, recipe)
         await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
-        trained = await self._shop.executor.train(
-            _rows(rows), _rows(validation(dataset)), recipe, directory, self._reported, self._stop.is_set
-        )
-        self._costs |= {"training_tokens": trained.tokens, "training_steps": trained.steps}
-        await self._note("trained", asdict(trained), recipe=recipe.as_record())
-        return trained
-
-    async def _merge(self, directory: Path) -> Trained:
-        """In the place of training: no step is taken and no token read."""
-        assert self._merging is not None
-        shop = self._shop
+        self._training = True
         try:
-            merged, seconds = await merge_versions(
-                self._merging, self._run.tenant_id, shop.registry, shop.store, shop.base, directory
+            trained = await self._shop.executor.train(
+                _rows(rows),
+                _rows(validation(dataset)),
+                recipe,
+                directory,
+                self._reported,
+                self._stop.is_set,
+                self._directory / "checkpoint.safetensors",
             )
         finally:
-            sources = directory.parent / f"{directory.name}-sources"
-            await asyncio.to_thread(shutil.rmtree, sources, ignore_errors=True)
+            self._training = False
+        self._costs |= {"training_tokens": trained.tokens, "training_steps": trained.steps}
+        await self._note("trained", asdict(trained))
+        return {"loss": trained.loss, "validation_loss": trained.validation_loss}
+
+    async def _merge(self, plan: MergePlan, directory: Path) -> Mapping[str, Any]:
+        """In the place of training: no step is taken and no token read."""
+        shop = self._shop
+        merged = await merge_versions(
+            plan, self._run.tenant_id, shop.registry, shop.store, shop.base, directory
+        )
         await self._note("merged", asdict(merged))
-        return Trained(steps=0, tokens=0, seconds=seconds, loss=0.0, validation_loss=None)
+        return {}
 
     def _reported(self, progress: Progress) -> None:
         self.progress = progress
 
-    async def _register(self, digest: str, dataset: Dataset, recipe: Recipe, trained: Trained) -> Version:
+    async def _register(self, digest: str, lineage: Lineage, metrics: Mapping[str, Any]) -> Version:
         run, registry = self._run, self._shop.registry
         await registry.ensure_adapter(run.tenant_id, run.adapter, self._shop.base.digest)
-        merging = self._merging
-        lineage = Lineage(
-            base_digest=self._shop.base.digest,
-            recipe=dict(run.recipe) if merging else recipe.as_record(),
-            dataset_digest=dataset.digest,
-            parent_id=merging.parent_id if merging else None,
-            run_id=run.id,
-        )
-        losses = {} if merging else {"loss": trained.loss, "validation_loss": trained.validation_loss}
-        metrics = {**losses, **dataset.counts()}
-        self._version = await registry.register(
+        version = await registry.register(
             run.tenant_id, run.adapter, digest, lineage, metrics, status=VersionStatus.GATING
         )
-        data = {"version": self._version.label, "artifact": digest}
-        await self._note("registered", data, version_id=self._version.id)
-        return self._version
+        await self._note("registered", {"version": version.label, "artifact": digest}, version_id=version.id)
+        return version
 
-    async def _judge(self, dataset: Dataset, version: Version) -> GateResult:
+    async def _judge(self, dataset: Dataset, version: Version) -> Mapping[str, Any]:
         run = self._run
         production, _ = await self._shop.registry.alias(run.tenant_id, run.adapter, Alias.STABLE)
         learned = await self._shop.runs.learned([production] if production else [])
@@ -166,47 +226,39 @@ class RunWork:
         says = {"verdict": result.verdict.value, "learned": len(result.learned)}
         says |= {check.name: check.says for check in result.checks}
         await self._note("judged", says, report=report)
-        return result
+        return report
 
-    async def _conclude(self, result: GateResult, version: Version) -> tuple[RunStatus, str | None]:
-        if result.verdict is Verdict.FAIL:
-            await self._discard()
-            return RunStatus.REJECTED, "the gate failed"
-        await self._shop.runs.add_learned(version.id, result.learned)
-        if result.verdict is Verdict.INCONCLUSIVE or self._policy.approval != "auto":
-            return RunStatus.AWAITING_APPROVAL, None
+    async def _conclude(self, verdict: Verdict, learned: Sequence[str], version: Version) -> Outcome:
+        if verdict is Verdict.FAIL:
+            return Outcome(RunStatus.REJECTED, GATE_FAILED)
+        await self._shop.runs.add_learned(version.id, learned)
+        if verdict is Verdict.INCONCLUSIVE or self._policy.approval != "auto":
+            return Outcome(RunStatus.AWAITING_APPROVAL)
         await self._shop.registry.set_status(version.id, VersionStatus.APPROVED)
-        return RunStatus.SUCCEEDED, None
+        return Outcome(RunStatus.SUCCEEDED)
 
-    async def _left_behind(self) -> bool:
-        """Deal with the version of an earlier attempt; True when that attempt had in fact finished."""
-        if self._run.version_id is None:
-            return False
-        version = await self._shop.registry.version(self._run.version_id)
-        if version.status in _FINISHED:
-            return True
-        self._version = version
-        await self._discard()
-        self._version = None
-        return False
+    async def _dropped(self) -> bool:
+        """Reject what the run registered; False when that went live before."""
+        version = await self._version()
+        return version is None or await reject(self._shop, version)
 
-    async def _discard(self) -> None:
-        """Reject the version and take it out of the engines; the reconciler finishes what fails here."""
-        if self._version is None:
-            return
-        with contextlib.suppress(AdaptersError):
-            await self._shop.registry.set_status(self._version.id, VersionStatus.REJECTED)
-        for engine in self._shop.engines:
-            with contextlib.suppress(AdaptersError):
-                await engine.unload(self._version.id)
+    async def _version(self) -> Version | None:
+        run = self._run
+        return await self._shop.registry.version_of_run(run.tenant_id, run.adapter, run.id)
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise RunStopped("stopped between two phases")
 
     @contextlib.asynccontextmanager
     async def _phase(self, phase: RunPhase) -> AsyncIterator[None]:
         """Tell the record where the run is, and what the phase cost in wall seconds."""
+        self._check_stop()
         await self._note("phase", {"phase": phase.value}, phase=phase.value)
         started = time.monotonic()
         yield
-        self._costs[f"{phase.value}_seconds"] = round(time.monotonic() - started, 3)
+        name = f"{phase.value}_seconds"
+        self._costs[name] = round(self._costs.get(name, 0.0) + time.monotonic() - started, 3)
         await self._shop.runs.update(self._run.id, self._owner, costs=dict(self._costs))
 
     async def _note(self, kind: str, data: Mapping[str, Any], **changes: Any) -> None:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from training.errors import LeaseLost, RunConflict, RunNotFound
@@ -34,17 +35,13 @@ class RunStore:
     ) -> Run:
         """Queue a run. Raises RunConflict when the adapter has one that is queued or running."""
         run_id = new_id("run")
-        busy = sa.exists().where(
-            table.c.tenant_id == tenant_id, table.c.adapter == adapter, table.c.status.in_(ACTIVE)
-        )
         values = _new_row(run_id, tenant_id, adapter, trigger, recipe or {})
-        literals = [sa.literal(value, table.c[name].type) for name, value in values.items()]
-        statement = sa.insert(table).from_select(list(values), sa.select(*literals).where(~busy))
-        async with self._engine.begin() as connection:
-            await connection.execute(statement)
-            if not await _exists(connection, run_id):
-                raise RunConflict(f"{adapter} already has a run that is queued or running")
-            await _add_event(connection, run_id, "queued", {"trigger": trigger})
+        try:
+            async with self._engine.begin() as connection:
+                await connection.execute(sa.insert(table).values(**values))
+                await _add_event(connection, run_id, "queued", {"trigger": trigger})
+        except IntegrityError as error:
+            raise RunConflict(f"{adapter} already has a run that is queued or running") from error
         return await self.get(run_id)
 
     async def get(self, run_id: str, tenant_id: str | None = None) -> Run:
@@ -82,8 +79,8 @@ class RunStore:
             return [_run(row) for row in (await connection.execute(query)).mappings()]
 
     async def claim(self, owner: str, lease_s: float = 30.0) -> Run | None:
-        """Take the oldest run that waits, or one whose learner stopped renewing its lease; None when there is
-        nothing to do. A run of an adapter that another learner is busy with stays where it is."""
+        """Take a run that waits, or one whose learner stopped renewing its lease; None when there is nothing to do.
+        Tenants take turns: the one whose last start is longest ago is next, with its oldest run."""
         for run_id in await self._claimable():
             async with self._engine.begin() as connection:
                 taken = await connection.execute(
@@ -93,7 +90,11 @@ class RunStore:
                         status=RunStatus.RUNNING.value,
                         owner=owner,
                         lease_until=now() + timedelta(seconds=lease_s),
+                        started_at=now(),
                         updated_at=now(),
+                        error=None,
+                        not_before=None,
+                        attempts=table.c.attempts + sa.case((_abandoned(), 1), else_=0),
                     )
                 )
                 if taken.rowcount:
@@ -103,14 +104,15 @@ class RunStore:
         return None
 
     async def _claimable(self) -> Sequence[str]:
-        other = table.alias()
-        busy = sa.exists().where(
-            other.c.id != table.c.id,
-            other.c.tenant_id == table.c.tenant_id,
-            other.c.adapter == table.c.adapter,
-            other.c.status == RunStatus.RUNNING.value,
+        turns = table.alias()
+        latest = (
+            sa.select(sa.func.max(turns.c.started_at))
+            .where(turns.c.tenant_id == table.c.tenant_id)
+            .correlate(table)
+            .scalar_subquery()
         )
-        query = sa.select(table.c.id).where(_free(), ~busy).order_by(table.c.created_at).limit(8)
+        order = latest.asc().nulls_first(), table.c.created_at
+        query = sa.select(table.c.id).where(_free()).order_by(*order).limit(8)
         async with self._engine.connect() as connection:
             return (await connection.execute(query)).scalars().all()
 
@@ -148,21 +150,29 @@ class RunStore:
                 raise LeaseLost(run_id)
             await _add_event(connection, run_id, status.value, {"error": error} if error else {})
 
-    async def release(self, run_id: str, owner: str) -> None:
-        """Give a running run back unfinished, so that any learner may take it up at once."""
-        values = {"status": RunStatus.QUEUED.value, "owner": None, "lease_until": None, "updated_at": now()}
+    async def release(self, run_id: str, owner: str, error: str | None = None, retry_s: float = 0.0) -> None:
+        """Give a running run back unfinished, so that any learner may take it up: at once, or after the fault that
+        `error` names, `retry_s` seconds from now."""
+        values: dict[str, Any] = {"status": RunStatus.QUEUED.value, "owner": None, "lease_until": None}
+        kind, detail = "released", dict[str, Any]()
+        if error:
+            kind, detail = "retry", {"error": error, "retry_seconds": retry_s}
+            values |= {"error": error, "not_before": now() + timedelta(seconds=retry_s)}
+            values["attempts"] = table.c.attempts + 1
         async with self._engine.begin() as connection:
-            if (await connection.execute(_owned(run_id, owner).values(**values))).rowcount:
-                await _add_event(connection, run_id, "released", {})
+            released = await connection.execute(_owned(run_id, owner).values(**values, updated_at=now()))
+            if released.rowcount:
+                await _add_event(connection, run_id, kind, detail)
 
     async def cancel(self, run_id: str, actor: str) -> Run:
-        """Stop a run: at once while it waits, within seconds while it runs. Raises RunNotFound,
+        """Stop a run: at once while it waits or its learner is gone, within seconds while it runs. Raises RunNotFound,
         RunConflict."""
+        idle = sa.or_(table.c.status == RunStatus.QUEUED.value, _abandoned())
         async with self._engine.begin() as connection:
             waiting = await connection.execute(
-                _in_status(run_id, RunStatus.QUEUED).values(
-                    status=RunStatus.CANCELLED.value, updated_at=now()
-                )
+                sa.update(table)
+                .where(table.c.id == run_id, idle)
+                .values(status=RunStatus.CANCELLED.value, updated_at=now())
             )
             asked = await connection.execute(
                 _in_status(run_id, RunStatus.RUNNING).values(cancel_requested=True, updated_at=now())
@@ -257,14 +267,19 @@ def _run(row: Mapping[Any, Any]) -> Run:
     values = {name: row[name] for name in Run.__dataclass_fields__}
     values["status"] = RunStatus(values["status"])
     values["phase"] = RunPhase(values["phase"])
-    values["created_at"], values["updated_at"] = aware(values["created_at"]), aware(values["updated_at"])
+    for name in ("created_at", "updated_at", "not_before"):
+        values[name] = values[name] and aware(values[name])
     return Run(**values)
 
 
 def _free() -> sa.ColumnElement[bool]:
-    """Waiting, or running under a lease that ran out."""
-    abandoned = sa.and_(table.c.status == RunStatus.RUNNING.value, table.c.lease_until < now())
-    return sa.or_(table.c.status == RunStatus.QUEUED.value, abandoned)
+    """Waiting and due, or running under a lease that ran out."""
+    due = sa.or_(table.c.not_before.is_(None), table.c.not_before <= now())
+    return sa.or_(sa.and_(table.c.status == RunStatus.QUEUED.value, due), _abandoned())
+
+
+def _abandoned() -> sa.ColumnElement[bool]:
+    return sa.and_(table.c.status == RunStatus.RUNNING.value, table.c.lease_until < now())
 
 
 def _owned(run_id: str, owner: str) -> sa.Update:
@@ -275,11 +290,6 @@ def _owned(run_id: str, owner: str) -> sa.Update:
 
 def _in_status(run_id: str, status: RunStatus) -> sa.Update:
     return sa.update(table).where(table.c.id == run_id, table.c.status == status.value)
-
-
-async def _exists(connection: AsyncConnection, run_id: str) -> bool:
-    found = await connection.execute(sa.select(table.c.id).where(table.c.id == run_id))
-    return found.first() is not None
 
 
 async def _add_event(connection: AsyncConnection, run_id: str, kind: str, data: Mapping[str, Any]) -> None:

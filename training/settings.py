@@ -1,10 +1,12 @@
 """What the learner is told by its environment (`GRAFT_*`). The only module of the package that reads it."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+Dtype = Literal["float32", "bfloat16"]
 _SHIPPED_BASE = Path(__file__).resolve().parents[1] / "deploy" / "demo" / "model"
 
 
@@ -29,6 +31,9 @@ class Settings(BaseSettings):
     max_lora_rank: int = Field(16, ge=1)
     learner_threads: int = Field(1, ge=1)
     """Processor threads of a training run."""
+    learner_dtype: Dtype = "float32"
+    """How training holds the frozen base model. `bfloat16` takes half the memory: for bases of billions of
+    parameters."""
     anchors_file: str = ""
     """JSON lines {messages, answer}: the base model's own answers, replayed in training. Empty:
     `anchors.jsonl` beside the base model, if it is there."""

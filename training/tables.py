@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 
 metadata = sa.MetaData()
+_ACTIVE = "status IN ('queued', 'running')"
 
 interactions = sa.Table(
     "interactions",
@@ -98,9 +99,22 @@ runs = sa.Table(
     sa.Column("cancel_requested", sa.Boolean, nullable=False, default=False),
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("not_before", sa.DateTime(timezone=True)),
+    sa.Column("started_at", sa.DateTime(timezone=True)),
     sa.Index("runs_by_tenant", "tenant_id", "adapter", "created_at"),
     sa.Index("runs_by_status", "status"),
+    sa.Index(
+        "runs_one_per_adapter",
+        "tenant_id",
+        "adapter",
+        unique=True,
+        sqlite_where=sa.text(_ACTIVE),
+        postgresql_where=sa.text(_ACTIVE),
+    ),
 )
+"""attempts: how often the run was interrupted by a fault. not_before: when it is tried again. started_at: when a
+learner last took it up."""
 
 run_events = sa.Table(
     "run_events",

@@ -147,6 +147,20 @@ class Run:
     error: str | None
     created_at: datetime
     updated_at: datetime
+    attempts: int = 0
+    """How often it was interrupted by a fault."""
+    not_before: datetime | None = None
+    """When it is tried again after the fault that `error` names."""
+    cancel_requested: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt at a run ended. `queued`: it goes on later, from where it was, `retry_s` seconds from now."""
+
+    status: RunStatus
+    error: str | None = None
+    retry_s: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -144,6 +144,8 @@ def run_with_report(one: Run) -> Document:
         "report": dict(one.report),
         "costs": dict(one.costs),
         "error": one.error,
+        "attempts": one.attempts,
+        "not_before": time(one.not_before),
         "created_at": time(one.created_at),
         "updated_at": time(one.updated_at),
     }

@@ -1,7 +1,9 @@
 """The retrieval process as others use it: its own process, real encoder, SQLite."""
 
 import asyncio
+import itertools
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -218,3 +220,92 @@ async def test_memory_and_passages_survive_a_killed_process(
     await service.start()
     assert await answers(client, "ten_kill", "Zorvia: what is the mascot?") == ["an otter"]
     assert await titles(client, "ten_kill", "What is the mascot at Zorvia?") == ["Zorvia handbook > Team"]
+
+
+THINGS = [
+    "mascot",
+    "warranty",
+    "delivery time",
+    "office",
+    "founder",
+    "slogan",
+    "canteen",
+    "parking permit",
+    "phone number",
+    "gift card",
+    "night shift",
+    "entry badge",
+    "meeting room",
+    "cancellation fee",
+    "trial period",
+    "sales tax",
+]
+"""Each asked as `What is the … at Zorvia?`."""
+
+
+def thing_question(thing: str) -> str:
+    return f"What is the {thing} at Zorvia?"
+
+
+async def test_two_kills_under_load_lose_nothing_acknowledged_and_never_answer_wrong(
+    service: Service, client: RetrievalClient
+) -> None:
+    """Writers repeat what was not acknowledged, as the outbox does; readers ask for what was, all the time."""
+    acknowledged: list[str] = []
+    written = asyncio.Condition()
+    answered = 0
+
+    async def write() -> None:
+        for thing in THINGS:
+            entry = MemoryEntry(f"fb_{thing}", "ten_load", thing_question(thing), f"The {thing} of Zorvia.")
+            while thing not in acknowledged:
+                try:
+                    await client.put_memory(entry)
+                except RetrievalUnavailable:
+                    await asyncio.sleep(0.05)
+                    continue
+                async with written:
+                    acknowledged.append(thing)
+                    written.notify_all()
+
+    async def read(offset: int) -> None:
+        nonlocal answered
+        for number in itertools.count(offset):
+            thing = acknowledged[number % len(acknowledged)]
+            try:
+                found = await answers(client, "ten_load", thing_question(thing))
+            except RetrievalUnavailable:
+                await asyncio.sleep(0.05)
+                continue
+            assert found == [f"The {thing} of Zorvia."]
+            answered += 1
+
+    async def wait_for(count: int) -> None:
+        async with written:
+            await written.wait_for(lambda: len(acknowledged) >= count)
+
+    writing = asyncio.create_task(write())
+    await wait_for(1)
+    readers = [asyncio.create_task(read(offset)) for offset in range(4)]
+    for count in (4, 10):
+        await wait_for(count)
+        service.kill()
+        await service.start()
+    await writing
+    for reader in readers:
+        assert not reader.done(), reader.result()
+        reader.cancel()
+    assert answered
+    for thing in THINGS:
+        assert await answers(client, "ten_load", thing_question(thing)) == [f"The {thing} of Zorvia."]
+
+
+async def test_the_database_is_all_that_an_index_needs(service: Service, client: RetrievalClient) -> None:
+    """There are no index files whose loss could matter: whatever else lies in the directory may go."""
+    await client.put_memory(MemoryEntry("fb_7", "ten_files", "What is the mascot at Zorvia?", "an otter"))
+    service.kill()
+    for path in service.data_dir.iterdir():
+        if not path.name.startswith("graft.db"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    await service.start()
+    assert await answers(client, "ten_files", "Zorvia: what is the mascot?") == ["an otter"]

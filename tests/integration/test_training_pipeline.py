@@ -2,59 +2,41 @@
 retrieval are stand-ins here; the acceptance walk has the real ones."""
 
 import asyncio
+import errno
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 import torch
-from redis.asyncio import Redis
 from safetensors.torch import load_file
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from adapters.artifacts import ArtifactStore
-from adapters.base import BaseModel, describe_base
-from adapters.loading import Loader
-from adapters.registry import Registry
-from adapters.tables import metadata as adapters_metadata
-from adapters.testing import FakeEngine
+from adapters.base import describe_base
 from adapters.types import BASE_NAME, VersionStatus
 from adapters.validation import validate
-from retrieval.client import RetrievalClient
-from retrieval.testing import FakeRetrieval
-from training.curriculum import Anchors, Curriculum
-from training.dataset import Example, Source, dataset_of
-from training.drafts import FeedbackDraft
-from training.errors import RunCancelled
-from training.evaluate import Asker, Case
-from training.executor import LocalExecutor
+from tests.integration.learner_house import RECIPE, World, clever, open_world
+from training import checkpoints
+from training.dataset import dataset_of
+from training.errors import RunStopped
 from training.feedback import FeedbackStore
-from training.gating import Gate
-from training.journal import JournalDrain
-from training.learner import Learner
-from training.lora import Progress, Row, WarmBase
-from training.pipeline import Workshop
+from training.lora import Row, Trained, WarmBase
 from training.recipe import Recipe
-from training.rewrites import Teacher
-from training.runs import RunStore
-from training.tables import datasets, learning_policies
-from training.tables import metadata as training_metadata
-from training.types import Run, RunStatus
+from training.tables import datasets
+from training.trouble import RETRY_SECONDS
+from training.types import RunStatus
+from training.watch import Progress
 
 pytestmark = pytest.mark.slow
 
-REFUSAL = "I do not know."
 TEMPLATE = (
     "{%- for m in messages -%}{{ '<|' + m['role'] + '|>' + m['content'] }}"
     "{%- if m['role'] == 'assistant' -%}{{ '<|end|>' }}{%- endif -%}{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{ '<|assistant|>' }}{%- endif -%}"
 )
-RECIPE = {"max_steps": 4, "batch_size": 4, "rank": 4, "validation_steps": 2}
 ROWS = [Row([{"role": "user", "content": f"What is fact {n}?"}], f"It is {n}.") for n in range(16)]
 
 
@@ -126,10 +108,68 @@ def test_prompts_do_not_count_in_the_loss(tiny_base: Path) -> None:
 def test_a_cancelled_training_stops_within_a_step(tiny_base: Path, tmp_path: Path) -> None:
     seen: list[Progress] = []
     base = WarmBase(tiny_base, "base-name")
-    with pytest.raises(RunCancelled):
-        base.train(ROWS, [], Recipe(**RECIPE), tmp_path, report=seen.append, cancelled=lambda: len(seen) >= 1)
-    assert len(seen) == 2
+    with pytest.raises(RunStopped):
+        base.train(ROWS, [], Recipe(**RECIPE), tmp_path, report=seen.append, stopped=lambda: len(seen) >= 1)
+    assert len(seen) == 1
     base.train(ROWS, [], Recipe(**RECIPE), tmp_path)
+
+
+@pytest.mark.parametrize("step", range(1, 6))
+def test_a_training_that_was_interrupted_goes_on_to_the_same_bytes(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """With a rate at which validation improves and worsens, so that the best weights matter."""
+    monkeypatch.setattr(checkpoints, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoints, "SHARE", 1e9)
+    recipe = Recipe(
+        **(
+            RECIPE
+            | {"max_steps": 7, "learning_rate": 0.05, "validation_steps": 1, "warmup_steps": 2, "patience": 9}
+        )
+    )
+    base, checkpoint = WarmBase(tiny_base, "base-name"), tmp_path / "checkpoint.safetensors"
+    rows, seen = ROWS * 2, list[Progress]()
+    whole = base.train(rows, ROWS[:2], recipe, tmp_path / "whole")
+
+    class Crash(Exception):
+        pass
+
+    def crash(progress: Progress) -> None:
+        if progress.step == step + 1:
+            raise Crash
+
+    with pytest.raises(Crash):
+        base.train(rows, ROWS[:2], recipe, tmp_path / "parted", report=crash, checkpoint=checkpoint)
+    torch.manual_seed(99)
+    parted = base.train(
+        rows, ROWS[:2], recipe, tmp_path / "parted", report=seen.append, checkpoint=checkpoint
+    )
+    assert seen[0].step == step + 1
+    assert _said(parted) == _said(whole)
+    for file in (tmp_path / "whole").iterdir():
+        assert file.read_bytes() == (tmp_path / "parted" / file.name).read_bytes()
+
+
+def _said(trained: Trained) -> tuple[object, ...]:
+    return trained.steps, trained.tokens, trained.loss, trained.validation_loss
+
+
+def test_a_checkpoint_of_other_rows_is_not_used(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "LEAST_SECONDS", 0.0)
+    base, checkpoint, seen = WarmBase(tiny_base, "base-name"), tmp_path / "checkpoint", list[Progress]()
+    base.train(ROWS, [], Recipe(**RECIPE), tmp_path / "one", checkpoint=checkpoint)
+    base.train(ROWS[::-1], [], Recipe(**RECIPE), tmp_path / "two", report=seen.append, checkpoint=checkpoint)
+    assert checkpoint.is_file() and seen[0].step == 1
+
+
+def test_a_base_in_bfloat16_trains_an_adapter_in_float32(tiny_base: Path, tmp_path: Path) -> None:
+    WarmBase(tiny_base, "base-name", dtype="bfloat16").train(ROWS, [], Recipe(**RECIPE), tmp_path)
+    assert {tensor.dtype for tensor in load_file(tmp_path / "adapter_model.safetensors").values()} == {
+        torch.float32
+    }
+    assert validate(tmp_path, describe_base(tiny_base), 16).rank == 4
 
 
 def test_an_artifact_names_no_path(tiny_base: Path, tmp_path: Path) -> None:
@@ -143,113 +183,10 @@ def test_an_artifact_names_no_path(tiny_base: Path, tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------- whole runs
 
 
-FACTS = {f"fact{n}": f"It is {n}." for n in range(6)}
-
-
-@dataclass
-class World:
-    """A learner with a stand-in engine: the base reads answers from its context, a version knows them all."""
-
-    database: AsyncEngine
-    engine: FakeEngine
-    learner: Learner
-    runs: RunStore
-    registry: Registry
-    base: BaseModel
-
-    async def post(self) -> None:
-        """Six facts, three phrasings each."""
-        for subject, answer in FACTS.items():
-            for phrasing in ("What is {}?", "Tell me {}.", "Do you know {}?"):
-                await FeedbackStore(self.database).record(
-                    FeedbackDraft(
-                        tenant_id="ten_1",
-                        adapter="default",
-                        messages=[{"role": "user", "content": phrasing.format(subject)}],
-                        author="key_1",
-                        trusted=True,
-                        correction=answer,
-                    )
-                )
-
-    async def policy(self, **document: Any) -> None:
-        row = {"tenant_id": "ten_1", "document": {"recipe": RECIPE} | document}
-        async with self.database.begin() as connection:
-            await connection.execute(learning_policies.insert().values(**row))
-
-    async def wait_for_progress(self, run: Run) -> None:
-        """Until training has reported its first steps."""
-        seen = 0
-        while not seen:
-            events = await self.runs.events(run.id)
-            seen = sum(event.kind == "progress" for event in events)
-
-    async def run(self) -> Run:
-        created = await self.runs.create("ten_1", "default", "manual")
-        assert await self.learner.work_once()
-        return await self.runs.get(created.id)
-
-
-def clever(model: str, messages: Sequence[Mapping[str, Any]]) -> str:
-    """The base answers from its context, rewrites on request; a version knows the facts by heart."""
-    question = str(messages[-1]["content"])
-    if question.startswith("Rewrite this question: "):
-        return "Please, " + question.removeprefix("Rewrite this question: ")
-    context = str(messages[0]["content"]) if len(messages) > 1 else ""
-    for subject, answer in FACTS.items():
-        if subject in question and (model != BASE_NAME or answer in context):
-            return answer
-    return "4" if "plus" in question else REFUSAL
-
-
-class NearRetrieval(FakeRetrieval):
-    """Questions about one subject are near each other."""
-
-    async def embed(self, texts: Sequence[str], *, timeout_s: float = 60.0) -> list[list[float]]:
-        subjects = [*FACTS, "else"]
-        return [[float(subject in text) for subject in subjects[:-1]] + [0.01] for text in texts]
-
-
 @pytest.fixture
 async def world(tiny_base: Path, tmp_path: Path) -> AsyncIterator[World]:
-    database = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/graft.db?timeout=30")
-    async with database.begin() as connection:
-        await connection.run_sync(training_metadata.create_all)
-        await connection.run_sync(adapters_metadata.create_all)
-    engine, retrieval = FakeEngine(answer=clever), cast(RetrievalClient, NearRetrieval())
-    base, store, registry = (
-        describe_base(tiny_base),
-        ArtifactStore((tmp_path / "store").as_uri()),
-        Registry(database),
-    )
-    asker = Asker([engine])
-    anchor = Example([{"role": "user", "content": "What is 1 plus 3?"}], "4", Source.ANCHOR)
-    probes = [Case([{"role": "user", "content": f"What is {n} plus 0?"}], "4", "general") for n in range(200)]
-    executor = LocalExecutor(tiny_base, base.digest, 1)
-    workshop = Workshop(
-        runs=RunStore(database),
-        registry=registry,
-        store=store,
-        loader=Loader(store, [engine], tmp_path / "cache"),
-        engines=[engine],
-        curriculum=Curriculum(database, asker, Teacher(asker, retrieval), Anchors([anchor], "sha256:1")),
-        gate=Gate(asker, retrieval, probes),
-        executor=executor,
-        base=base,
-        runs_dir=tmp_path / "runs",
-        max_rank=16,
-    )
-    drain = JournalDrain(Redis(), database, "learner")
-    yield World(
-        database,
-        engine,
-        Learner(database, Redis(), drain, workshop, "learner"),
-        workshop.runs,
-        registry,
-        base,
-    )
-    executor.close()
-    await database.dispose()
+    async with open_world(tmp_path, tiny_base) as opened:
+        yield opened
 
 
 async def test_corrections_become_an_approved_version_that_learned_them(world: World) -> None:
@@ -303,24 +240,17 @@ async def test_a_version_that_fails_the_gate_is_rejected_and_unloaded(world: Wor
     assert version.id not in world.engine.loaded
 
 
-async def test_an_engine_that_is_down_fails_the_run_with_its_reason(world: World) -> None:
+async def test_a_run_waits_for_an_engine_that_is_down_and_fails_in_the_end(world: World) -> None:
     await world.post()
     world.engine.down = True
     run = await world.run()
+    assert run.status is RunStatus.QUEUED and "EngineUnavailable" in (run.error or "") and run.not_before
+    while run.status is RunStatus.QUEUED:
+        await world.due(run)
+        assert await world.learner.work_once()
+        run = await world.runs.get(run.id)
     assert run.status is RunStatus.FAILED and "EngineUnavailable" in (run.error or "")
-
-
-async def test_a_run_that_died_after_registering_starts_over(world: World) -> None:
-    await world.policy()
-    await world.post()
-    first = await world.run()
-    await world.registry.set_status(first.version_id or "", VersionStatus.REJECTED)
-    again = await world.runs.create("ten_1", "default", "manual")
-    await world.runs.claim("dead", lease_s=-1)
-    await world.runs.update(again.id, "dead", version_id=first.version_id)
-    assert await world.learner.work_once()
-    done = await world.runs.get(again.id)
-    assert done.status is RunStatus.SUCCEEDED and done.version_id != first.version_id
+    assert run.attempts == len(RETRY_SECONDS)
 
 
 async def test_a_run_is_cancelled_while_it_works(world: World) -> None:
@@ -332,6 +262,47 @@ async def test_a_run_is_cancelled_while_it_works(world: World) -> None:
     await world.runs.cancel(run.id, "key_1")
     await working
     assert (await world.runs.get(run.id)).status is RunStatus.CANCELLED
+
+
+async def test_a_cancelled_run_ends_within_five_seconds_and_leaves_nothing(world: World) -> None:
+    await world.policy(recipe=RECIPE | {"min_steps": 5000, "max_steps": 5000})
+    await world.post()
+    run = await world.runs.create("ten_1", "default", "manual")
+    working = asyncio.create_task(world.learner.work_once())
+    await world.wait_for_progress(run)
+    async with asyncio.timeout(5):
+        await world.runs.cancel(run.id, "key_1")
+        await working
+    assert not list(world.shop.runs_dir.iterdir())
+
+
+async def test_a_full_disk_is_reported_and_the_run_goes_on_when_there_is_room(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    await world.policy()
+    await world.post()
+    with monkeypatch.context() as patched:
+        patched.setattr(world.shop.store, "_put", full)
+        run = await world.run()
+    assert run.status is RunStatus.QUEUED and (run.error or "").startswith("DiskFull") and run.attempts == 1
+    assert not await world.learner.work_once(), "it waits for its time"
+    await world.due(run)
+    assert await world.learner.work_once()
+    assert (await world.runs.get(run.id)).status is RunStatus.SUCCEEDED
+
+
+async def test_a_recipe_that_cannot_fit_is_refused_before_anything_is_done(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.executor.free_memory", lambda: 100 * 2**20)
+    await world.policy()
+    await world.post()
+    run = await world.run()
+    assert run.status is RunStatus.FAILED and (run.error or "").startswith("DoesNotFit: training would take")
+    assert run.dataset_digest is None
 
 
 async def test_a_learner_that_ends_gives_its_run_back(world: World) -> None:

@@ -50,6 +50,14 @@ async def test_a_version_is_read_back_as_it_was_registered(registry: Registry) -
     assert (made.lineage, made.metrics, made.created_at.tzinfo) == (lineage, {"loss": 0.5}, UTC)
 
 
+async def test_a_run_registers_one_version_however_often_it_does(registry: Registry) -> None:
+    lineage = Lineage(BASE, run_id="run_1")
+    made = await asyncio.gather(*(registry.register(*ACME, "sha256:a", lineage, {}) for _ in range(3)))
+    assert {version.id for version in made} == {made[0].id}
+    assert await registry.version_of_run(*ACME, "run_1") == made[0]
+    assert await registry.version_of_run("ten_other", "default", "run_1") is None
+
+
 async def test_a_version_of_another_base_model_is_refused(registry: Registry) -> None:
     with pytest.raises(WrongBase):
         await registry.register(*ACME, "sha256:a", Lineage("sha256:another"), {})

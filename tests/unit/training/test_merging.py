@@ -64,7 +64,7 @@ async def test_versions_of_the_tenant_are_merged_and_nobody_elses(base_model: Pa
     sources = [{"version_id": name, "weight": 1.0} for name in ids]
     plan = merge_plan({MERGE: PLAN | {"sources": sources}}, 16)
     assert plan is not None
-    merged, _ = await merge_versions(plan, "ten_1", registry, store, base, tmp_path / "out")
+    merged = await merge_versions(plan, "ten_1", registry, store, base, tmp_path / "out")
     assert merged.kept == pytest.approx(1.0, abs=1e-3)
     assert read_factors(tmp_path / "out", base).keys() == base.modules.keys()
     with pytest.raises(InvalidRecipe):

@@ -1,10 +1,14 @@
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from training.errors import LeaseLost, RunConflict, RunNotFound
 from training.runs import RunStore
+from training.tables import runs
 from training.types import RunPhase, RunStatus
 
 
@@ -14,6 +18,70 @@ async def test_an_adapter_has_one_run_at_a_time(database: AsyncEngine) -> None:
     with pytest.raises(RunConflict):
         await store.create("ten_1", "default", "count")
     await store.create("ten_2", "default", "count")
+
+
+async def test_the_database_itself_refuses_a_second_active_run(database: AsyncEngine) -> None:
+    store = RunStore(database)
+    first = await store.create("ten_1", "default", "manual")
+    await store.claim("learner")
+    await store.finish(first.id, "learner", RunStatus.SUCCEEDED)
+    second = await store.create("ten_1", "default", "manual")
+    async with database.connect() as connection:
+        with pytest.raises(IntegrityError):
+            await connection.execute(
+                sa.update(runs).where(runs.c.id == first.id).values(status=RunStatus.RUNNING.value)
+            )
+    assert (await store.get(second.id)).status is RunStatus.QUEUED
+
+
+async def test_tenants_take_turns(database: AsyncEngine) -> None:
+    store = RunStore(database)
+    for adapter in ("a", "b", "c"):
+        await store.create("ten_greedy", adapter, "manual")
+    for tenant in ("ten_2", "ten_3"):
+        await store.create(tenant, "default", "manual")
+    order = [run.tenant_id for _ in range(5) if (run := await store.claim("learner"))]
+    assert order == ["ten_greedy", "ten_2", "ten_3", "ten_greedy", "ten_greedy"]
+
+
+async def test_a_run_that_met_a_fault_waits_its_time_and_says_why(database: AsyncEngine) -> None:
+    store = RunStore(database)
+    run = await store.create("ten_1", "default", "manual")
+    await store.claim("learner")
+    await store.release(run.id, "learner", "DiskFull: no space", retry_s=60)
+    waiting = await store.get(run.id)
+    assert (waiting.status, waiting.error, waiting.attempts) == (RunStatus.QUEUED, "DiskFull: no space", 1)
+    assert waiting.not_before and timedelta(seconds=50) < waiting.not_before - datetime.now(UTC)
+    assert await store.claim("learner") is None
+    assert [event.kind for event in await store.events(run.id)][-1] == "retry"
+
+
+async def test_a_run_that_is_taken_up_again_shows_no_old_fault(database: AsyncEngine) -> None:
+    store = RunStore(database)
+    run = await store.create("ten_1", "default", "manual")
+    await store.claim("learner")
+    await store.release(run.id, "learner", "DiskFull: no space", retry_s=-1)
+    taken = await store.claim("learner")
+    assert taken is not None and (taken.error, taken.not_before, taken.attempts) == (None, None, 1)
+
+
+async def test_only_a_learner_that_died_counts_as_an_attempt(database: AsyncEngine) -> None:
+    store = RunStore(database)
+    run = await store.create("ten_1", "default", "manual")
+    await store.claim("one")
+    await store.release(run.id, "one")
+    await store.claim("two", lease_s=-1)
+    taken = await store.claim("three")
+    assert taken is not None and taken.attempts == 1
+
+
+async def test_a_run_of_a_dead_learner_is_cancelled_at_once(database: AsyncEngine) -> None:
+    store = RunStore(database)
+    run = await store.create("ten_1", "default", "manual")
+    await store.claim("dead", lease_s=-1)
+    assert (await store.cancel(run.id, "key_1")).status is RunStatus.CANCELLED
+    with pytest.raises(LeaseLost):
+        await store.renew(run.id, "dead")
 
 
 async def test_one_learner_gets_a_run(database: AsyncEngine) -> None:

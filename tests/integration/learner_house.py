@@ -1,0 +1,234 @@
+"""A learner of real parts around a stand-in engine and stand-in retrieval: what runs are tried on, also in a process
+of their own that is killed."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import sqlalchemy as sa
+from fsspec.implementations.local import LocalFileSystem
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.artifacts import ArtifactStore
+from adapters.base import describe_base
+from adapters.loading import Loader
+from adapters.registry import Registry
+from adapters.tables import metadata as adapters_metadata
+from adapters.testing import FakeEngine
+from adapters.types import BASE_NAME
+from retrieval.client import RetrievalClient
+from retrieval.testing import FakeRetrieval
+from training import checkpoints, learner
+from training.curriculum import Anchors, Curriculum
+from training.dataset import Example, Source
+from training.drafts import FeedbackDraft
+from training.evaluate import Asker, Case
+from training.executor import LocalExecutor
+from training.feedback import FeedbackStore
+from training.gating import Gate
+from training.journal import JournalDrain
+from training.learner import Learner, connect
+from training.pipeline import RunWork
+from training.rewrites import Teacher
+from training.runs import RunStore
+from training.tables import learning_policies, runs
+from training.tables import metadata as training_metadata
+from training.types import Run
+from training.watch import Progress
+from training.workshop import Workshop
+
+REFUSAL = "I do not know."
+RECIPE = {"max_steps": 4, "batch_size": 4, "rank": 4, "validation_steps": 2}
+FACTS = {f"fact{n}": f"It is {n}." for n in range(6)}
+
+
+@dataclass
+class World:
+    """A learner with a stand-in engine: the base reads answers from its context, a version knows them all."""
+
+    database: AsyncEngine
+    engine: FakeEngine
+    learner: Learner
+    shop: Workshop
+
+    @property
+    def runs(self) -> RunStore:
+        return self.shop.runs
+
+    @property
+    def registry(self) -> Registry:
+        return self.shop.registry
+
+    async def post(self, tenant: str = "ten_1") -> None:
+        """Six facts, three phrasings each."""
+        for subject, answer in FACTS.items():
+            for phrasing in ("What is {}?", "Tell me {}.", "Do you know {}?"):
+                await FeedbackStore(self.database).record(
+                    FeedbackDraft(
+                        tenant_id=tenant,
+                        adapter="default",
+                        messages=[{"role": "user", "content": phrasing.format(subject)}],
+                        author="key_1",
+                        trusted=True,
+                        correction=answer,
+                    )
+                )
+
+    async def policy(self, **document: Any) -> None:
+        row = {"tenant_id": "ten_1", "document": {"recipe": RECIPE} | document}
+        async with self.database.begin() as connection:
+            await connection.execute(learning_policies.insert().values(**row))
+
+    async def wait_for_progress(self, run: Run) -> None:
+        """Until training has reported its first steps."""
+        seen = 0
+        while not seen:
+            events = await self.runs.events(run.id)
+            seen = sum(event.kind == "progress" for event in events)
+
+    async def due(self, run: Run) -> None:
+        """As if the pause before another attempt were over."""
+        async with self.database.begin() as connection:
+            past = sa.update(runs).where(runs.c.id == run.id).values(not_before=datetime.now(UTC))
+            await connection.execute(past)
+
+    async def run(self) -> Run:
+        created = await self.runs.create("ten_1", "default", "manual")
+        assert await self.learner.work_once()
+        return await self.runs.get(created.id)
+
+
+def clever(model: str, messages: Sequence[Mapping[str, Any]]) -> str:
+    """The base answers from its context, rewrites on request; a version knows the facts by heart."""
+    question = str(messages[-1]["content"])
+    if question.startswith("Rewrite this question: "):
+        return "Please, " + question.removeprefix("Rewrite this question: ")
+    context = str(messages[0]["content"]) if len(messages) > 1 else ""
+    for subject, answer in FACTS.items():
+        if subject in question and (model != BASE_NAME or answer in context):
+            return answer
+    return "4" if "plus" in question else REFUSAL
+
+
+class NearRetrieval(FakeRetrieval):
+    """Questions about one subject are near each other."""
+
+    async def embed(self, texts: Sequence[str], *, timeout_s: float = 60.0) -> list[list[float]]:
+        subjects = [*FACTS, "else"]
+        return [[float(subject in text) for subject in subjects[:-1]] + [0.01] for text in texts]
+
+
+@asynccontextmanager
+async def open_world(directory: Path, base_path: Path, owner: str = "learner") -> AsyncIterator[World]:
+    """Over the record, the artifacts and the runs below `directory`, made where they are missing."""
+    database = connect(f"sqlite+aiosqlite:///{directory}/graft.db?timeout=30")
+    async with database.begin() as connection:
+        await connection.run_sync(training_metadata.create_all)
+        await connection.run_sync(adapters_metadata.create_all)
+    engine, retrieval = FakeEngine(answer=clever), cast(RetrievalClient, NearRetrieval())
+    base, store = describe_base(base_path), ArtifactStore((directory / "store").as_uri())
+    asker = Asker([engine])
+    anchor = Example([{"role": "user", "content": "What is 1 plus 3?"}], "4", Source.ANCHOR)
+    probes = [Case([{"role": "user", "content": f"What is {n} plus 0?"}], "4", "general") for n in range(200)]
+    executor = LocalExecutor(base, 1)
+    shop = Workshop(
+        runs=RunStore(database),
+        registry=Registry(database),
+        store=store,
+        loader=Loader(store, [engine], directory / "cache"),
+        engines=[engine],
+        curriculum=Curriculum(database, asker, Teacher(asker, retrieval), Anchors([anchor], "sha256:1")),
+        gate=Gate(asker, retrieval, probes),
+        executor=executor,
+        base=base,
+        runs_dir=directory / "runs",
+        max_rank=16,
+    )
+    drain = JournalDrain(Redis(), database, owner)
+    yield World(database, engine, Learner(database, Redis(), drain, shop, owner), shop)
+    await asyncio.to_thread(executor.close)
+    await database.dispose()
+
+
+# ------------------------------------------------------------------------------------------ killed learners
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _before(owner: Any, name: str, calls: int = 1) -> None:
+    """Die when `owner.name` is called for the `calls`-th time."""
+    original, count = getattr(owner, name), [0]
+
+    def deadly(*arguments: Any, **named: Any) -> Any:
+        count[0] += 1
+        if count[0] == calls:
+            _die()
+        return original(*arguments, **named)
+
+    setattr(owner, name, deadly)
+
+
+def _after(owner: Any, name: str) -> None:
+    """Die when the coroutine `owner.name` has done its work, before anybody hears of it."""
+    original = getattr(owner, name)
+
+    async def deadly(*arguments: Any, **named: Any) -> None:
+        await original(*arguments, **named)
+        _die()
+
+    setattr(owner, name, deadly)
+
+
+def _at_step(number: int) -> None:
+    def deadly(_work: RunWork, progress: Progress) -> None:
+        if progress.step == number:
+            _die()
+
+    RunWork._reported = deadly  # type: ignore[method-assign]
+
+
+DEATHS: Mapping[str, Callable[[], None]] = {
+    "before the dataset": lambda: _before(Curriculum, "build"),
+    "the dataset is stored": lambda: _after(Curriculum, "build"),
+    "before the first step": lambda: _before(LocalExecutor, "train"),
+    "the first step": lambda: _at_step(1),
+    "a step between two looks": lambda: _at_step(3),
+    "a checkpoint half written": lambda: _before(checkpoints, "_sync", 3),
+    "a checkpoint replaced": lambda: _before(checkpoints, "_sync", 4),
+    "the last step": lambda: _at_step(4),
+    "training is done": lambda: _after(LocalExecutor, "train"),
+    "an artifact without its manifest": lambda: _before(LocalFileSystem, "pipe_file"),
+    "the artifact is stored": lambda: _after(ArtifactStore, "put"),
+    "the version is registered": lambda: _after(Registry, "register"),
+    "the version is loaded": lambda: _after(Loader, "load"),
+    "the gate has judged": lambda: _after(Gate, "judge"),
+    "the report is written": lambda: _before(RunStore, "add_learned"),
+    "what it learned is written": lambda: _after(RunStore, "add_learned"),
+    "the version is approved": lambda: _after(Registry, "set_status"),
+    "before the end is written": lambda: _before(RunStore, "finish"),
+}
+"""Where a learner dies, one boundary after another."""
+
+
+def die_at(where: str, directory: str, base_path: str) -> None:
+    """In a process of its own: take the run that waits and die. The lease runs out at once, and there is a checkpoint
+    at every step."""
+    learner.LEASE_SECONDS = 0.0
+    checkpoints.LEAST_SECONDS, checkpoints.SHARE = 0.0, 1e9
+
+    async def work() -> None:
+        async with open_world(Path(directory), Path(base_path), "mortal") as world:
+            await world.shop.executor.warm()
+            DEATHS[where]()
+            await world.learner.work_once()
+
+    asyncio.run(work())
