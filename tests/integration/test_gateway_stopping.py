@@ -82,6 +82,8 @@ async def test_what_does_not_finish_in_time_is_told_why(tmp_path: Path) -> None:
 
 
 async def test_the_overhead_is_what_an_outside_clock_says(tmp_path: Path) -> None:
+    """Never more than was there; and the wait for a turn is in it. What the engine's side is late by is not."""
+
     async def timed(acme: Customer) -> tuple[float, httpx.Response]:
         began = time.perf_counter()
         response = await acme.ask("Hello?", user="slow")
@@ -89,11 +91,12 @@ async def test_the_overhead_is_what_an_outside_clock_says(tmp_path: Path) -> Non
 
     async with rough_engine() as engine, serving(tmp_path, engine.url, engine_slots="2") as (_, acme):
         await timed(acme)
-        answers = await asyncio.gather(*(timed(acme) for _ in range(3)))
-    outside = [(took - SLOW_S) * 1000 for took, _ in answers]
+        answers = [each for _ in range(3) for each in await asyncio.gather(*(timed(acme) for _ in range(3)))]
     told = [float(response.headers["x-graft-overhead-ms"]) for _, response in answers]
-    assert all(abs(mine - theirs) < 60 for mine, theirs in zip(told, outside, strict=True)), (told, outside)
-    assert max(told) > 0.5 * SLOW_S * 1000 > min(told)
+    missing = [(took - SLOW_S) * 1000 - mine for (took, _), mine in zip(answers, told, strict=True)]
+    waited = [gap for gap, mine in zip(missing, told, strict=True) if mine > 0.5 * SLOW_S * 1000]
+    assert min(missing) > -5 and waited and min(waited) < 60, (told, missing)
+    assert min(told) < 0.5 * SLOW_S * 1000
 
 
 async def test_the_engine_is_told_where_a_request_belongs_in_the_clients_trace(tmp_path: Path) -> None:
