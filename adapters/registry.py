@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters import changes, tables
+from adapters import changes, rollout_records, tables
 from adapters.errors import ConflictError, UnknownAdapter, UnknownVersion, WrongBase
 from adapters.records import (
     add_history,
@@ -278,8 +278,11 @@ class Registry:
         """Versions that belong into the engines: an alias points to them, or they are on their way to one."""
         table = tables.versions
         aliased = sa.select(tables.aliases.c.version_id).where(tables.aliases.c.version_id.is_not(None))
+        rolled_out = rollout_records.versions_in_use()
         statuses = [status.value for status in WANTED_STATUSES]
-        query = sa.select(table).where(sa.or_(table.c.id.in_(aliased), table.c.status.in_(statuses)))
+        query = sa.select(table).where(
+            sa.or_(table.c.id.in_(aliased), table.c.id.in_(rolled_out), table.c.status.in_(statuses))
+        )
         async with self._engine.connect() as connection:
             return [to_version(row) for row in (await connection.execute(query)).all()]
 

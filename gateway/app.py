@@ -46,6 +46,7 @@ from gateway.routes.models import models_router
 from gateway.routes.responses import responses_router
 from gateway.routes.vector_stores import vector_stores_router
 from gateway.settings import Settings
+from gateway.shadows import Shadows
 from gateway.snapshot import CurrentSnapshot
 from gateway.telemetry import Telemetry
 from gateway.turns import Turns
@@ -91,6 +92,7 @@ class Connections:
     current: CurrentSnapshot
     journal: JournalWriter
     admissions: Admissions
+    shadows: Shadows
 
 
 @asynccontextmanager
@@ -127,7 +129,9 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
         slots = settings.slots * len(settings.engines)
         turns = Turns(lambda: max(1, heartbeat.share.of(slots)), settings.queue_size, settings.queue_seconds)
         admissions = Admissions(limiter, turns)
-        yield Connections(record, redis, retrieval, proxy, leases, current, journal, admissions)
+        shadows = Shadows(proxy, ContextSource(retrieval), turns, leases, journal)
+        stack.push_async_callback(shadows.close)
+        yield Connections(record, redis, retrieval, proxy, leases, current, journal, admissions, shadows)
 
 
 def compose(settings: Settings, held: Connections) -> DataPlane:
@@ -142,6 +146,7 @@ def compose(settings: Settings, held: Connections) -> DataPlane:
         journal=held.journal,
         telemetry=telemetry,
         responses=responses,
+        shadows=held.shadows,
         max_body_bytes=settings.max_body_bytes,
         keep_alive_s=settings.stream_keep_alive_seconds,
     )

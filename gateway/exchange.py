@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from gateway.admission import Admission
 from gateway.asgi import Headers, encoded
-from gateway.context import Context
+from gateway.context import Context, Wants
 from gateway.principal import Principal
 from gateway.protocol import GenerationRequest, Names, Outcome, new_id
 from gateway.routing import Route
@@ -18,6 +18,7 @@ class Decided:
     principal: Principal
     request: GenerationRequest
     route: Route
+    wanted: Wants
     context: Context
     admission: Admission
     session_id: str | None

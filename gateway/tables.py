@@ -1,4 +1,5 @@
-"""The gateway package's tables: tenants, their keys, who changed what, and the responses that clients keep."""
+"""The gateway package's tables: tenants, their keys, who changed what, the responses that clients keep, and calls of
+webhooks that are due."""
 
 import sqlalchemy as sa
 
@@ -59,3 +60,17 @@ responses = sa.Table(
     sa.Index("responses_by_expiry", "expires_at"),
 )
 """What `/v1/responses` keeps for its clients. `conversation` is the whole of it, the response's own output last."""
+
+webhook_calls = sa.Table(
+    "webhook_calls",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("tenant_id", sa.String(64), nullable=False),
+    sa.Column("url", sa.String(2048), nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Index("webhook_calls_by_due", "due_at"),
+)
+"""Written in the transaction of what they tell; a call that was answered, or given up, is deleted."""

@@ -30,9 +30,10 @@ from gateway.asgi import (
 )
 from gateway.chat_request import ChatRequest
 from gateway.completion_request import CompletionRequest
-from gateway.context import Context, ContextSource, wants
+from gateway.context import ContextSource, wants
 from gateway.errors import EngineUnavailable, GatewayError
 from gateway.exchange import Decided, Exchange, response_headers
+from gateway.flaws import flaw_of
 from gateway.keep_alive import KeepAlive
 from gateway.keys import Scope as KeyScope
 from gateway.leases import Leases
@@ -41,7 +42,8 @@ from gateway.protocol import GenerationRequest, Names, Renamer, engine_body, eng
 from gateway.proxy import Call, Proxy
 from gateway.response_request import ResponseRequest
 from gateway.response_store import ResponseStore
-from gateway.routing import Route, route
+from gateway.routing import Route, route, sticky_key
+from gateway.shadows import Shadows
 from gateway.snapshot import CurrentSnapshot
 from gateway.telemetry import Measured, Telemetry
 from training.journal import JournalWriter
@@ -65,6 +67,7 @@ class GenerationParts:
     journal: JournalWriter
     telemetry: Telemetry
     responses: ResponseStore
+    shadows: Shadows
     max_body_bytes: int
     keep_alive_s: float
 
@@ -104,24 +107,32 @@ class GenerationEndpoint:
         )
         principal.require(KeyScope.CHAT)
         request = self._parse(await read_body(receive, headers, parts.max_body_bytes))
-        chosen = route(principal.tenant, request.model, headers.get(b"x-adapter"))
+        session_id = (headers.get(b"x-session-id") or "")[:MAX_SESSION_ID] or None
+        sticky = sticky_key(session_id, request.payload.get("user"), exchange.token)
+        chosen = route(principal.tenant, request.model, headers.get(b"x-adapter"), sticky)
         admission = await parts.admissions.admit(principal, request.token_estimate)
         if chosen.version_id:
             parts.leases.acquire(chosen.version_id)
+        decided: Decided | None = None
         try:
             async with DisconnectWatch(receive) as watch:
                 if isinstance(request, ResponseRequest):
                     request = await parts.responses.resume(principal.tenant, request)
-                context = await self._context(principal, request, chosen, headers)
-                session_id = (headers.get(b"x-session-id") or "")[:MAX_SESSION_ID] or None
+                policy = principal.tenant.policy
+                wanted = wants(policy, headers.get(b"x-retrieval"), headers.get(b"x-memory"))
+                context = await parts.contexts.gather(
+                    principal.tenant, chosen.version_id, request.question, wanted
+                )
                 names = Names(request.id_prefix + exchange.token, request.model, chosen.engine_model)
-                decided = Decided(principal, request, chosen, context, admission, session_id, names)
+                decided = Decided(principal, request, chosen, wanted, context, admission, session_id, names)
                 await self._forward(exchange, decided, watch, send)
         except ClientLeft:
             exchange.status = CLIENT_LEFT
             raise
         except GatewayError as error:
             exchange.status = error.status
+            if decided is not None and error.status >= 500:
+                self._journal(exchange, decided)
             raise
         finally:
             if chosen.version_id:
@@ -131,13 +142,7 @@ class GenerationEndpoint:
             admission.release()
             self._measure(exchange, principal, chosen)
         self._journal(exchange, decided)
-
-    async def _context(
-        self, principal: Principal, request: GenerationRequest, chosen: Route, headers: RequestHeaders
-    ) -> Context:
-        tenant = principal.tenant
-        wanted = wants(tenant.policy, headers.get(b"x-retrieval"), headers.get(b"x-memory"))
-        return await self._parts.contexts.gather(tenant, chosen.version_id, request.question, wanted)
+        parts.shadows.offer(exchange, decided)
 
     async def _forward(
         self, exchange: Exchange, decided: Decided, watch: DisconnectWatch, send: Send
@@ -267,6 +272,9 @@ class GenerationEndpoint:
                 status=exchange.status,
                 at=datetime.now(UTC),
                 detail={"scores": dict(context.scores), "timings_ms": exchange.timings()},
+                flaw=flaw_of(exchange.status, exchange.outcome),
+                rollout=decided.route.rollout,
+                draw=decided.route.draw,
             )
         )
 

@@ -19,9 +19,11 @@ from gateway.response_store import ResponseStore
 from gateway.routes.access import Access, answer_errors
 from gateway.routes.generation import GenerationParts, generation_endpoints
 from gateway.routes.responses import responses_router
+from gateway.shadows import Shadows
 from gateway.snapshot import CurrentSnapshot
 from gateway.tables import metadata
 from gateway.telemetry import Telemetry
+from gateway.turns import Turns
 from retrieval.types import Found, MemoryHit
 from tests.unit.gateway.accounting import admissions
 from tests.unit.gateway.stub_engine import StubEngine, served
@@ -100,15 +102,19 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     responses = ResponseStore(record)
     async with served(engine) as upstream:
         proxy = Proxy(Replicas([upstream]), leases, "token", 5.0)
+        contexts = ContextSource(memories)
+        turns = Turns(lambda: 1000, 1000, 30.0)
+        shadows = Shadows(proxy, contexts, turns, leases, journal)
         parts = GenerationParts(
             current=current,
             admissions=admissions(),
-            contexts=ContextSource(memories),
+            contexts=contexts,
             proxy=proxy,
             leases=leases,
             journal=journal,
             telemetry=telemetry,
             responses=responses,
+            shadows=shadows,
             max_body_bytes=100_000,
             keep_alive_s=0.05,
         )
@@ -120,5 +126,6 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
             yield Bench(
                 engine, client, current, leases, journal, memories, telemetry, responses, acme, globex
             )
+        await shadows.close()
         await proxy.close()
     await record.dispose()
