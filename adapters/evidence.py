@@ -4,8 +4,8 @@ While a rollout runs, each unit (a session, a user, or a request without either)
 probability. If the candidate is no worse, then among the units where something went wrong it has no more than that
 part, whatever the rate at which things go wrong and however that rate drifts. What it has beyond that part is measured
 by a likelihood ratio, averaged over several relative risks: a test martingale, so that the chance of it ever passing
-1/alpha is at most alpha (Ville's inequality). Conditioning on the total as in Lindon and Malek, "Anytime-valid inference for
-multinomial count data" (2022).
+1/alpha is at most alpha (Ville's inequality). It conditions on the total as Lindon and Malek do in "Anytime-valid
+inference for multinomial count data" (2022).
 """
 
 import math

@@ -14,6 +14,7 @@ from gateway.control import Control, Loops, assembled
 from gateway.routes import (
     admin_adapters,
     admin_reviews,
+    admin_rollouts,
     admin_runs,
     admin_system,
     admin_tenants,
@@ -45,6 +46,7 @@ def create_app(assemble: Assembly, admin_key: str, *, loops: bool = True) -> Fas
         admin_reviews,
         admin_adapters,
         admin_versions,
+        admin_rollouts,
         admin_runs,
         admin_system,
     ):

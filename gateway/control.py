@@ -27,14 +27,17 @@ from adapters.types import DEFAULT_ADAPTER
 from adapters.vllm import VllmEngine
 from gateway import audit
 from gateway.audit import Act
+from gateway.canaries import Canaries
 from gateway.database import connect
 from gateway.leader import Leadership
 from gateway.outbox import Delivery
 from gateway.response_store import ResponseStore
+from gateway.rollout_moves import RolloutMoves
 from gateway.rollouts import Rollouts
 from gateway.settings import Settings
 from gateway.tasks import end
 from gateway.tenants import Tenant, TenantStore
+from gateway.webhooks import Webhooks
 from gateway.workers import RedisWorkers
 from retrieval.client import RetrievalClient
 from training.feedback import FeedbackStore
@@ -47,6 +50,8 @@ VISIBLE_WITHIN_S = 1.0
 """How long an admin write waits for the workers to have it, before it answers anyway."""
 RENEW_EVERY_S = 1.0
 ROLLOUT_EVERY_S = 0.2
+CANARY_EVERY_S = 1.0
+WEBHOOK_EVERY_S = 1.0
 RECONCILE_EVERY_S = 1.0
 OUTBOX_EVERY_S = 1.0
 PRUNE_EVERY_S = 60.0
@@ -72,6 +77,8 @@ class Control:
     retrieval: RetrievalClient
     leadership: Leadership
     importer: Importer
+    canaries: Canaries
+    webhooks: Webhooks
     cache_dir: Path
     max_lora_rank: int
 
@@ -126,6 +133,8 @@ def _control(
     )
     token = settings.internal_token.get_secret_value()
     engines = tuple(VllmEngine(url, token, http) for url in settings.engines)
+    tenants = TenantStore(sql)
+    swapper = Swapper(registry, store, engines, workers, adapters.cache_dir, holds)
     return Control(
         base=base,
         sql=sql,
@@ -134,15 +143,17 @@ def _control(
         store=store,
         engines=engines,
         workers=workers,
-        swapper=Swapper(registry, store, engines, workers, adapters.cache_dir, holds),
+        swapper=swapper,
         reconciler=Reconciler(registry, store, engines, workers, holds, adapters.cache_dir),
-        tenants=TenantStore(sql),
+        tenants=tenants,
         runs=RunStore(sql),
         feedback=FeedbackStore(sql),
         delivery=Delivery(Outbox(sql), retrieval),
         retrieval=retrieval,
         leadership=Leadership(redis),
         importer=_importer(adapters, base, registry, store, http),
+        canaries=Canaries(sql, registry, swapper, workers, RolloutMoves(sql, tenants)),
+        webhooks=Webhooks(sql, http, token, private=settings.webhook_private_hosts),
         cache_dir=adapters.cache_dir,
         max_lora_rank=adapters.max_lora_rank,
     )
@@ -171,7 +182,9 @@ class Loops:
 
     def __init__(self, control: Control) -> None:
         self._control = control
-        self._rollouts = Rollouts(control.registry, control.swapper, control.sql)
+        self._rollouts = Rollouts(
+            control.registry, control.swapper, control.sql, control.tenants, control.canaries
+        )
         self._responses = ResponseStore(control.sql)
         self._failures: Mapping[tuple[str, str], str | None] = {}
 
@@ -181,6 +194,12 @@ class Loops:
         tasks = [
             asyncio.create_task(self._lead(), name="leader"),
             asyncio.create_task(self._every(ROLLOUT_EVERY_S, self._rollouts.run_once), name="rollouts"),
+            asyncio.create_task(
+                self._every(CANARY_EVERY_S, self._control.canaries.run_once), name="canaries"
+            ),
+            asyncio.create_task(
+                self._every(WEBHOOK_EVERY_S, self._control.webhooks.run_once), name="webhooks"
+            ),
             asyncio.create_task(self._every(RECONCILE_EVERY_S, self.reconcile), name="reconciler"),
             asyncio.create_task(self._every(OUTBOX_EVERY_S, self._control.delivery.run_once), name="outbox"),
             asyncio.create_task(self._every(PRUNE_EVERY_S, self._responses.prune), name="responses"),

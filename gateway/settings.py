@@ -41,6 +41,8 @@ class Settings(BaseSettings):
     """Longest silence of an engine in the middle of an answer."""
     stream_keep_alive_seconds: float = Field(default=15.0, gt=0)
     """Longest silence of a stream towards the client; then a comment is sent."""
+    webhook_private_hosts: bool = False
+    """Whether webhooks may go over plain HTTP and to private addresses."""
 
     @property
     def database(self) -> str:

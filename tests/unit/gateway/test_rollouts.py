@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.artifacts import ArtifactStore
 from adapters.errors import EngineRefused
@@ -14,9 +16,14 @@ from adapters.tables import metadata as adapters
 from adapters.testing import FakeEngine, FakeWorkers
 from adapters.types import Alias, Lineage, Version, VersionStatus
 from gateway import audit
+from gateway.canaries import Canaries
 from gateway.database import connect
+from gateway.rollout_moves import RolloutMoves
 from gateway.rollouts import Rollouts, hopeless, newest_of_each
 from gateway.tables import metadata as gateway
+from gateway.tables import tenants as tenant_table
+from gateway.tenants import TenantStore
+from training.tables import metadata as training
 
 APPROVED = VersionStatus.APPROVED
 
@@ -26,6 +33,9 @@ class World:
     registry: Registry
     engine: FakeEngine
     rollouts: Rollouts
+    canaries: Canaries
+    tenants: TenantStore
+    sql: AsyncEngine
     artifact: str
     actions: list[str] = field(default_factory=list)
 
@@ -45,16 +55,29 @@ class World:
 async def world(tmp_path: Path):  # type: ignore[no-untyped-def]
     sql = connect(f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}")
     async with sql.begin() as connection:
-        for metadata in (adapters, gateway):
+        for metadata in (adapters, gateway, training):
             await connection.run_sync(metadata.create_all)
+        await connection.execute(
+            sa.insert(tenant_table).values(
+                id="ten_a",
+                external_id="a",
+                name="a",
+                policy={},
+                policy_revision=1,
+                created_at=datetime.now(UTC),
+            )
+        )
     registry, store, engine = Registry(sql), ArtifactStore((tmp_path / "store").as_uri()), FakeEngine()
     await registry.ensure_adapter("ten_a", "default", "sha256:b")
     files = tmp_path / "files"
     files.mkdir()
     (files / "adapter_model.safetensors").write_bytes(b"weights")
     artifact = await store.put(files)
-    swapper = Swapper(registry, store, [engine], FakeWorkers(), tmp_path / "cache")
-    yield World(registry, engine, Rollouts(registry, swapper, sql), artifact.digest)
+    workers, tenants = FakeWorkers(), TenantStore(sql)
+    swapper = Swapper(registry, store, [engine], workers, tmp_path / "cache")
+    canaries = Canaries(sql, registry, swapper, workers, RolloutMoves(sql, tenants))
+    rollouts = Rollouts(registry, swapper, sql, tenants, canaries)
+    yield World(registry, engine, rollouts, canaries, tenants, sql, artifact.digest)
     await sql.dispose()
 
 
