@@ -3,6 +3,7 @@ is missed.
 
 demo: the whole walk for five companies with their own facts, values and phrasings; the figures that count are the
 worst of the five, written to `docs/study-demo.md`.
+rollout: simulated rollouts, how many are ended for nothing and how soon a real drop is caught (`docs/study-rollout.md`).
 """
 
 import argparse
@@ -17,6 +18,7 @@ from typing import Any
 import yaml
 
 from deploy.demo.make_facts import make
+from tests.bench import rollout_study
 from tests.bench.report import print_rows, verdict
 
 ROOT = Path(__file__).parents[2]
@@ -112,7 +114,7 @@ def print_table(rows: Sequence[dict[str, Any]]) -> None:
     print_rows("demo: worst of five companies", ("figure", "measured", "target", "met"), cells)
 
 
-STUDIES: dict[str, Callable[[], bool]] = {"demo": demo_study}
+STUDIES: dict[str, Callable[[], bool]] = {"demo": demo_study, "rollout": rollout_study.study}
 
 
 def main() -> None:

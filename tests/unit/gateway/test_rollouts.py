@@ -1,5 +1,6 @@
 """Approved versions going live."""
 
+import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,21 +9,36 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from adapters import rollout_records
 from adapters.artifacts import ArtifactStore
-from adapters.errors import EngineRefused
+from adapters.errors import ConflictError, EngineRefused
 from adapters.registry import Registry
 from adapters.swap import Swapper
 from adapters.tables import metadata as adapters
 from adapters.testing import FakeEngine, FakeWorkers
-from adapters.types import Alias, Lineage, Version, VersionStatus
-from gateway import audit
+from adapters.types import (
+    Alias,
+    Lineage,
+    Rollout,
+    RolloutKind,
+    RolloutStatus,
+    Version,
+    VersionStatus,
+)
+from gateway import audit, signals
 from gateway.canaries import Canaries
 from gateway.database import connect
+from gateway.policy import Policy
 from gateway.rollout_moves import RolloutMoves
+from gateway.rollout_report import report
 from gateway.rollouts import Rollouts, hopeless, newest_of_each
 from gateway.tables import metadata as gateway
 from gateway.tables import tenants as tenant_table
+from gateway.tables import webhook_calls
 from gateway.tenants import TenantStore
+from training.drafts import FeedbackDraft
+from training.feedback import FeedbackStore
+from training.tables import interactions
 from training.tables import metadata as training
 
 APPROVED = VersionStatus.APPROVED
@@ -150,3 +166,249 @@ def test_adapters_do_not_stand_in_each_others_way() -> None:
     live, pointless = newest_of_each(approved)
     assert {each.id for each in live} == {"v2a", "v3b"}
     assert [each.id for each in pointless] == ["v1a"]
+
+
+STEPS = {"rollout": {"steps": [10, 50, 100], "min_requests": 20, "step_seconds": 0, "watch_seconds": 3600}}
+
+
+async def canary(world: World, **rules: object) -> tuple[Version, Rollout]:
+    """An approved version on its way, among much traffic."""
+    policy = Policy.model_validate({"rollout": {**STEPS["rollout"], **rules}})
+    await world.tenants.put_policy("ten_a", policy, "test")
+    await answered(world, 400, version=None, rollout=None)
+    version = await world.approved()
+    await world.rollouts.run_once()
+    return version, await newest(world)
+
+
+async def newest(world: World) -> Rollout:
+    async with world.sql.connect() as connection:
+        found = await rollout_records.of_adapter(connection, "ten_a", "default", 1)
+    return found[0]
+
+
+async def answered(
+    world: World,
+    count: int,
+    *,
+    version: str | None,
+    rollout: str | None,
+    flaw: str | None = None,
+    low: float = 0.0,
+) -> list[str]:
+    """Journaled requests, each of a session of its own with a draw from `low` up; their ids."""
+    ids = [f"chatcmpl-{secrets.token_hex(6)}" for _ in range(count)]
+    rows = [
+        {
+            "id": name,
+            "tenant_id": "ten_a",
+            "adapter": "default",
+            "version_id": version,
+            "arm": "stable",
+            "messages": [],
+            "response": "",
+            "memory_ids": [],
+            "passage_ids": [],
+            "session_id": None,
+            "usage": {"total_tokens": 10},
+            "latency_ms": 10.0,
+            "status": 503 if flaw == "error" else 200,
+            "at": datetime.now(UTC),
+            "detail": None,
+            "flaw": flaw,
+            "rollout": rollout,
+            "draw": low + number * 1e-6,
+        }
+        for number, name in enumerate(ids)
+    ]
+    async with world.sql.begin() as connection:
+        await connection.execute(sa.insert(interactions), rows)
+    return ids
+
+
+async def test_with_steps_an_approved_version_becomes_a_canary(world: World) -> None:
+    version, rollout = await canary(world)
+    assert await world.stable() is None
+    assert (await world.status(version), rollout.shares) == (VersionStatus.CANARY, [10])
+    (routes,) = await world.registry.routes("ten_a")
+    assert routes.split is not None
+    assert (routes.split.version_id, routes.split.share) == (version.id, 0.1)
+    assert routes.aliases[Alias.CANDIDATE] == version.id
+    assert version.id in world.engine.loaded
+
+
+async def test_a_canary_without_harm_goes_up_step_by_step_and_is_watched(world: World) -> None:
+    version, rollout = await canary(world)
+    for _ in range(2):
+        await answered(
+            world, 25, version=version.id, rollout=rollout.reference(), low=rollout.shares[-1] / 100 - 0.01
+        )
+        await answered(world, 200, version=None, rollout=rollout.reference(), low=0.9)
+        await world.canaries.run_once()
+        rollout = await newest(world)
+    assert (rollout.shares, rollout.status) == ([10, 50, 100], RolloutStatus.WATCHING)
+    assert (await world.stable(), await world.status(version)) == (version.id, VersionStatus.STABLE)
+    (routes,) = await world.registry.routes("ten_a")
+    assert (routes.split, routes.aliases[Alias.CANDIDATE]) == (None, None)
+
+
+async def test_a_canary_that_fails_goes_back_by_itself(world: World) -> None:
+    version, rollout = await canary(world)
+    await answered(world, 5, version=version.id, rollout=rollout.reference(), flaw="error")
+    await answered(world, 100, version=None, rollout=rollout.reference(), low=0.5)
+    await world.canaries.run_once()
+    rollout = await newest(world)
+    assert (rollout.status, rollout.open) == (RolloutStatus.ROLLED_BACK, False)
+    assert (await world.stable(), await world.status(version)) == (None, VersionStatus.ROLLED_BACK)
+    async with world.sql.connect() as connection:
+        made = await rollout_records.decisions(connection, rollout.id)
+    assert [each["action"] for each in made] == ["advance", "roll_back"]
+    assert made[-1]["numbers"]["evidence"]["error"] >= made[-1]["numbers"]["threshold"]
+
+
+async def test_complaints_are_found_by_their_response(world: World) -> None:
+    version, rollout = await canary(world)
+    ids = await answered(world, 25, version=version.id, rollout=rollout.reference())
+    await answered(world, 100, version=None, rollout=rollout.reference(), low=0.5)
+    store = FeedbackStore(world.sql)
+    for name in ids[:8]:
+        draft = FeedbackDraft(
+            tenant_id="ten_a", adapter="default", messages=[], author="key_1", response_id=name, rating=-1
+        )
+        await store.record(draft)
+    await world.canaries.run_once()
+    assert (await newest(world)).reason == "the candidate is worse: complaint"
+
+
+async def test_units_of_an_earlier_step_are_not_counted_again(world: World) -> None:
+    version, rollout = await canary(world)
+    await answered(world, 25, version=version.id, rollout=rollout.reference())
+    await world.canaries.run_once()
+    second = await newest(world)
+    await answered(world, 500, version=version.id, rollout=second.reference(), flaw="error", low=0.05)
+    async with world.sql.connect() as connection:
+        first, now = await signals.read_steps(connection, second)
+    assert (first.candidate.units, now.candidate.units) == (25, 0)
+    assert now.part == pytest.approx(40 / 90)
+
+
+async def test_a_tenant_without_traffic_goes_to_all_at_once_and_is_watched(world: World) -> None:
+    await world.tenants.put_policy("ten_a", Policy.model_validate(STEPS), "test")
+    version = await world.approved()
+    await world.rollouts.run_once()
+    await world.canaries.run_once()
+    rollout = await newest(world)
+    assert (rollout.status, await world.stable()) == (RolloutStatus.WATCHING, version.id)
+
+
+async def test_a_watched_version_goes_back_when_it_does_worse_than_what_was_before(world: World) -> None:
+    version, rollout = await canary(world)
+    await world.canaries.promote(rollout, "by hand", "test", one_step=False)
+    await answered(world, 40, version=version.id, rollout=None, flaw="empty")
+    await world.canaries.run_once()
+    assert (await newest(world)).status is RolloutStatus.ROLLED_BACK
+    assert await world.stable() is None
+
+
+async def test_a_control_that_starts_goes_on_where_another_ended(world: World) -> None:
+    """It died between the swap and its note."""
+    version, rollout = await canary(world)
+    await world.canaries.swapper.swap("ten_a", "default", version.id, "test")
+    await world.canaries.run_once()
+    assert (await newest(world)).status is RolloutStatus.WATCHING
+
+
+async def test_a_person_who_moves_the_alias_ends_the_rollout(world: World) -> None:
+    first = await world.approved()
+    await world.rollouts.run_once()
+    other = await world.approved()
+    await world.rollouts.run_once()
+    version, _ = await canary(world)
+    await world.canaries.swapper.swap("ten_a", "default", first.id, "test")
+    await world.canaries.run_once()
+    rollout = await newest(world)
+    assert (rollout.against_id, rollout.status) == (other.id, RolloutStatus.OVERRIDDEN)
+    assert await world.status(version) is VersionStatus.RETIRED
+
+
+async def test_a_paused_rollout_stays_but_still_goes_back(world: World) -> None:
+    version, rollout = await canary(world)
+    await world.canaries.pause(rollout, "lunch", "test")
+    await answered(world, 25, version=version.id, rollout=rollout.reference())
+    await world.canaries.run_once()
+    paused = await newest(world)
+    assert (paused.status, paused.shares) == (RolloutStatus.PAUSED, [10])
+    await world.canaries.resume(paused, "test")
+    await world.canaries.run_once()
+    assert (await newest(world)).shares == [10, 50]
+    await world.canaries.pause(await newest(world), "lunch", "test")
+    await answered(
+        world, 30, version=version.id, rollout=(await newest(world)).reference(), flaw="error", low=0.2
+    )
+    await world.canaries.run_once()
+    assert (await newest(world)).status is RolloutStatus.ROLLED_BACK
+
+
+async def test_an_aborted_canary_leaves_what_served_before(world: World) -> None:
+    version, rollout = await canary(world)
+    await world.canaries.abort(rollout, "no", "test")
+    assert ((await newest(world)).status, await world.stable()) == (RolloutStatus.ABORTED, None)
+    with pytest.raises(ConflictError):
+        await world.canaries.abort(await newest(world), "no", "test")
+
+
+async def test_an_adapter_has_one_open_rollout_and_what_is_approved_waits(world: World) -> None:
+    _, rollout = await canary(world)
+    waiting = await world.approved()
+    await world.rollouts.run_once()
+    assert (await newest(world)).id == rollout.id
+    with pytest.raises(ConflictError):
+        await world.canaries.start(waiting, rollout.plan, "test")
+    assert await world.status(waiting) is APPROVED
+
+
+async def test_what_happens_is_told_to_the_webhook_in_the_same_transaction(world: World) -> None:
+    _, rollout = await canary(world, webhook="https://example.com/hook")
+    await world.canaries.abort(rollout, "no", "test")
+    async with world.sql.connect() as connection:
+        (call,) = (await connection.execute(sa.select(webhook_calls))).all()
+    assert (call.body["type"], call.body["data"]["version"]) == ("rollout.aborted", "default@v1")
+
+
+async def test_an_ab_test_keeps_both_versions_in_the_engines_and_reports(world: World) -> None:
+    one = await world.approved()
+    await world.rollouts.run_once()
+    two = await world.approved()
+    await world.rollouts.run_once()
+    test = await world.canaries.start_other(RolloutKind.AB, one, two.id, 50, "test")
+    assert {one.id, two.id} <= {version.id for version in await world.registry.wanted()}
+    for version, bad in ((one, 10), (two, 200)):
+        await answered(world, 600 - bad, version=version.id, rollout=test.reference(), low=0.2)
+        await answered(world, bad, version=version.id, rollout=test.reference(), low=0.7, flaw="refusal")
+    shown = await report(world.sql, test)
+    assert shown["verdict"] == "better"
+    assert shown["effects"]["refusal"]["high"] < 0 < shown["effects"]["error"]["high"]
+    await world.canaries.abort(test, "enough", "test")
+    assert (await newest(world)).status is RolloutStatus.FINISHED
+
+
+async def test_a_shadow_ends_when_its_budget_is_spent_and_reports(world: World) -> None:
+    one = await world.approved()
+    await world.rollouts.run_once()
+    two = await world.approved()
+    await world.rollouts.run_once()
+    shadow = await world.canaries.start_other(RolloutKind.SHADOW, one, two.id, 100, "test", 30)
+    for said in ("30 days.", "40 days."):
+        (name,) = await answered(world, 1, version=one.id, rollout=shadow.reference())
+        detail = {"of": "chatcmpl-1", "production": "30 days", "production_ms": 5.0}
+        async with world.sql.begin() as connection:
+            mine = sa.update(interactions).where(interactions.c.id == name)
+            await connection.execute(mine.values(response=said, detail=detail, arm="shadow"))
+    await world.canaries.run_once()
+    assert (await newest(world)).open
+    shown = await report(world.sql, shadow)
+    assert (shown["answers"], shown["same"], shown["tokens"]) == (2, 1, 20)
+    assert [each["candidate"] for each in shown["different"]] == ["40 days."]
+    await answered(world, 1, version=one.id, rollout=shadow.reference())
+    await world.canaries.run_once()
+    assert (await newest(world)).reason == "the budget is spent"
