@@ -41,11 +41,12 @@ Curve = Sequence[float]
 
 
 def paths(
-    random: np.random.Generator, runs: int, units: int, share: float, stable: float, candidate: float
+    random: np.random.Generator, runs: int, units: int, share: float, rates: tuple[float, float]
 ) -> np.ndarray:
-    """Evidence after every unit, (runs, units): the same sums as `log_evidence`, made for all runs at once."""
+    """Evidence after every unit, (runs, units): the same sums as `log_evidence`, made for all runs at once. rates: of
+    the version that serves and of the candidate."""
     mine = random.random((runs, units)) < share
-    bad = random.random((runs, units)) < np.where(mine, candidate, stable)
+    bad = random.random((runs, units)) < np.where(mine, rates[1], rates[0])
     ratios = []
     for risk in RELATIVE_RISKS:
         part = expected(share, risk)
@@ -68,7 +69,7 @@ def false_aborts(random: np.random.Generator, share: float) -> Curve:
     ended = np.full(RUNS, np.inf)
     for rate in RATES.values():
         for chunk in range(0, RUNS, 100):
-            evidence = paths(random, 100, CURVE[-1], share, rate, rate)
+            evidence = paths(random, 100, CURVE[-1], share, (rate, rate))
             mine = ended[chunk : chunk + 100]
             np.minimum(mine, first_passage(evidence, PLAN.threshold), out=mine)
     return [float((ended <= units).mean()) for units in CURVE]
@@ -77,7 +78,7 @@ def false_aborts(random: np.random.Generator, share: float) -> Curve:
 def caught(random: np.random.Generator, share: float, rate: float) -> tuple[Curve, float, float]:
     """Part of the drops caught, by units; and the median and the 95th percentile of the units that it took."""
     ends = [
-        first_passage(paths(random, 100, CURVE[-1], share, rate, rate + DROP), PLAN.threshold)
+        first_passage(paths(random, 100, CURVE[-1], share, (rate, rate + DROP)), PLAN.threshold)
         for _ in range(RUNS // 400)
     ]
     ended = np.concatenate(ends)
@@ -186,8 +187,8 @@ def as_markdown(
     lines = [
         "# Rollouts, simulated",
         "",
-        "`make study ONLY=rollout` runs the decision code (`adapters/rollout.py`, `adapters/evidence.py`) against made-up",
-        f"traffic, seed {SEED}. A unit is a session, a user, or a request without either.",
+        "`make study ONLY=rollout` runs the decision code (`adapters/rollout.py`, `adapters/evidence.py`) against",
+        f"made-up traffic, seed {SEED}. A unit is a session, a user, or a request without either.",
         "",
         "| figure | measured | target | met |",
         "|---|---|---|---|",
@@ -195,8 +196,10 @@ def as_markdown(
         "",
         "## Nothing is wrong: part of the rollouts that were ended",
         "",
-        f"After so many units, looking at all five signals after every unit; {RUNS:,} rollouts a row. What goes wrong for",
-        "both versions alike: " + ", ".join(f"{signal} {rate:.1%}" for signal, rate in RATES.items()) + ".",
+        f"After so many units, looking at all five signals after every unit; {RUNS:,} rollouts a row. What goes wrong",
+        "for both versions alike: "
+        + ", ".join(f"{signal} {rate:.1%}" for signal, rate in RATES.items())
+        + ".",
         "",
         head,
         *(_row(f"share {share:.0%}", curve) for share, curve in aborts.items()),
@@ -214,8 +217,8 @@ def as_markdown(
         "",
         "## Whole rollouts",
         "",
-        f"Steps {', '.join(map(str, PLAN.steps))} %, {PLAN.min_requests} units of the candidate in each, a decision every",
-        f"{BATCH} units, {STEP_RUNS} rollouts a row.",
+        f"Steps {', '.join(map(str, PLAN.steps))} %, {PLAN.min_requests} units of the candidate in each, a decision",
+        f"every {BATCH} units, {STEP_RUNS} rollouts a row.",
         "",
         "| | rolled back | promoted | units, median | units, 95 % |",
         "|---|---|---|---|---|",
@@ -226,8 +229,8 @@ def as_markdown(
         "",
         "## Intervals of an A/B report",
         "",
-        f"Part of {INTERVAL_RUNS:,} tests whose 95 % interval held the true difference at every look, from 50 to 10,000",
-        "units of each arm, every 50.",
+        f"Part of {INTERVAL_RUNS:,} tests whose 95 % interval held the true difference at every look, from 50 to",
+        "10,000 units of each arm, every 50.",
         "",
         "| rates | held |",
         "|---|---|",

@@ -3,7 +3,7 @@ is missed.
 
 demo: the whole walk for five companies with their own facts, values and phrasings; the figures that count are the
 worst of the five, written to `docs/study-demo.md`.
-rollout: simulated rollouts, how many are ended for nothing and how soon a real drop is caught (`docs/study-rollout.md`).
+rollout: simulated rollouts, how many are ended for nothing and how soon a drop is caught (`docs/study-rollout.md`).
 """
 
 import argparse

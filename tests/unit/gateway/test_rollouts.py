@@ -312,7 +312,7 @@ async def test_a_watched_version_goes_back_when_it_does_worse_than_what_was_befo
 
 async def test_a_control_that_starts_goes_on_where_another_ended(world: World) -> None:
     """It died between the swap and its note."""
-    version, rollout = await canary(world)
+    version, _ = await canary(world)
     await world.canaries.swapper.swap("ten_a", "default", version.id, "test")
     await world.canaries.run_once()
     assert (await newest(world)).status is RolloutStatus.WATCHING
@@ -350,7 +350,7 @@ async def test_a_paused_rollout_stays_but_still_goes_back(world: World) -> None:
 
 
 async def test_an_aborted_canary_leaves_what_served_before(world: World) -> None:
-    version, rollout = await canary(world)
+    _, rollout = await canary(world)
     await world.canaries.abort(rollout, "no", "test")
     assert ((await newest(world)).status, await world.stable()) == (RolloutStatus.ABORTED, None)
     with pytest.raises(ConflictError):
