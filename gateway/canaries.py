@@ -116,11 +116,9 @@ class Canaries:
     # ------------------------------------------------------------------------------------ the loop
 
     async def _look(self, rollout: Rollout) -> None:
-        if rollout.kind is RolloutKind.SHADOW:
-            return await self._look_at_budget(rollout)
-        if rollout.kind is RolloutKind.AB:
-            return None
         version = await self.registry.version(rollout.version_id)
+        if rollout.kind is not RolloutKind.CANARY:
+            return await self._look_at_comparison(rollout, version)
         stable, _ = await self.registry.alias(rollout.tenant_id, rollout.adapter, Alias.STABLE)
         if await self._overtaken(rollout, version, stable):
             return None
@@ -178,20 +176,37 @@ class Canaries:
         )
         return True
 
-    async def _look_at_budget(self, rollout: Rollout) -> None:
-        spent = sa.func.sum(interactions.c.usage["total_tokens"].as_integer())
-        async with self.engine.connect() as connection:
-            query = sa.select(spent).where(interactions.c.rollout == rollout.reference())
-            tokens = int(await connection.scalar(query) or 0)
-        if tokens < (rollout.budget_tokens or 0):
+    async def _look_at_comparison(self, rollout: Rollout, version: Version) -> None:
+        """An A/B test or a shadow ends when a person moves the alias or rejects the version, a shadow when its budget
+        is spent."""
+        history = await self.registry.alias_history(rollout.tenant_id, rollout.adapter, Alias.STABLE, 1)
+        moved = any(move.at > rollout.created_at for move in history)
+        if moved or version.status is VersionStatus.REJECTED:
+            reason = "the stable alias was moved meanwhile" if moved else "the version was rejected"
+            decision, status = Decision(Action.FINISH, reason), RolloutStatus.OVERRIDDEN
+        elif rollout.kind is RolloutKind.SHADOW:
+            tokens = await self._tokens(rollout)
+            if tokens < (rollout.budget_tokens or 0):
+                return
+            decision = Decision(Action.FINISH, "the budget is spent", numbers={"tokens": tokens})
+            status = RolloutStatus.FINISHED
+        else:
             return
-        decision = Decision(Action.FINISH, "the budget is spent", numbers={"tokens": tokens})
-        await self._tell(await self.moves.end(rollout, RolloutStatus.FINISHED, decision, ACTOR))
+        await self._tell(await self.moves.end(rollout, status, decision, ACTOR))
+
+    async def _tokens(self, rollout: Rollout) -> int:
+        spent = sa.func.sum(interactions.c.usage["total_tokens"].as_integer())
+        query = sa.select(spent).where(interactions.c.rollout == rollout.reference())
+        async with self.engine.connect() as connection:
+            return int(await connection.scalar(query) or 0)
 
     # ------------------------------------------------------------------------------------ both
 
     async def _promote(self, rollout: Rollout, decision: Decision, actor: str) -> None:
-        result = await self.swapper.swap(rollout.tenant_id, rollout.adapter, rollout.version_id, actor)
+        revision = await self._revision(rollout, rollout.against_id)
+        result = await self.swapper.swap(
+            rollout.tenant_id, rollout.adapter, rollout.version_id, actor, revision
+        )
         await self._moved(rollout, result, actor)
         await self._tell(await self.moves.took_over(rollout, decision, actor))
 
@@ -199,10 +214,18 @@ class Canaries:
         self, rollout: Rollout, decision: Decision, actor: str, status: RolloutStatus
     ) -> None:
         if rollout.status is RolloutStatus.WATCHING:
-            result = await self.swapper.rollback(rollout.tenant_id, rollout.adapter, actor)
+            revision = await self._revision(rollout, rollout.version_id)
+            result = await self.swapper.rollback(rollout.tenant_id, rollout.adapter, actor, revision)
             await self._moved(rollout, result, actor)
         change = await self.moves.end(rollout, status, decision, actor, version=VersionStatus.ROLLED_BACK)
         await self._tell(change)
+
+    async def _revision(self, rollout: Rollout, expected: str | None) -> int:
+        """The stable alias's, if it points where the rollout left it: what a person did meanwhile stays."""
+        stable, revision = await self.registry.alias(rollout.tenant_id, rollout.adapter, Alias.STABLE)
+        if stable != expected:
+            raise ConflictError(f"the stable alias of {rollout.adapter!r} was moved meanwhile")
+        return revision
 
     async def _moved(self, rollout: Rollout, result: SwapResult, actor: str) -> None:
         subject = result.version_id or "base"

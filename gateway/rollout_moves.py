@@ -33,16 +33,7 @@ from gateway.audit import Act
 from gateway.tenants import TenantStore
 from gateway.webhooks import enqueue
 
-TOLD = frozenset(
-    {
-        RolloutStatus.PAUSED,
-        RolloutStatus.PROMOTED,
-        RolloutStatus.WATCHING,
-        RolloutStatus.ROLLED_BACK,
-        RolloutStatus.ABORTED,
-        RolloutStatus.OVERRIDDEN,
-    }
-)
+TOLD = frozenset(f"rollout.{what}" for what in ("promoted", "paused", "rolled_back", "aborted", "overridden"))
 """What a webhook hears of."""
 SERVABLE = frozenset(
     {VersionStatus.APPROVED, VersionStatus.STABLE, VersionStatus.RETIRED, VersionStatus.ROLLED_BACK}
@@ -156,9 +147,9 @@ class RolloutMoves:
     ) -> int:
         """version: what becomes of a candidate that is still on its way."""
         after = replace(rollout, status=status, ended_at=datetime.now(UTC), reason=decision.reason)
-        return await self._write(
-            after, decision, actor, f"rollout.{status.value}", clear=True, version=version
-        )
+        kept = rollout.status is RolloutStatus.WATCHING and status is RolloutStatus.PROMOTED
+        action = "rollout.kept" if kept else f"rollout.{status.value}"
+        return await self._write(after, decision, actor, action, clear=True, version=version)
 
     async def note(self, rollout: Rollout, decision: Decision, actor: str) -> None:
         """A decision that changes nothing, once for as long as its reason stays."""
@@ -203,7 +194,7 @@ class RolloutMoves:
                 await change_status(connection, after.version_id, version)
             await rollout_records.add_decision(connection, after.id, actor, decision)
             await audit.record(connection, _act(after, action, actor, decision))
-            if policy.webhook and after.status in TOLD:
+            if policy.webhook and action in TOLD:
                 data = {"rollout_id": after.id, "tenant_id": after.tenant_id, "adapter": after.adapter}
                 data |= {"version": candidate.label, "version_id": candidate.id, "status": after.status.value}
                 data |= {"reason": decision.reason, "actor": actor, "numbers": dict(decision.numbers)}

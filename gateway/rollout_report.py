@@ -21,6 +21,7 @@ SHOWN = 20
 """Of those that differ, the newest are shown."""
 LEAST = 50
 """Units of each arm below which no verdict is given."""
+ARMS = ("stable", "candidate")
 Document = dict[str, Any]
 
 
@@ -30,19 +31,19 @@ async def report(engine: AsyncEngine, rollout: Rollout) -> Document:
         return await _shadow(engine, rollout)
     async with engine.connect() as connection:
         seen = await signals.read_steps(connection, rollout)
-    return compared(seen, rollout.plan.alpha)
+    return compared(seen, rollout.plan.alpha, ("a", "b") if rollout.kind is RolloutKind.AB else ARMS)
 
 
-def compared(seen: Sequence[StepCounts], alpha: float) -> Document:
-    """Intervals hold for all signals together, at every look, with probability 1 - alpha. Steps whose shares differ are
-    not pooled: the effects are the last step's."""
-    stable, candidate = seen[-1].stable, seen[-1].candidate
-    effects = {signal.value: _effect(stable, candidate, signal, alpha / len(Signal)) for signal in Signal}
+def compared(seen: Sequence[StepCounts], alpha: float, names: tuple[str, str] = ARMS) -> Document:
+    """Intervals hold for all signals together, at every look, with probability 1 - alpha. Steps are not pooled, because
+    their shares differ: the effects are the last one's."""
+    last = seen[-1] if seen else StepCounts(0.5)
+    effects = {
+        signal.value: _effect(last.stable, last.candidate, signal, alpha / len(Signal)) for signal in Signal
+    }
+    arms = [each.stable for each in seen], [each.candidate for each in seen]
     return {
-        "arms": {
-            "stable": _arm([each.stable for each in seen]),
-            "candidate": _arm([each.candidate for each in seen]),
-        },
+        "arms": {name: _arm(arm) for name, arm in zip(names, arms, strict=True)},
         "effects": effects,
         "verdict": verdict(effects),
     }

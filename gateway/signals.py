@@ -34,10 +34,12 @@ class Before:
 
 
 async def read_steps(connection: AsyncConnection, rollout: Rollout) -> list[StepCounts]:
-    """By step, counting only the units that the step randomised."""
+    """By step, counting only the units that the step randomised; a step with all of the traffic compares nothing."""
     found = []
     before = 0.0
     for number, share in enumerate(rollout.shares):
+        if share >= WHOLE:
+            break
         chosen = [_made.rollout == rollout.reference(number), _made.draw >= before / WHOLE]
         by_version = await _by_version(connection, chosen, _made.draw, rollout.slow_ms)
         candidate = by_version.pop(rollout.version_id, Counts())

@@ -1,6 +1,7 @@
 """Webhooks: what control tells a tenant's own systems. Signed as standardwebhooks.com says, tried again for a day, and
 sent only to addresses of the internet."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -79,7 +80,7 @@ class Webhooks:
         query = sa.select(webhook_calls).where(webhook_calls.c.due_at <= datetime.now(UTC))
         async with self._engine.connect() as connection:
             rows = (await connection.execute(query.order_by(webhook_calls.c.due_at).limit(BATCH))).all()
-        return sum([await self._deliver(row) for row in rows])
+        return sum(await asyncio.gather(*(self._deliver(row) for row in rows)))
 
     async def _deliver(self, row: sa.Row[Any]) -> bool:
         try:

@@ -412,3 +412,26 @@ async def test_a_shadow_ends_when_its_budget_is_spent_and_reports(world: World) 
     await answered(world, 1, version=one.id, rollout=shadow.reference())
     await world.canaries.run_once()
     assert (await newest(world)).reason == "the budget is spent"
+
+
+@pytest.mark.parametrize("kind", [RolloutKind.AB, RolloutKind.SHADOW])
+async def test_a_person_who_moves_the_alias_ends_a_comparison_too(world: World, kind: RolloutKind) -> None:
+    one = await world.approved()
+    await world.rollouts.run_once()
+    two = await world.approved()
+    await world.rollouts.run_once()
+    await world.canaries.start_other(kind, one, two.id, 50, "test", 1000)
+    await world.canaries.run_once()
+    assert (await newest(world)).open
+    await world.canaries.swapper.rollback("ten_a", "default", "test")
+    await world.canaries.run_once()
+    assert (await newest(world)).status is RolloutStatus.OVERRIDDEN
+
+
+async def test_what_a_person_did_in_the_same_moment_stays(world: World) -> None:
+    version, rollout = await canary(world)
+    other = await world.approved()
+    await world.canaries.swapper.swap("ten_a", "default", other.id, "test")
+    with pytest.raises(ConflictError):
+        await world.canaries.promote(rollout, "by hand", "test", one_step=False)
+    assert (await world.stable(), await world.status(version)) == (other.id, VersionStatus.CANARY)
