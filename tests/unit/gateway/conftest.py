@@ -26,6 +26,7 @@ from gateway.telemetry import Telemetry
 from gateway.turns import Turns
 from retrieval.types import Found, MemoryHit
 from tests.unit.gateway.accounting import admissions
+from tests.unit.gateway.rollout_world import World, rollout_world
 from tests.unit.gateway.stub_engine import StubEngine, served
 from tests.unit.gateway.worlds import Member, adapter, member, snapshot, tenant
 from training.types import Interaction
@@ -129,3 +130,9 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         await shadows.close()
         await proxy.close()
     await record.dispose()
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with rollout_world(tmp_path) as made:
+        yield made
