@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 RELATIVE_RISKS = (1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 50.0)
 """How much worse a candidate may be, equally likely beforehand."""
-VARIANCE_AT = 500.0
+TIGHTEST_AT = 500.0
 """Sample at which the confidence sequence is tightest."""
 
 
@@ -69,7 +69,7 @@ def effect(first: tuple[int, int], second: tuple[int, int], alpha: float) -> Eff
     difference = second[0] / second[1] - first[0] / first[1]
     variance = sum(_variance(*sample) for sample in (first, second))
     size = min(first[1], second[1])
-    rho = _tightest(VARIANCE_AT, alpha)
+    rho = _tightest(TIGHTEST_AT, alpha)
     growth = size * rho**2 + 1
     width = math.sqrt(variance * growth / (size * rho**2) * 2 * math.log(math.sqrt(growth) / alpha))
     return Effect(difference, max(-1.0, difference - width), min(1.0, difference + width))

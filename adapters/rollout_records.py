@@ -92,7 +92,7 @@ async def read_splits(connection: AsyncConnection, tenant_id: str | None) -> Map
     return {(each.tenant_id, each.adapter): _split(each) for each in found}
 
 
-def versions_in_use() -> sa.CompoundSelect[tuple[str]]:
+def versions_in_use() -> sa.CompoundSelect[Any]:
     """Ids of the versions that open rollouts compare."""
     chosen = rollouts.c.slot.is_not(None)
     against = sa.select(rollouts.c.against_id).where(chosen, rollouts.c.against_id.is_not(None))
