@@ -14,7 +14,7 @@ from tests.bench.report import Figure, number, print_figures, verdict
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "study-rollout.md"
 SEED = 20261121
-RUNS = 2000
+RUNS = 1000
 CURVE = (100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)
 """Units at which the curves are read."""
 RATES = {
@@ -79,7 +79,7 @@ def caught(random: np.random.Generator, share: float, rate: float) -> tuple[Curv
     """Part of the drops caught, by units; and the median and the 95th percentile of the units that it took."""
     ends = [
         first_passage(paths(random, 100, CURVE[-1], share, (rate, rate + DROP)), PLAN.threshold)
-        for _ in range(RUNS // 400)
+        for _ in range(RUNS // 200)
     ]
     ended = np.concatenate(ends)
     median, most = np.quantile(ended, [0.5, 0.95], method="higher")
@@ -206,12 +206,12 @@ def as_markdown(
         "",
         "## Ten points worse in one signal: part of the rollouts that were ended",
         "",
-        f"{RUNS // 400 * 100} rollouts a row; the share stays. Units are of both arms together.",
+        f"{RUNS // 200 * 100} rollouts a row; the share stays. Units are of both arms together.",
         "",
         head.replace("|\n", "| median | 95 % |\n", 1) + "---|---|",
         *(
             _row(f"share {share:.0%}, {rate:.0%} → {rate + DROP:.0%}", curve)
-            + f" {median:,.0f} | {most:,.0f} |"
+            + f" {_units(median)} | {_units(most)} |"
             for (share, rate), (curve, median, most) in drops.items()
         ),
         "",
@@ -241,6 +241,10 @@ def as_markdown(
 
 def _row(name: str, curve: Curve) -> str:
     return f"| {name} | " + " | ".join(f"{part:.3f}" for part in curve) + " |"
+
+
+def _units(units: float) -> str:
+    return f"{units:,.0f}" if math.isfinite(units) else f"over {CURVE[-1]:,}"
 
 
 def _ends(name: str, ends: Sequence[tuple[Action, int]]) -> str:
