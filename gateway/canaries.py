@@ -1,6 +1,7 @@
 """Open rollouts: what was counted is read, decided on and acted upon; people may act as well. Everything is in the
 record, so a control that starts goes on where another ended."""
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,6 +81,8 @@ class Canaries:
 
     async def pause(self, rollout: Rollout, reason: str, actor: str) -> None:
         self._require(rollout, RolloutStatus.RUNNING)
+        if rollout.kind is not RolloutKind.CANARY:
+            raise ConflictError(f"rollout {rollout.id} is no canary: abort it")
         await self._tell(await self.moves.pause(rollout, Decision(Action.PAUSE, reason), actor))
 
     async def resume(self, rollout: Rollout, actor: str) -> None:
@@ -208,17 +211,21 @@ class Canaries:
             rollout.tenant_id, rollout.adapter, rollout.version_id, actor, revision
         )
         await self._moved(rollout, result, actor)
-        await self._tell(await self.moves.took_over(rollout, decision, actor))
+        with contextlib.suppress(ConflictError):  # the loop saw the swap and noted it first
+            await self._tell(await self.moves.took_over(rollout, decision, actor))
 
     async def _roll_back(
         self, rollout: Rollout, decision: Decision, actor: str, status: RolloutStatus
     ) -> None:
-        if rollout.status is RolloutStatus.WATCHING:
-            revision = await self._revision(rollout, rollout.version_id)
-            result = await self.swapper.rollback(rollout.tenant_id, rollout.adapter, actor, revision)
-            await self._moved(rollout, result, actor)
-        change = await self.moves.end(rollout, status, decision, actor, version=VersionStatus.ROLLED_BACK)
-        await self._tell(change)
+        rolled_back = VersionStatus.ROLLED_BACK
+        if rollout.status is not RolloutStatus.WATCHING:
+            await self._tell(await self.moves.end(rollout, status, decision, actor, version=rolled_back))
+            return
+        revision = await self._revision(rollout, rollout.version_id)
+        result = await self.swapper.rollback(rollout.tenant_id, rollout.adapter, actor, revision)
+        await self._moved(rollout, result, actor)
+        with contextlib.suppress(ConflictError):  # as above
+            await self._tell(await self.moves.end(rollout, status, decision, actor))
 
     async def _revision(self, rollout: Rollout, expected: str | None) -> int:
         """The stable alias's, if it points where the rollout left it: what a person did meanwhile stays."""
