@@ -63,7 +63,13 @@ async def test_complaints_are_found_by_their_response(world: World) -> None:
     store = FeedbackStore(world.sql)
     for name in ids[:8]:
         draft = FeedbackDraft(
-            tenant_id="ten_a", adapter="default", messages=[], author="key_1", response_id=name, rating=-1
+            tenant_id="ten_a",
+            adapter="default",
+            messages=[],
+            author="key_1",
+            response_id=name,
+            rating=-1,
+            trusted=True,
         )
         await store.record(draft)
     await world.canaries.run_once()
