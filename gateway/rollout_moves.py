@@ -195,9 +195,7 @@ class RolloutMoves:
             await rollout_records.add_decision(connection, after.id, actor, decision)
             await audit.record(connection, _act(after, action, actor, decision))
             if policy.webhook and action in TOLD:
-                data = {"rollout_id": after.id, "tenant_id": after.tenant_id, "adapter": after.adapter}
-                data |= {"version": candidate.label, "version_id": candidate.id, "status": after.status.value}
-                data |= {"reason": decision.reason, "actor": actor, "numbers": dict(decision.numbers)}
+                data = _told(after, candidate, decision, actor)
                 await enqueue(connection, after.tenant_id, policy.webhook, action, data)
         return change
 
@@ -249,7 +247,27 @@ def _new(
     )
 
 
+def _told(rollout: Rollout, candidate: Version, decision: Decision, actor: str) -> dict[str, Any]:
+    """What a webhook gets."""
+    return {
+        "rollout_id": rollout.id,
+        "tenant_id": rollout.tenant_id,
+        "adapter": rollout.adapter,
+        "version": candidate.label,
+        "version_id": candidate.id,
+        "status": rollout.status.value,
+        "reason": decision.reason,
+        "actor": actor,
+        "numbers": dict(decision.numbers),
+    }
+
+
 def _act(rollout: Rollout, action: str, actor: str, decision: Decision) -> Act:
-    detail = {"adapter": rollout.adapter, "kind": rollout.kind.value, "version": rollout.version_id}
-    detail |= {"share": rollout.shares[-1], "reason": decision.reason}
+    detail = {
+        "adapter": rollout.adapter,
+        "kind": rollout.kind.value,
+        "version": rollout.version_id,
+        "share": rollout.shares[-1],
+        "reason": decision.reason,
+    }
     return Act(actor, action, rollout.id, rollout.tenant_id, detail)

@@ -79,7 +79,8 @@ async def start_rollout(
         policy = (await control.tenants.policy(found.tenant_id)).policy.rollout
         if policy.at_once:
             raise Conflict("The policy's rollout has no steps: set rollout.steps, or swap.")
-        return document(await control.canaries.start(version, policy.plan(), actor))
+        started = await control.canaries.start(version, policy.plan(), actor)
+        return await _settled(control, tenant, adapter, started.id)
     if body.against is None:
         against, _ = await control.registry.alias(found.tenant_id, adapter, Alias.STABLE)
     else:
@@ -88,7 +89,7 @@ async def start_rollout(
         raise Conflict(f"{version.label} would be compared with itself.")
     kind, share = RolloutKind(body.kind), body.share or 0.0
     started = await control.canaries.start_other(kind, version, against, share, actor, body.budget_tokens)
-    return document(started)
+    return await _settled(control, tenant, adapter, started.id)
 
 
 @router.get("/adapters/{adapter}/rollouts/{rollout_id}")
@@ -122,7 +123,7 @@ async def pause_rollout(
     """The share stays as it is; signs of harm still end the rollout."""
     rollout = await _find(control, tenant, adapter, rollout_id)
     await control.canaries.pause(rollout, body.reason, actor)
-    return document(await _find(control, tenant, adapter, rollout_id))
+    return await _settled(control, tenant, adapter, rollout_id)
 
 
 @router.post("/adapters/{adapter}/rollouts/{rollout_id}/resume")
@@ -131,7 +132,7 @@ async def resume_rollout(
 ) -> Document:
     rollout = await _find(control, tenant, adapter, rollout_id)
     await control.canaries.resume(rollout, actor)
-    return document(await _find(control, tenant, adapter, rollout_id))
+    return await _settled(control, tenant, adapter, rollout_id)
 
 
 @router.post("/adapters/{adapter}/rollouts/{rollout_id}/promote")
@@ -141,7 +142,7 @@ async def promote_rollout(
     """Whatever was counted: a person decides."""
     rollout = await _find(control, tenant, adapter, rollout_id)
     await control.canaries.promote(rollout, body.reason, actor, one_step=body.to == "next")
-    return document(await _find(control, tenant, adapter, rollout_id))
+    return await _settled(control, tenant, adapter, rollout_id)
 
 
 @router.post("/adapters/{adapter}/rollouts/{rollout_id}/abort")
@@ -151,7 +152,7 @@ async def abort_rollout(
     """A canary goes back to what served before, also while it is watched; the others end."""
     rollout = await _find(control, tenant, adapter, rollout_id)
     await control.canaries.abort(rollout, body.reason, actor)
-    return document(await _find(control, tenant, adapter, rollout_id))
+    return await _settled(control, tenant, adapter, rollout_id)
 
 
 @router.get("/webhook-secret")
@@ -159,6 +160,12 @@ async def webhook_secret(tenant: str, control: Access) -> Document:
     """What this tenant's receiver verifies `webhook-signature` with (standardwebhooks.com)."""
     owner = await control.tenants.get(tenant)
     return {"object": "webhook_secret", "tenant_id": owner.id, "secret": control.webhooks.secret(owner.id)}
+
+
+async def _settled(control: Control, tenant: str, adapter: str, rollout_id: str) -> Document:
+    """The rollout as it is now, and as the workers serve it."""
+    await control.settle(await control.registry.position())
+    return document(await _find(control, tenant, adapter, rollout_id))
 
 
 async def _find(control: Control, tenant: str, adapter: str, rollout_id: str) -> Rollout:
