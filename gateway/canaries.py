@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
+from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters import rollout_records
@@ -18,6 +19,7 @@ from adapters.swap import Swapper, SwapResult, Workers
 from adapters.types import Alias, Rollout, RolloutKind, RolloutStatus, Version, VersionStatus
 from gateway import audit, signals
 from gateway.audit import Act
+from gateway.errors import GatewayError
 from gateway.rollout_moves import RolloutMoves
 from training.tables import interactions
 
@@ -74,7 +76,7 @@ class Canaries:
         for rollout in await self.open():
             try:
                 await self._look(rollout)
-            except AdaptersError as error:
+            except (AdaptersError, GatewayError, ValidationError) as error:
                 log.warning("rollout %s: %s", rollout.id, error)
 
     # ------------------------------------------------------------------------------------ people

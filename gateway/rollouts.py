@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Sequence
 
+from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.errors import (
@@ -19,6 +20,7 @@ from adapters.types import Version, VersionStatus
 from gateway import audit
 from gateway.audit import Act
 from gateway.canaries import ACTOR, Canaries, swap_detail
+from gateway.errors import GatewayError
 from gateway.tenants import TenantStore
 
 log = logging.getLogger(__name__)
@@ -76,7 +78,11 @@ class Rollouts:
         return [result for result in results if result is not None]
 
     async def _put_live(self, version: Version) -> SwapResult | None:
-        policy = (await self._tenants.policy(version.tenant_id)).policy.rollout
+        try:
+            policy = (await self._tenants.policy(version.tenant_id)).policy.rollout
+        except (GatewayError, ValidationError) as error:
+            log.error("the policy for %s cannot be read: %s", version.label, error)
+            return None
         try:
             if not policy.at_once:
                 await self._canaries.start(version, policy.plan(), ACTOR)

@@ -9,7 +9,7 @@ from adapters.types import Alias, RolloutKind, RolloutStatus, VersionStatus
 from gateway import signals
 from gateway.policy import Policy
 from gateway.rollout_report import report
-from gateway.tables import webhook_calls
+from gateway.tables import tenants, webhook_calls
 from tests.unit.gateway.rollout_world import APPROVED, STEPS, World, answered, canary, newest
 from training.drafts import FeedbackDraft
 from training.feedback import FeedbackStore
@@ -231,3 +231,11 @@ async def test_what_a_person_did_in_the_same_moment_stays(world: World) -> None:
     with pytest.raises(ConflictError):
         await world.canaries.promote(rollout, "by hand", "test", one_step=False)
     assert (await world.stable(), await world.status(version)) == (other.id, VersionStatus.CANARY)
+
+
+async def test_a_policy_that_cannot_be_read_holds_up_nobody_else(world: World) -> None:
+    version = await world.approved()
+    async with world.sql.begin() as connection:
+        await connection.execute(sa.update(tenants).values(policy={"rollout": {"steps": []}}))
+    assert await world.rollouts.run_once() == []
+    assert await world.status(version) is APPROVED
