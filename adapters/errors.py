@@ -3,6 +3,7 @@
 AdaptersError
 ├── NotFound
 │   ├── UnknownAdapter
+│   ├── UnknownRollout
 │   └── UnknownVersion
 ├── ConflictError             the record is not in the state that the caller assumed
 │   ├── IllegalTransition
@@ -44,6 +45,11 @@ class UnknownAdapter(NotFound):
 class UnknownVersion(NotFound):
     def __init__(self, version: str) -> None:
         super().__init__(f"there is no version {version}")
+
+
+class UnknownRollout(NotFound):
+    def __init__(self, rollout_id: str) -> None:
+        super().__init__(f"there is no rollout {rollout_id}")
 
 
 class ConflictError(AdaptersError):

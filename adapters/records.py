@@ -12,8 +12,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters import tables
 from adapters.errors import ConflictError, IllegalTransition, UnknownVersion
+from adapters.rollout_records import read_splits
 from adapters.rules import TRANSITIONS
-from adapters.types import Adapter, AdapterRoutes, Alias, AliasMove, Lineage, Version, VersionStatus
+from adapters.types import (
+    Adapter,
+    AdapterRoutes,
+    Alias,
+    AliasMove,
+    Lineage,
+    Split,
+    Version,
+    VersionStatus,
+)
 
 
 async def find_adapter(connection: AsyncConnection, tenant_id: str, name: str) -> Adapter | None:
@@ -146,8 +156,9 @@ async def read_routes(connection: AsyncConnection, tenant_id: str | None) -> lis
     there = versions.status != VersionStatus.REJECTED.value, versions.pruned_at.is_(None)
     for row in await _read(connection, tenant_id, *columns, where=there):
         servable.setdefault((row.tenant_id, row.adapter), {})[row.number] = row.id
+    splits = await read_splits(connection, tenant_id)
     return [
-        _adapter_routes(row.tenant_id, row.name, pointers, servable)
+        _adapter_routes(row.tenant_id, row.name, pointers, servable, splits)
         for row in sorted(owners, key=lambda row: (row.tenant_id, row.name))
     ]
 
@@ -171,10 +182,12 @@ def _adapter_routes(
     name: str,
     pointers: Mapping[tuple[str, str], Mapping[Alias, str | None]],
     servable: Mapping[tuple[str, str], Mapping[int, str]],
+    splits: Mapping[tuple[str, str], Split],
 ) -> AdapterRoutes:
-    versions = servable.get((tenant_id, name), {})
+    place = tenant_id, name
+    versions = servable.get(place, {})
     numbers = {version_id: number for number, version_id in versions.items()}
-    return AdapterRoutes(tenant_id, name, pointers.get((tenant_id, name), {}), versions, numbers)
+    return AdapterRoutes(tenant_id, name, pointers.get(place, {}), versions, numbers, split=splits.get(place))
 
 
 def of(table: sa.Table, tenant_id: str, adapter: str) -> tuple[sa.ColumnElement[bool], ...]:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters import changes, tables
+from adapters import changes, rollout_records, tables
 from adapters.errors import ArtifactMissing, ConflictError, UnknownAdapter, UnknownVersion, WrongBase
 from adapters.records import (
     add_history,
@@ -288,14 +288,18 @@ class Registry:
             yield routes
 
     async def is_wanted(self, version_id: str) -> bool:
-        """Whether a version belongs into the engines: an alias points to it, it is on its way to one, or pinned."""
+        """Whether a version belongs into the engines: an alias points to it, it is on its way to one,
+        pinned, or compared by a rollout."""
         table = tables.versions
         aliased = sa.select(tables.aliases.c.version_id).where(tables.aliases.c.version_id == version_id)
         pinned = sa.select(tables.pins.c.version_id).where(tables.pins.c.version_id == version_id)
         statuses = [status.value for status in WANTED_STATUSES]
         coming = sa.select(table.c.id).where(table.c.id == version_id, table.c.status.in_(statuses))
+        compared = sa.select(table.c.id).where(
+            table.c.id == version_id, table.c.id.in_(rollout_records.versions_in_use())
+        )
         async with self._engine.connect() as connection:
-            found = await connection.execute(sa.union_all(aliased, pinned, coming).limit(1))
+            found = await connection.execute(sa.union_all(aliased, pinned, coming, compared).limit(1))
             return found.first() is not None
 
     async def position(self) -> int:

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from adapters import changes, tables
 from adapters.records import of, to_version
+from adapters.rollout_records import versions_in_use
 from adapters.rules import stable_line
 from adapters.types import Alias, Version, VersionStatus
 
@@ -168,5 +169,9 @@ async def _needed(connection: AsyncConnection, tenant_id: str, adapter: str) -> 
     needed |= dict.fromkeys((await connection.execute(children)).scalars(), "a version continues it")
     pinned = sa.select(pins.c.version_id).where(pins.c.version_id.in_(mine))
     needed |= dict.fromkeys((await connection.execute(pinned)).scalars(), "it is pinned")
+    compared = sa.select(versions.c.id).where(
+        versions.c.id.in_(versions_in_use()), *of(versions, tenant_id, adapter)
+    )
+    needed |= dict.fromkeys((await connection.execute(compared)).scalars(), "a rollout compares it")
     pointed = sa.select(aliases.c.version_id).where(aliases.c.version_id.in_(mine))
     return needed | dict.fromkeys((await connection.execute(pointed)).scalars(), "an alias points to it")

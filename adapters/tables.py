@@ -72,6 +72,47 @@ alias_history = sa.Table(
     sa.Index("alias_history_by_adapter", "tenant_id", "adapter", "alias", "id"),
 )
 
+rollouts = sa.Table(
+    "rollouts",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("tenant_id", sa.String(64), nullable=False),
+    sa.Column("adapter", sa.String(64), nullable=False),
+    sa.Column("slot", sa.String(64)),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("version_id", sa.String(64), nullable=False),
+    sa.Column("against_id", sa.String(64)),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("plan", sa.JSON, nullable=False),
+    sa.Column("step", sa.Integer, nullable=False),
+    sa.Column("shares", sa.JSON, nullable=False),
+    sa.Column("budget_tokens", sa.Integer),
+    sa.Column("slow_ms", sa.Float),
+    sa.Column("bounds", sa.JSON, nullable=False),
+    sa.Column("actor", sa.String(128), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("step_started_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("ended_at", sa.DateTime(timezone=True)),
+    sa.UniqueConstraint("tenant_id", "slot"),
+    sa.Index("rollouts_by_adapter", "tenant_id", "adapter", "created_at"),
+)
+"""`slot` is the adapter's name while the rollout is open and empty afterwards: an adapter has one at a time."""
+
+rollout_decisions = sa.Table(
+    "rollout_decisions",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("rollout_id", sa.String(64), nullable=False),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("actor", sa.String(128), nullable=False),
+    sa.Column("action", sa.String(16), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("numbers", sa.JSON, nullable=False),
+    sa.Index("rollout_decisions_by_rollout", "rollout_id", "id"),
+)
+
 changes = sa.Table(
     "changes",
     metadata,

@@ -1,10 +1,12 @@
 """The nouns of the adapters package."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+
+from adapters.rollout import Plan
 
 DEFAULT_ADAPTER = "default"
 BASE_NAME = "base"
@@ -90,6 +92,86 @@ class AliasMove:
     """Position in the change log; a worker that has applied this position serves the new route."""
 
 
+class RolloutKind(StrEnum):
+    CANARY = "canary"
+    """Traffic moves to the candidate step by step, by decisions."""
+    AB = "ab"
+    """Two versions share the traffic until a person has seen enough."""
+    SHADOW = "shadow"
+    """The candidate answers a part of the prompts unseen."""
+
+
+class RolloutStatus(StrEnum):
+    RUNNING = "running"
+    PAUSED = "paused"
+    WATCHING = "watching"
+    """The candidate has all of the traffic and may still go back."""
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled_back"
+    ABORTED = "aborted"
+    """By a person."""
+    FINISHED = "finished"
+    """An A/B test or a shadow that ended."""
+    OVERRIDDEN = "overridden"
+    """A person moved the alias meanwhile."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """A candidate on its way, beside what it is compared with."""
+
+    id: str
+    tenant_id: str
+    adapter: str
+    kind: RolloutKind
+    version_id: str
+    """The candidate."""
+    against_id: str | None
+    """What it is compared with; None is the base model."""
+    status: RolloutStatus
+    plan: Plan
+    step: int
+    """Index in the plan's steps."""
+    shares: Sequence[float]
+    """Percent of the traffic in every step so far, the present one last."""
+    budget_tokens: int | None
+    """What a shadow may cost, prompts and answers together."""
+    slow_ms: float | None
+    """Latency from which an answer counts as slow; None: too little was known at the start."""
+    bounds: Mapping[str, float]
+    """By signal, the rate that a watch holds the candidate to."""
+    actor: str
+    reason: str
+    revision: int
+    """Grows with every write."""
+    created_at: datetime
+    step_started_at: datetime
+    ended_at: datetime | None
+
+    @property
+    def open(self) -> bool:
+        return self.ended_at is None
+
+    def reference(self, step: int | None = None) -> str:
+        """What requests of a step are marked with. step: counted from 0 over `shares`; None is the present one."""
+        return f"{self.id}/{len(self.shares) - 1 if step is None else step}"
+
+
+@dataclass(frozen=True)
+class Split:
+    """An open rollout as a gateway worker sees it."""
+
+    rollout_id: str
+    reference: str
+    """`Rollout.reference` of the present step."""
+    kind: RolloutKind
+    version_id: str
+    against_id: str | None
+    share: float
+    """Of the units, between 0 and 1."""
+    budget_tokens: int | None = None
+
+
 @dataclass(frozen=True)
 class AdapterRoutes:
     """Everything a gateway worker needs to route one adapter."""
@@ -101,6 +183,8 @@ class AdapterRoutes:
     """Version number to version id, servable versions only (not rejected)."""
     numbers: Mapping[str, int]
     """Version id to number."""
+    split: Split | None = None
+    """How its traffic is shared, or shadowed, now."""
 
 
 @dataclass(frozen=True)

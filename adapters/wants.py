@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters import tables
 from adapters.records import require_version, to_version
+from adapters.rollout_records import versions_in_use
 from adapters.rules import WANTED_STATUSES
 from adapters.types import Version
 
@@ -19,7 +20,7 @@ class Want:
 
     version: Version
     must: bool
-    """It is pinned or on its way to an alias."""
+    """It is pinned, compared by a rollout or on its way to an alias."""
 
 
 class Wants:
@@ -34,7 +35,11 @@ class Wants:
         table, pins = tables.versions, tables.pins
         aliased = sa.select(tables.aliases.c.version_id).where(tables.aliases.c.version_id.is_not(None))
         statuses = [status.value for status in WANTED_STATUSES]
-        must = sa.or_(table.c.status.in_(statuses), table.c.id.in_(sa.select(pins.c.version_id)))
+        must = sa.or_(
+            table.c.status.in_(statuses),
+            table.c.id.in_(sa.select(pins.c.version_id)),
+            table.c.id.in_(versions_in_use()),
+        )
         each = table.alias()
         newest = sa.select(each.c.id).where(each.c.id.in_(aliased))
         newest = newest.order_by(each.c.created_at.desc(), each.c.id).limit(most)

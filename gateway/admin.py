@@ -14,6 +14,7 @@ from gateway.control import Control, Loops, assembled
 from gateway.routes import (
     admin_adapters,
     admin_reviews,
+    admin_rollouts,
     admin_runs,
     admin_system,
     admin_tenants,
@@ -49,6 +50,7 @@ def create_app(assemble: Assembly, admin_key: str, engine_token: str = "", *, lo
         admin_adapters,
         admin_versions,
         admin_upkeep,
+        admin_rollouts,
         admin_runs,
         admin_system,
     ):

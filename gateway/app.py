@@ -52,6 +52,7 @@ from gateway.routes.openapi import described
 from gateway.routes.responses import responses_router
 from gateway.routes.vector_stores import vector_stores_router
 from gateway.settings import Settings
+from gateway.shadows import Shadows
 from gateway.slot_ledger import RedisSlots
 from gateway.slots import SlotListener, Slots
 from gateway.snapshot import CurrentSnapshot
@@ -103,6 +104,7 @@ class Connections:
     admissions: Admissions
     uses: KeyUse
     tracing: Tracing
+    shadows: Shadows
 
 
 @asynccontextmanager
@@ -150,7 +152,8 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
         replicas = Replicas(settings.engines, resident=lambda name: heartbeat.residency.get(name, ()))
         proxy = Proxy(replicas, slots, leases, settings.engine_key, settings.engine_timeout_seconds)
         stack.push_async_callback(proxy.close)
-        admissions = Admissions(limiter, _turns(settings, heartbeat, slots))
+        turns = _turns(settings, heartbeat, slots)
+        admissions = Admissions(limiter, turns)
         uses = KeyUse(record)
         uses.start()
         stack.push_async_callback(uses.close)
@@ -158,8 +161,21 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
         if settings.otlp_url:
             tracing = importlib.import_module(SPANS).OtlpTracing(settings.otlp_url)
         stack.push_async_callback(tracing.close)
+        shadows = Shadows(proxy, ContextSource(retrieval), turns, leases, journal)
+        stack.push_async_callback(shadows.close)
         yield Connections(
-            record, redis, retrieval, proxy, leases, demand, current, journal, admissions, uses, tracing
+            record,
+            redis,
+            retrieval,
+            proxy,
+            leases,
+            demand,
+            current,
+            journal,
+            admissions,
+            uses,
+            tracing,
+            shadows,
         )
 
 
@@ -192,6 +208,7 @@ def compose(settings: Settings, held: Connections) -> DataPlane:
         responses=responses,
         uses=held.uses,
         tracing=held.tracing,
+        shadows=held.shadows,
         max_body_bytes=settings.max_body_bytes,
         keep_alive_s=settings.stream_keep_alive_seconds,
     )

@@ -29,6 +29,7 @@ from adapters.vllm import VllmEngine
 from adapters.wants import Wants
 from gateway import audit
 from gateway.audit import Act
+from gateway.canaries import Canaries
 from gateway.database import connect
 from gateway.idempotency import Writes
 from gateway.leader import Leadership
@@ -36,10 +37,12 @@ from gateway.leases import DEMAND_CHANNEL
 from gateway.outbox import Delivery
 from gateway.pruning import Pruner
 from gateway.response_store import ResponseStore
+from gateway.rollout_moves import RolloutMoves
 from gateway.rollouts import Rollouts
 from gateway.settings import Settings
 from gateway.tasks import end
 from gateway.tenants import Tenant, TenantStore
+from gateway.webhooks import Webhooks
 from gateway.workers import RedisWorkers
 from retrieval.client import RetrievalClient
 from training.feedback import FeedbackStore
@@ -54,6 +57,8 @@ VISIBLE_WITHIN_S = 1.0
 """How long an admin write waits for the workers to have it, before it answers anyway."""
 RENEW_EVERY_S = 1.0
 ROLLOUT_EVERY_S = 0.2
+CANARY_EVERY_S = 1.0
+WEBHOOK_EVERY_S = 1.0
 RECONCILE_EVERY_S = 1.0
 OUTBOX_EVERY_S = 1.0
 PRUNE_EVERY_S = 60.0
@@ -84,6 +89,8 @@ class Control:
     pruner: Pruner
     anchors: Path
     """The base model's own answers, as JSON lines; the file may be missing."""
+    canaries: Canaries
+    webhooks: Webhooks
     cache_dir: Path
     max_lora_rank: int
     journal_days: float
@@ -140,6 +147,8 @@ def _control(
     )
     engines = tuple(VllmEngine(url, settings.engine_key, http) for url in settings.engines)
     tenants, runs = TenantStore(sql), RunStore(sql)
+    token = settings.internal_token.get_secret_value()
+    swapper = Swapper(registry, store, engines, workers, adapters.cache_dir, holds)
     return Control(
         base=base,
         sql=sql,
@@ -149,7 +158,7 @@ def _control(
         store=store,
         engines=engines,
         workers=workers,
-        swapper=Swapper(registry, store, engines, workers, adapters.cache_dir, holds),
+        swapper=swapper,
         holds=holds,
         reconciler=Reconciler(
             registry,
@@ -171,6 +180,8 @@ def _control(
         importer=_importer(adapters, base, registry, store, http),
         pruner=Pruner(sql, store, engines, workers, tenants, runs, adapters.cache_dir),
         anchors=TrainingSettings(base_model=adapters.base_model).anchors,
+        canaries=Canaries(sql, registry, swapper, workers, RolloutMoves(sql, tenants)),
+        webhooks=Webhooks(sql, http, token, private=settings.webhook_private_hosts),
         cache_dir=adapters.cache_dir,
         max_lora_rank=adapters.max_lora_rank,
         journal_days=settings.journal_days,
@@ -200,7 +211,9 @@ class Loops:
 
     def __init__(self, control: Control) -> None:
         self._control = control
-        self._rollouts = Rollouts(control.registry, control.swapper, control.sql)
+        self._rollouts = Rollouts(
+            control.registry, control.swapper, control.sql, control.tenants, control.canaries
+        )
         self._responses = ResponseStore(control.sql)
         self._writes = Writes(control.sql)
         self._failures: Mapping[tuple[str, str], str | None] = {}
@@ -212,6 +225,12 @@ class Loops:
             asyncio.create_task(self._lead(), name="leader"),
             asyncio.create_task(self._every(ROLLOUT_EVERY_S, self._rollouts.run_once), name="rollouts"),
             asyncio.create_task(self._reconciling(), name="reconciler"),
+            asyncio.create_task(
+                self._every(CANARY_EVERY_S, self._control.canaries.run_once), name="canaries"
+            ),
+            asyncio.create_task(
+                self._every(WEBHOOK_EVERY_S, self._control.webhooks.run_once), name="webhooks"
+            ),
             asyncio.create_task(self._every(OUTBOX_EVERY_S, self._control.delivery.run_once), name="outbox"),
             asyncio.create_task(self._every(PRUNE_EVERY_S, self._responses.prune), name="responses"),
             asyncio.create_task(self._every(PRUNE_EVERY_S, self._control.pruner.run_once), name="retention"),

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 from gateway.admission import Admission
 from gateway.asgi import Headers, encoded
-from gateway.context import Context
+from gateway.context import Context, Wants
+from gateway.flaws import flaw_of
 from gateway.principal import Principal
 from gateway.protocol import GenerationRequest, Names, Outcome, new_id
 from gateway.routing import Route
@@ -21,6 +22,7 @@ class Decided:
     principal: Principal
     request: GenerationRequest
     route: Route
+    wanted: Wants
     context: Context
     admission: Admission
     session_id: str | None
@@ -118,4 +120,7 @@ def interaction_of(exchange: Exchange, decided: Decided) -> Interaction:
         status=exchange.status,
         at=datetime.now(UTC),
         detail={"scores": dict(context.scores), "timings_ms": exchange.timings()},
+        flaw=flaw_of(exchange.status, exchange.outcome),
+        rollout=decided.route.rollout,
+        draw=decided.route.draw,
     )

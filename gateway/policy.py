@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from adapters.rollout import Plan
 from training.types import GatePolicy, LearningPolicy, Logging, ScreeningPolicy, TriggerPolicy
 
 
@@ -123,16 +124,43 @@ class Rollout(Part):
 
     steps: tuple[int, ...] = (100,)
     """Shares of the adapter's traffic in percent, rising to 100."""
-    min_requests: int = Field(default=50, ge=1)
-    """Requests that a step must have seen before the next."""
-    step_seconds: float = Field(default=60.0, ge=0)
+    min_requests: int = Field(default=Plan.min_requests, ge=1)
+    """What the candidate must have answered in a step before the next; the requests of one session, or of one user,
+    count once."""
+    step_seconds: float = Field(default=Plan.step_seconds, ge=0)
+    """Shortest time of a step."""
+    max_step_seconds: float = Field(default=Plan.max_step_seconds, gt=0)
+    """A step that would take longer at the adapter's traffic is skipped."""
+    watch_seconds: float = Field(default=Plan.watch_seconds, ge=0)
+    """How long a version that took over step by step may still be rolled back by itself."""
+    false_abort: float = Field(default=Plan.alpha, gt=0, le=0.5)
+    """Chance that a candidate which is no worse is rolled back."""
+    webhook: str | None = Field(default=None, max_length=2048, pattern=r"^https?://[!-~]+$")
+    """Told when a rollout is promoted, rolled back or waits for a person."""
 
     @model_validator(mode="after")
     def _rising_to_all(self) -> "Rollout":
         rising = all(low < high for low, high in zip(self.steps, self.steps[1:], strict=False))
         if not self.steps or self.steps[0] < 1 or self.steps[-1] != 100 or not rising:
             raise ValueError("steps must rise from at least 1 to 100")
+        if self.max_step_seconds < self.step_seconds:
+            raise ValueError("max_step_seconds must not be less than step_seconds")
         return self
+
+    @property
+    def at_once(self) -> bool:
+        return len(self.steps) == 1
+
+    def plan(self) -> Plan:
+        """The same as the adapters package's noun."""
+        return Plan(
+            self.steps,
+            self.min_requests,
+            self.step_seconds,
+            self.max_step_seconds,
+            self.watch_seconds,
+            self.false_abort,
+        )
 
 
 class Retention(Part):

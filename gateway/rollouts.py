@@ -1,8 +1,9 @@
-"""Puts approved versions live. What is approved is the record's to say; this turns it into swaps."""
+"""Puts approved versions live: at once, or by a rollout where the tenant's policy has steps."""
 
 import logging
 from collections.abc import Iterable, Sequence
 
+from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.errors import (
@@ -18,10 +19,12 @@ from adapters.swap import Swapper, SwapResult
 from adapters.types import Version, VersionStatus
 from gateway import audit
 from gateway.audit import Act
+from gateway.canaries import ACTOR, Canaries, swap_detail
+from gateway.errors import GatewayError
+from gateway.tenants import TenantStore
 
 log = logging.getLogger(__name__)
 
-ACTOR = "system:rollout"
 HOPELESS = (ArtifactCorrupt, ArtifactMissing, InvalidAdapter, ProbeFailed)
 """What trying again would not mend: the version is rejected and the old one keeps serving."""
 REFUSED_FOR_GOOD = frozenset({400, 404, 422, 500})
@@ -47,14 +50,28 @@ def hopeless(error: AdaptersError) -> bool:
 class Rollouts:
     """One pass per call of `run_once`; control's leader calls it."""
 
-    def __init__(self, registry: Registry, swapper: Swapper, engine: AsyncEngine) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        swapper: Swapper,
+        engine: AsyncEngine,
+        tenants: TenantStore,
+        canaries: Canaries,
+    ) -> None:
         self._registry = registry
         self._swapper = swapper
         self._engine = engine
+        self._tenants = tenants
+        self._canaries = canaries
 
     async def run_once(self) -> Sequence[SwapResult]:
-        """Swap to every adapter's newest approved version; returns what was swapped."""
-        live, pointless = newest_of_each(await self._registry.with_status(VersionStatus.APPROVED))
+        """Swap to every adapter's newest approved version, or start its canary; returns what was swapped. While
+        an adapter has an open rollout, what was approved waits."""
+        approved = await self._registry.with_status(VersionStatus.APPROVED)
+        if approved:
+            busy = await self._canaries.busy()
+            approved = [each for each in approved if (each.tenant_id, each.adapter) not in busy]
+        live, pointless = newest_of_each(approved)
         for version in pointless:
             await self._set(version, VersionStatus.RETIRED, "version.skipped", "a newer one was approved")
         results = [await self._put_live(version) for version in live]
@@ -62,6 +79,14 @@ class Rollouts:
 
     async def _put_live(self, version: Version) -> SwapResult | None:
         try:
+            policy = (await self._tenants.policy(version.tenant_id)).policy.rollout
+        except (GatewayError, ValidationError) as error:
+            log.error("the policy for %s cannot be read: %s", version.label, error)
+            return None
+        try:
+            if not policy.at_once:
+                await self._canaries.start(version, policy.plan(), ACTOR)
+                return None
             result = await self._swapper.swap(version.tenant_id, version.adapter, version.id, ACTOR)
         except AdaptersError as error:
             if hopeless(error):
@@ -83,15 +108,3 @@ class Rollouts:
     async def _record(self, version: Version, action: str, detail: dict[str, object]) -> None:
         act = Act(ACTOR, action, version.id, version.tenant_id, {"version": version.label, **detail})
         await audit.record_alone(self._engine, act)
-
-
-def swap_detail(result: SwapResult) -> dict[str, object]:
-    """A swap as the audit log keeps it."""
-    return {
-        "adapter": result.adapter,
-        "alias": "stable",
-        "from": result.previous_id,
-        "to": result.version_id,
-        "workers": result.workers,
-        "total_ms": round(result.total_ms, 1),
-    }

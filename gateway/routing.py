@@ -1,12 +1,13 @@
-"""Which version answers a request. Pure: names and a tenant's view in, a route out.
+"""Which version answers a request. Pure: names, a tenant's view and whose request it is in, a route out.
 
 Only the tenant's own adapters are ever looked at, so another tenant's name is as unknown as one that nobody
 has.
 """
 
+import hashlib
 from dataclasses import dataclass
 
-from adapters.types import BASE_NAME, DEFAULT_ADAPTER, AdapterRoutes, Alias
+from adapters.types import BASE_NAME, DEFAULT_ADAPTER, AdapterRoutes, Alias, RolloutKind, Split
 from gateway.errors import ModelNotFound
 from gateway.snapshot import TenantView
 
@@ -26,6 +27,9 @@ class Route:
     label: str
     """What the tenant is told: `base` or `support@v7`."""
     arm: str
+    rollout: str | None = None
+    """The rollout, and its step, that drew the version."""
+    draw: float | None = None
 
     @property
     def engine_model(self) -> str:
@@ -33,11 +37,27 @@ class Route:
         return self.version_id or BASE_NAME
 
 
-def route(tenant: TenantView, model: str, adapter_header: str | None = None) -> Route:
+def sticky_key(session_id: str | None, user: object, token: str) -> str:
+    """Whose request it is: a session's, else a user's, else nobody's but its own."""
+    if session_id:
+        return f"session:{session_id}"
+    return f"user:{user}" if isinstance(user, str) and user else f"request:{token}"
+
+
+def drawn(split: Split, sticky: str) -> float:
+    """From 0 to 1, the same for one key throughout a rollout and unrelated between rollouts."""
+    digest = hashlib.sha256(f"{split.rollout_id}\n{sticky}".encode()).digest()
+    return (int.from_bytes(digest[:8]) >> 11) / 2**53
+
+
+def route(
+    tenant: TenantView, model: str, adapter_header: str | None = None, sticky: str | None = None
+) -> Route:
     """The version that a request asks for.
 
     model: `base`, `<adapter>`, `<adapter>@v7` or `<adapter>@candidate`.
     adapter_header: `X-Adapter`, which has the same forms or `none`, and wins.
+    sticky: whose request it is, for a rollout's draw; None: what an adapter's name stands for without one.
 
     Raises ModelNotFound.
     """
@@ -50,7 +70,27 @@ def route(tenant: TenantView, model: str, adapter_header: str | None = None) -> 
         raise _not_found(name)
     if at and which not in (Alias.STABLE.value, Alias.CANDIDATE.value):
         return _pinned(adapter, name, which)
+    split = adapter.split
+    if not at and sticky is not None and split is not None and split.version_id in adapter.numbers:
+        return _split(adapter, split, sticky)
     return _aliased(adapter, name, Alias(which) if at else Alias.STABLE)
+
+
+def _split(adapter: AdapterRoutes, split: Split, sticky: str) -> Route:
+    """A shadow's prompts are drawn later, off the request's path."""
+    if split.kind is RolloutKind.SHADOW:
+        return _aliased(adapter, adapter.name, Alias.STABLE)
+    draw = drawn(split, sticky)
+    candidate = draw < split.share
+    if split.kind is RolloutKind.AB:
+        version_id, arm = (split.version_id, "b") if candidate else (split.against_id, "a")
+    else:
+        alias = Alias.CANDIDATE if candidate else Alias.STABLE
+        version_id = split.version_id if candidate else adapter.aliases.get(Alias.STABLE)
+        arm = alias.value
+    if version_id is not None and version_id not in adapter.numbers:
+        return _aliased(adapter, adapter.name, Alias.STABLE)
+    return Route(adapter.name, version_id, _label(adapter, version_id), arm, split.reference, draw)
 
 
 def _aliased(adapter: AdapterRoutes, name: str, alias: Alias) -> Route:

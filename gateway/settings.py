@@ -47,6 +47,8 @@ class Settings(BaseSettings):
     """How long interactions are kept."""
     stream_keep_alive_seconds: float = Field(default=15.0, gt=0)
     """Longest silence of a stream towards the client; then a comment is sent."""
+    webhook_private_hosts: bool = False
+    """Whether webhooks may go over plain HTTP and to private addresses."""
 
     client_patience_seconds: float = Field(default=30.0, gt=0)
     """How long a client may stall while it sends a request or should read its answer; then it is cut off."""

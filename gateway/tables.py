@@ -1,4 +1,5 @@
-"""The gateway package's tables: tenants, their keys, who changed what, and the responses that clients keep."""
+"""The gateway package's tables: tenants, their keys, who changed what, the responses that clients keep, and calls of
+webhooks that are due."""
 
 import sqlalchemy as sa
 
@@ -75,3 +76,17 @@ writes = sa.Table(
 )
 """Writes that named an `Idempotency-Key`. `digest` is the SHA-256 of the request; the answer is empty until there is
 one."""
+
+webhook_calls = sa.Table(
+    "webhook_calls",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("tenant_id", sa.String(64), nullable=False),
+    sa.Column("url", sa.String(2048), nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Index("webhook_calls_by_due", "due_at"),
+)
+"""Written in the transaction of what they tell; a call that was answered, or given up, is deleted."""

@@ -16,7 +16,7 @@ from training.evaluate import right
 from training.journal import interaction_of
 from training.screening import conversation_key
 from training.tables import feedback, interactions
-from training.types import Feedback, Interaction
+from training.types import SHADOW, Feedback, Interaction
 
 NEWEST = 4000
 """Interactions looked at, newest first."""
@@ -38,6 +38,7 @@ async def read_interactions(engine: AsyncEngine, tenant_id: str, adapter: str) -
             interactions.c.adapter == adapter,
             interactions.c.status == 200,
             interactions.c.response != "",
+            interactions.c.arm != SHADOW,
             interactions.c.id.not_in(disputed),
         )
         .order_by(interactions.c.at.desc())

@@ -23,7 +23,11 @@ interactions = sa.Table(
     sa.Column("status", sa.Integer, nullable=False),
     sa.Column("at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("detail", sa.JSON),
+    sa.Column("flaw", sa.String(16)),
+    sa.Column("rollout", sa.String(64)),
+    sa.Column("draw", sa.Float),
     sa.Index("interactions_by_tenant", "tenant_id", "at"),
+    sa.Index("interactions_by_rollout", "rollout"),
 )
 
 feedback = sa.Table(

@@ -59,6 +59,10 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "inconclusive"
 
 
+SHADOW = "shadow"
+"""The arm of an answer that nobody got."""
+
+
 @dataclass(frozen=True)
 class Interaction:
     """One answered request. `messages` and `response` are empty unless the tenant logs in full."""
@@ -79,7 +83,15 @@ class Interaction:
     status: int
     at: datetime
     detail: Mapping[str, Any] | None = None
-    """`scores` (passage or correction id to its score) and `timings_ms`, where they were recorded."""
+    """`scores` (passage or correction id to its score) and `timings_ms`, where they were recorded; of a shadow's
+    answer `of` (the id of what the user got) and `production` (what that was)."""
+    flaw: str | None = None
+    """What was wrong with the answer as far as the gateway can tell: `error`, `empty` or `refusal`."""
+    rollout: str | None = None
+    """The rollout and its step in which the answering version was drawn."""
+    draw: float | None = None
+    """What was drawn, from 0 to 1: the same for all requests of one session or user. Below the rollout's share, the
+    candidate answers."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import adapters, apply, demo, reviews, runs, status, tenancy, tenants, up, upkeep
+from gateway.cli import adapters, apply, demo, reviews, rollouts, runs, status, tenancy, tenants, up, upkeep
 from gateway.cli.output import CommandError, Output
 from gateway.cli.session import Session
 
@@ -48,6 +48,7 @@ app.command()(apply.apply)
 app.add_typer(upkeep.adapters, name="adapters")
 app.command()(adapters.swap)
 app.command()(adapters.rollback)
+app.add_typer(rollouts.rollout, name="rollout")
 app.add_typer(runs.runs, name="runs")
 app.command()(runs.train)
 tenancy.feedback.add_typer(reviews.review, name="review")

@@ -11,8 +11,8 @@ from adapters.swap import SwapResult
 from adapters.types import Adapter, Alias, Version
 from gateway import audit
 from gateway.audit import Act
+from gateway.canaries import swap_detail
 from gateway.errors import InvalidRequest, NotFound
-from gateway.rollouts import swap_detail
 from gateway.routes import admin_documents as documents
 from gateway.routes.admin_access import Access, Actor
 from gateway.routes.admin_documents import Document

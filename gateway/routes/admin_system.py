@@ -18,6 +18,7 @@ from gateway.routes.admin_access import Access
 from gateway.routes.admin_documents import Document
 from gateway.tables import tenants
 from training.tables import feedback, interactions
+from training.types import SHADOW
 
 router = APIRouter(tags=["system"])
 public = APIRouter()
@@ -103,7 +104,8 @@ def _traffic(tenant_id: str | None) -> sa.Select[Any]:
         sa.func.count().label("requests"),
         sa.func.sum(sa.case((interactions.c.status >= 400, 1), else_=0)).label("failed"),
         sa.func.avg(interactions.c.latency_ms).label("mean_latency_ms"),
-    ).group_by(*group)
+    ).where(interactions.c.arm != SHADOW)
+    query = query.group_by(*group)
     return query if tenant_id is None else query.where(interactions.c.tenant_id == tenant_id)
 
 

@@ -31,7 +31,7 @@ from gateway.asgi import (
 )
 from gateway.chat_request import ChatRequest
 from gateway.completion_request import CompletionRequest
-from gateway.context import Context, ContextSource, wants
+from gateway.context import ContextSource, wants
 from gateway.demand import Demand
 from gateway.errors import EngineUnavailable, GatewayError, InvalidRequest, Unavailable
 from gateway.exchange import Decided, Exchange, described, interaction_of, response_headers
@@ -44,7 +44,8 @@ from gateway.protocol import GenerationRequest, Names, Renamer, engine_body, eng
 from gateway.proxy import Call, Proxy
 from gateway.response_request import ResponseRequest
 from gateway.response_store import ResponseStore
-from gateway.routing import Route, route
+from gateway.routing import Route, route, sticky_key
+from gateway.shadows import Shadows
 from gateway.snapshot import CurrentSnapshot
 from gateway.telemetry import Measured, Telemetry
 from gateway.tracing import Span, Tracing
@@ -74,6 +75,7 @@ class GenerationParts:
     responses: ResponseStore
     uses: KeyUse
     tracing: Tracing
+    shadows: Shadows
     max_body_bytes: int
     keep_alive_s: float
 
@@ -117,26 +119,34 @@ class GenerationEndpoint:
         parts.uses.note(principal.key.id, now)
         principal.require(KeyScope.CHAT)
         request = self._parse(await read_body(receive, headers, parts.max_body_bytes))
-        chosen = route(principal.tenant, request.model, headers.get(b"x-adapter"))
+        session_id = (headers.get(b"x-session-id") or "")[:MAX_SESSION_ID] or None
+        sticky = sticky_key(session_id, request.payload.get("user"), exchange.token)
+        chosen = route(principal.tenant, request.model, headers.get(b"x-adapter"), sticky)
         admission = await parts.admissions.admit(principal, request.token_estimate)
         parts.demand.note(principal.tenant, chosen.version_id)
         span = parts.tracing.begin(headers)
         if chosen.version_id:
             parts.leases.acquire(chosen.version_id)
+        decided: Decided | None = None
         try:
             async with DisconnectWatch(receive) as watch:
                 if isinstance(request, ResponseRequest):
                     request = await parts.responses.resume(principal.tenant, request)
-                context = await self._context(principal, request, chosen, headers)
-                session_id = (headers.get(b"x-session-id") or "")[:MAX_SESSION_ID] or None
+                policy = principal.tenant.policy
+                wanted = wants(policy, headers.get(b"x-retrieval"), headers.get(b"x-memory"))
+                context = await parts.contexts.gather(
+                    principal.tenant, chosen.version_id, request.question, wanted
+                )
                 names = Names(request.id_prefix + exchange.token, request.model, chosen.engine_model)
-                decided = Decided(principal, request, chosen, context, admission, session_id, names)
+                decided = Decided(principal, request, chosen, wanted, context, admission, session_id, names)
                 await self._forward(exchange, decided, span, watch, send)
         except ClientLeft:
             exchange.status = CLIENT_LEFT
             raise
         except GatewayError as error:
             exchange.status = error.status
+            if decided is not None and error.status >= 500:
+                self._journal(exchange, decided)
             raise
         except asyncio.CancelledError:
             exchange.status = STOPPING.status
@@ -149,15 +159,8 @@ class GenerationEndpoint:
             admission.release()
             self._measure(exchange, principal, chosen)
             span.end(lambda: described(exchange, principal, request, chosen))
-        if principal.tenant.policy.logging is not Logging.OFF:
-            parts.journal.write(interaction_of(exchange, decided))
-
-    async def _context(
-        self, principal: Principal, request: GenerationRequest, chosen: Route, headers: RequestHeaders
-    ) -> Context:
-        tenant = principal.tenant
-        wanted = wants(tenant.policy, headers.get(b"x-retrieval"), headers.get(b"x-memory"))
-        return await self._parts.contexts.gather(tenant, chosen.version_id, request.question, wanted)
+        self._journal(exchange, decided)
+        parts.shadows.offer(exchange, decided)
 
     async def _forward(
         self,
@@ -274,6 +277,10 @@ class GenerationEndpoint:
                 retries=exchange.retries,
             )
         )
+
+    def _journal(self, exchange: Exchange, decided: Decided) -> None:
+        if decided.principal.tenant.policy.logging is not Logging.OFF:
+            self._parts.journal.write(interaction_of(exchange, decided))
 
 
 async def _whole(response: Response) -> bytes:

@@ -6,10 +6,11 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from tests.bench import study_demo, study_generations, study_soak
+from tests.bench import rollout_study, study_demo, study_generations, study_soak
 
 STUDIES: dict[str, Callable[[], bool]] = {
     "demo": study_demo.study,
+    "rollout": rollout_study.study,
     "generations": study_generations.study,
     "soak": study_soak.study,
 }

@@ -21,12 +21,15 @@ from gateway.response_store import ResponseStore
 from gateway.routes.access import Access, answer_errors
 from gateway.routes.generation import GenerationParts, generation_endpoints
 from gateway.routes.responses import responses_router
+from gateway.shadows import Shadows
 from gateway.snapshot import CurrentSnapshot
 from gateway.tables import metadata
 from gateway.telemetry import Telemetry
 from gateway.tracing import NoSpans
+from gateway.turns import Turns
 from retrieval.types import Found, MemoryHit
 from tests.unit.gateway.accounting import admissions, slots
+from tests.unit.gateway.rollout_world import World, rollout_world
 from tests.unit.gateway.stub_engine import StubEngine, served
 from tests.unit.gateway.worlds import Member, adapter, member, snapshot, tenant
 from training.types import Interaction
@@ -103,10 +106,13 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     responses, uses = ResponseStore(record), KeyUse(record)
     async with served(engine) as upstream:
         proxy = Proxy(Replicas([upstream]), slots([upstream]), leases, "token", 5.0)
+        contexts = ContextSource(memories)
+        turns = Turns(lambda: 1000, 1000, 30.0)
+        shadows = Shadows(proxy, contexts, turns, leases, journal)
         parts = GenerationParts(
             current=current,
             admissions=admissions(),
-            contexts=ContextSource(memories),
+            contexts=contexts,
             proxy=proxy,
             leases=leases,
             demand=Demand(),
@@ -115,6 +121,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
             responses=responses,
             uses=uses,
             tracing=NoSpans(),
+            shadows=shadows,
             max_body_bytes=100_000,
             keep_alive_s=0.05,
         )
@@ -126,5 +133,12 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
             yield Bench(
                 engine, client, current, leases, journal, memories, telemetry, responses, acme, globex
             )
+        await shadows.close()
         await proxy.close()
     await record.dispose()
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with rollout_world(tmp_path) as made:
+        yield made

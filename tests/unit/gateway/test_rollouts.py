@@ -1,61 +1,16 @@
 """Approved versions going live."""
 
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from adapters.artifacts import ArtifactStore
 from adapters.errors import EngineRefused
-from adapters.registry import Registry
-from adapters.swap import Swapper
-from adapters.tables import metadata as adapters
-from adapters.testing import FakeEngine, FakeWorkers
-from adapters.types import Alias, Lineage, Version, VersionStatus
+from adapters.types import Lineage, Version, VersionStatus
 from gateway import audit
 from gateway.database import connect
-from gateway.rollouts import Rollouts, hopeless, newest_of_each
-from gateway.tables import metadata as gateway
-
-APPROVED = VersionStatus.APPROVED
-
-
-@dataclass
-class World:
-    registry: Registry
-    engine: FakeEngine
-    rollouts: Rollouts
-    artifact: str
-    actions: list[str] = field(default_factory=list)
-
-    async def approved(self) -> Version:
-        made = await self.registry.register("ten_a", "default", self.artifact, Lineage("sha256:b"), {})
-        await self.registry.set_status(made.id, APPROVED)
-        return made
-
-    async def status(self, version: Version) -> VersionStatus:
-        return (await self.registry.version(version.id)).status
-
-    async def stable(self) -> str | None:
-        return (await self.registry.alias("ten_a", "default", Alias.STABLE))[0]
-
-
-@pytest.fixture
-async def world(tmp_path: Path):  # type: ignore[no-untyped-def]
-    sql = connect(f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}")
-    async with sql.begin() as connection:
-        for metadata in (adapters, gateway):
-            await connection.run_sync(metadata.create_all)
-    registry, store, engine = Registry(sql), ArtifactStore((tmp_path / "store").as_uri()), FakeEngine()
-    await registry.ensure_adapter("ten_a", "default", "sha256:b")
-    files = tmp_path / "files"
-    files.mkdir()
-    (files / "adapter_model.safetensors").write_bytes(b"weights")
-    artifact = await store.put(files)
-    swapper = Swapper(registry, store, [engine], FakeWorkers(), tmp_path / "cache")
-    yield World(registry, engine, Rollouts(registry, swapper, sql), artifact.digest)
-    await sql.dispose()
+from gateway.rollouts import hopeless, newest_of_each
+from tests.unit.gateway.rollout_world import APPROVED, World
 
 
 async def test_an_approved_version_goes_live(world: World) -> None:

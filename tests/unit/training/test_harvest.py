@@ -47,7 +47,7 @@ async def keep(database: AsyncEngine, *answered: Interaction) -> None:
         await insert_absent(connection, interactions, [vars(one) for one in answered])
 
 
-async def test_disputed_failed_and_foreign_interactions_are_left_out(database: AsyncEngine) -> None:
+async def test_disputed_failed_foreign_and_unseen_interactions_are_left_out(database: AsyncEngine) -> None:
     store = FeedbackStore(database)
     await keep(
         database,
@@ -58,6 +58,7 @@ async def test_disputed_failed_and_foreign_interactions_are_left_out(database: A
         interaction(5, "failed", status=500),
         interaction(6, "not logged", response=""),
         interaction(7, "foreign", tenant_id="ten_2"),
+        interaction(8, "a shadow's", arm="shadow"),
     )
     await store.record(replace(POSTED, response_id="chatcmpl-2"))
     await store.record(replace(POSTED, response_id="chatcmpl-3", correction=None, rating=-1))

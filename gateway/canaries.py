@@ -1,0 +1,257 @@
+"""Open rollouts: what was counted is read, decided on and acted upon; people may act as well. Everything is in the
+record, so a control that starts goes on where another ended."""
+
+import contextlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from pydantic import ValidationError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters import rollout_records
+from adapters.errors import AdaptersError, ConflictError
+from adapters.registry import Registry
+from adapters.rollout import WHOLE, Action, Decision, Plan, Signal, decide, watch
+from adapters.swap import Swapper, SwapResult, Workers
+from adapters.types import Alias, Rollout, RolloutKind, RolloutStatus, Version, VersionStatus
+from gateway import audit, signals
+from gateway.audit import Act
+from gateway.errors import GatewayError
+from gateway.rollout_moves import RolloutMoves
+from training.tables import interactions
+
+log = logging.getLogger(__name__)
+
+ACTOR = "system:rollout"
+MOVING = (RolloutStatus.RUNNING, RolloutStatus.PAUSED)
+
+
+@dataclass(frozen=True)
+class Canaries:
+    """`run_once` is one pass of control's leader; the other methods are a person's. They raise ConflictError for a
+    rollout that is not in the state for it, or that somebody else just changed."""
+
+    engine: AsyncEngine
+    registry: Registry
+    swapper: Swapper
+    workers: Workers
+    moves: RolloutMoves
+
+    async def busy(self) -> set[tuple[str, str]]:
+        """Tenant and adapter of every open rollout."""
+        return {(each.tenant_id, each.adapter) for each in await self.open()}
+
+    async def open(self) -> Sequence[Rollout]:
+        async with self.engine.connect() as connection:
+            return await rollout_records.open_ones(connection)
+
+    async def start(self, version: Version, plan: Plan, actor: str) -> Rollout:
+        """Raises IllegalTransition, ArtifactError, EngineError, ProbeFailed."""
+        await self.swapper.ensure_loaded(version.id)
+        rollout, change = await self.moves.start_canary(version, plan, actor)
+        await self.workers.announce(change)
+        return rollout
+
+    async def start_other(
+        self,
+        kind: RolloutKind,
+        version: Version,
+        against_id: str | None,
+        share: float,
+        actor: str,
+        budget_tokens: int | None = None,
+    ) -> Rollout:
+        """An A/B test or a shadow. share: percent of the traffic."""
+        for each in [version.id, *([against_id] if against_id else [])]:
+            await self.swapper.ensure_loaded(each)
+        rollout, change = await self.moves.start_other(kind, version, against_id, share, actor, budget_tokens)
+        await self.workers.announce(change)
+        return rollout
+
+    async def run_once(self) -> None:
+        """One pass over all open rollouts. One that fails does not hold up the others."""
+        for rollout in await self.open():
+            try:
+                await self._look(rollout)
+            except (AdaptersError, GatewayError, ValidationError) as error:
+                log.warning("rollout %s: %s", rollout.id, error)
+
+    # ------------------------------------------------------------------------------------ people
+
+    async def pause(self, rollout: Rollout, reason: str, actor: str) -> None:
+        self._require(rollout, RolloutStatus.RUNNING)
+        if rollout.kind is not RolloutKind.CANARY:
+            raise ConflictError(f"rollout {rollout.id} is no canary: abort it")
+        await self._tell(await self.moves.pause(rollout, Decision(Action.PAUSE, reason), actor))
+
+    async def resume(self, rollout: Rollout, actor: str) -> None:
+        self._require(rollout, RolloutStatus.PAUSED)
+        await self._tell(await self.moves.resume(rollout, actor))
+
+    async def promote(self, rollout: Rollout, reason: str, actor: str, *, one_step: bool) -> None:
+        """To 100 %, or only to the next step, whatever was counted."""
+        self._require(rollout, *MOVING)
+        if rollout.kind is not RolloutKind.CANARY:
+            raise ConflictError(f"rollout {rollout.id} is no canary: swap to the version that you chose")
+        following = rollout.step + 1
+        if one_step and following < len(rollout.plan.steps) - 1:
+            decision = Decision(Action.ADVANCE, reason, following)
+            await self._tell(await self.moves.advance(rollout, decision, actor))
+        else:
+            await self._promote(rollout, Decision(Action.PROMOTE, reason), actor)
+
+    async def abort(self, rollout: Rollout, reason: str, actor: str) -> None:
+        """Back to what served before; an A/B test or a shadow just ends."""
+        self._require(rollout, *MOVING, RolloutStatus.WATCHING)
+        decision = Decision(Action.ROLL_BACK, reason)
+        if rollout.kind is RolloutKind.CANARY:
+            await self._roll_back(rollout, decision, actor, RolloutStatus.ABORTED)
+        else:
+            await self._tell(
+                await self.moves.end(rollout, RolloutStatus.FINISHED, Decision(Action.FINISH, reason), actor)
+            )
+
+    def _require(self, rollout: Rollout, *statuses: RolloutStatus) -> None:
+        if rollout.status not in statuses:
+            raise ConflictError(f"rollout {rollout.id} is {rollout.status}")
+
+    # ------------------------------------------------------------------------------------ the loop
+
+    async def _look(self, rollout: Rollout) -> None:
+        version = await self.registry.version(rollout.version_id)
+        if rollout.kind is not RolloutKind.CANARY:
+            return await self._look_at_comparison(rollout, version)
+        stable, _ = await self.registry.alias(rollout.tenant_id, rollout.adapter, Alias.STABLE)
+        if await self._overtaken(rollout, version, stable):
+            return None
+        now = datetime.now(UTC)
+        elapsed = (now - rollout.step_started_at).total_seconds()
+        async with self.engine.connect() as connection:
+            if rollout.status is RolloutStatus.WATCHING:
+                bounds = {Signal(name): bound for name, bound in rollout.bounds.items()}
+                counts = await signals.read_watch(connection, rollout)
+                decision = watch(rollout.plan, counts, bounds, elapsed)
+            elif rollout.plan.steps[rollout.step] == WHOLE:
+                decision = Decision(Action.PROMOTE, "too little traffic for a smaller step")
+            else:
+                seen = await signals.read_steps(connection, rollout)
+                traffic = await signals.traffic(
+                    connection, rollout.tenant_id, rollout.adapter, now, rollout.plan.max_step_seconds
+                )
+                decision = decide(rollout.plan, rollout.step, seen, elapsed, traffic)
+        await self._act(rollout, decision)
+
+    async def _act(self, rollout: Rollout, decision: Decision) -> None:
+        if decision.action is Action.ROLL_BACK:
+            await self._roll_back(rollout, decision, ACTOR, RolloutStatus.ROLLED_BACK)
+        elif decision.action is Action.FINISH:
+            await self._tell(await self.moves.end(rollout, RolloutStatus.PROMOTED, decision, ACTOR))
+        elif rollout.status is RolloutStatus.PAUSED:
+            return
+        elif decision.action is Action.PAUSE:
+            await self._tell(await self.moves.pause(rollout, decision, ACTOR))
+        elif decision.action is Action.ADVANCE:
+            await self._tell(await self.moves.advance(rollout, decision, ACTOR))
+        elif decision.action is Action.PROMOTE:
+            await self._promote(rollout, decision, ACTOR)
+        else:
+            await self.moves.note(rollout, decision, ACTOR)
+
+    async def _overtaken(self, rollout: Rollout, version: Version, stable: str | None) -> bool:
+        """Somebody moved the alias or judged the version, or control died between a swap and its note."""
+        watching = rollout.status is RolloutStatus.WATCHING
+        if not watching and stable == rollout.version_id:
+            decision = Decision(Action.PROMOTE, "the alias points to it")
+            await self._tell(await self.moves.took_over(rollout, decision, ACTOR))
+            return True
+        if stable == (rollout.version_id if watching else rollout.against_id):
+            if version.status is not VersionStatus.REJECTED:
+                return False
+            reason = "the version was rejected"
+        else:
+            reason = "the stable alias was moved meanwhile"
+        back = watching and version.status is VersionStatus.ROLLED_BACK
+        status = RolloutStatus.ROLLED_BACK if back else RolloutStatus.OVERRIDDEN
+        decision = Decision(Action.ROLL_BACK, "rolled back" if back else reason)
+        await self._tell(
+            await self.moves.end(rollout, status, decision, ACTOR, version=VersionStatus.RETIRED)
+        )
+        return True
+
+    async def _look_at_comparison(self, rollout: Rollout, version: Version) -> None:
+        """An A/B test or a shadow ends when a person moves the alias or rejects the version, a shadow when its budget
+        is spent."""
+        history = await self.registry.alias_history(rollout.tenant_id, rollout.adapter, Alias.STABLE, 1)
+        moved = any(move.at > rollout.created_at for move in history)
+        if moved or version.status is VersionStatus.REJECTED:
+            reason = "the stable alias was moved meanwhile" if moved else "the version was rejected"
+            decision, status = Decision(Action.FINISH, reason), RolloutStatus.OVERRIDDEN
+        elif rollout.kind is RolloutKind.SHADOW:
+            tokens = await self._tokens(rollout)
+            if tokens < (rollout.budget_tokens or 0):
+                return
+            decision = Decision(Action.FINISH, "the budget is spent", numbers={"tokens": tokens})
+            status = RolloutStatus.FINISHED
+        else:
+            return
+        await self._tell(await self.moves.end(rollout, status, decision, ACTOR))
+
+    async def _tokens(self, rollout: Rollout) -> int:
+        spent = sa.func.sum(interactions.c.usage["total_tokens"].as_integer())
+        query = sa.select(spent).where(interactions.c.rollout == rollout.reference())
+        async with self.engine.connect() as connection:
+            return int(await connection.scalar(query) or 0)
+
+    # ------------------------------------------------------------------------------------ both
+
+    async def _promote(self, rollout: Rollout, decision: Decision, actor: str) -> None:
+        revision = await self._revision(rollout, rollout.against_id)
+        result = await self.swapper.swap(
+            rollout.tenant_id, rollout.adapter, rollout.version_id, actor, revision
+        )
+        await self._moved(rollout, result, actor)
+        with contextlib.suppress(ConflictError):  # the loop saw the swap and noted it first
+            await self._tell(await self.moves.took_over(rollout, decision, actor))
+
+    async def _roll_back(
+        self, rollout: Rollout, decision: Decision, actor: str, status: RolloutStatus
+    ) -> None:
+        rolled_back = VersionStatus.ROLLED_BACK
+        if rollout.status is not RolloutStatus.WATCHING:
+            await self._tell(await self.moves.end(rollout, status, decision, actor, version=rolled_back))
+            return
+        revision = await self._revision(rollout, rollout.version_id)
+        result = await self.swapper.rollback(rollout.tenant_id, rollout.adapter, actor, revision)
+        await self._moved(rollout, result, actor)
+        with contextlib.suppress(ConflictError):  # as above
+            await self._tell(await self.moves.end(rollout, status, decision, actor))
+
+    async def _revision(self, rollout: Rollout, expected: str | None) -> int:
+        """The stable alias's, if it points where the rollout left it: what a person did meanwhile stays."""
+        stable, revision = await self.registry.alias(rollout.tenant_id, rollout.adapter, Alias.STABLE)
+        if stable != expected:
+            raise ConflictError(f"the stable alias of {rollout.adapter!r} was moved meanwhile")
+        return revision
+
+    async def _moved(self, rollout: Rollout, result: SwapResult, actor: str) -> None:
+        subject = result.version_id or "base"
+        act = Act(actor, "alias.moved", subject, rollout.tenant_id, swap_detail(result))
+        await audit.record_alone(self.engine, act)
+
+    async def _tell(self, change: int) -> None:
+        await self.workers.announce(change)
+
+
+def swap_detail(result: SwapResult) -> dict[str, object]:
+    """A swap as the audit log keeps it."""
+    return {
+        "adapter": result.adapter,
+        "alias": "stable",
+        "from": result.previous_id,
+        "to": result.version_id,
+        "workers": result.workers,
+        "total_ms": round(result.total_ms, 1),
+    }

@@ -1,0 +1,138 @@
+"""Shadows: after a user got an answer, a candidate answers the same prompt, and nobody gets that.
+
+A worker's shadows run one after the other behind everybody's requests; what cannot be answered then is left out.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from adapters.types import RolloutKind, Split
+from gateway.context import ContextSource
+from gateway.errors import GatewayError
+from gateway.exchange import Decided, Exchange
+from gateway.flaws import flaw_of
+from gateway.leases import Leases
+from gateway.protocol import Names, engine_body, engine_error, new_id
+from gateway.proxy import Call, Proxy
+from gateway.routing import Route, drawn
+from gateway.tasks import end
+from gateway.turns import Turns
+from training.journal import JournalWriter
+from training.types import SHADOW, Interaction, Logging
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 1
+"""Shadows that a worker runs at the same time."""
+WEIGHT = 0.01
+"""Of a tenant's shadows beside tenants' requests, when the engines are full."""
+
+
+class Shadows:
+    """One worker's."""
+
+    def __init__(
+        self, proxy: Proxy, contexts: ContextSource, turns: Turns, leases: Leases, journal: JournalWriter
+    ) -> None:
+        self._proxy = proxy
+        self._contexts = contexts
+        self._turns = turns
+        self._leases = leases
+        self._journal = journal
+        self._running: set[asyncio.Task[None]] = set()
+        self._spent: Counter[str] = Counter()
+        """Tokens by rollout, of this worker; control ends a shadow when all of them together are over the budget."""
+
+    async def close(self) -> None:
+        await end(*self._running)
+
+    def offer(self, exchange: Exchange, decided: Decided) -> None:
+        """Perhaps shadow a request that has been answered. Takes no time."""
+        adapter = decided.principal.tenant.adapters.get(decided.route.adapter)
+        split = adapter.split if adapter else None
+        if split is None or not self._wanted(split, exchange, decided):
+            return
+        task = asyncio.create_task(self._answer(split, exchange, decided), name="shadow")
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    def _wanted(self, split: Split, exchange: Exchange, decided: Decided) -> bool:
+        """Only answers whose text is kept can be compared; tests by name and the base model are no traffic."""
+        return (
+            split.kind is RolloutKind.SHADOW
+            and decided.route.version_id == split.against_id
+            and decided.request.model == decided.route.adapter
+            and decided.principal.tenant.policy.logging is Logging.FULL
+            and exchange.status == 200
+            and bool(exchange.outcome.text)
+            and len(self._running) < AT_ONCE
+            and self._spent[split.rollout_id] < (split.budget_tokens or 0)
+            and drawn(split, exchange.token) < split.share
+        )
+
+    async def _answer(self, split: Split, exchange: Exchange, decided: Decided) -> None:
+        estimate = decided.request.token_estimate
+        self._spent[split.rollout_id] += estimate
+        self._leases.acquire(split.version_id)
+        spent = 0
+        try:
+            place = await self._turns.enter(f"shadow:{decided.principal.tenant.id}", WEIGHT, estimate)
+            try:
+                written = await self._ask(split, exchange, decided)
+            finally:
+                place.leave()
+            spent = written.usage.get("total_tokens", estimate)
+            self._journal.write(written)
+        except GatewayError as error:
+            log.info("no shadow of req_%s: %s", exchange.token, error.message)
+        except Exception:
+            log.exception("the shadow of req_%s failed", exchange.token)
+        finally:
+            self._spent[split.rollout_id] += spent - estimate
+            self._leases.release(split.version_id)
+
+    async def _ask(self, split: Split, exchange: Exchange, decided: Decided) -> Interaction:
+        """What the candidate says, with the memory that it has not learned. Raises GatewayError."""
+        tenant, token = decided.principal.tenant, new_id("")
+        whole = {
+            name: value
+            for name, value in decided.request.payload.items()
+            if name not in ("stream", "stream_options")
+        }
+        request = replace(decided.request, payload=whole, stream=False)
+        chosen = Route(decided.route.adapter, split.version_id, SHADOW, SHADOW)
+        context = await self._contexts.gather(tenant, split.version_id, request.question, decided.wanted)
+        body = engine_body(request, context.text, chosen.engine_model, tenant.cache_salt, token)
+        asked = time.perf_counter()
+        reply = await self._proxy.answer(Call(chosen, body, token, request.path, request.engine_ids))
+        if reply.status != 200:
+            raise engine_error(reply.status, reply.body, chosen.engine_model, request.model)
+        names = Names(f"{SHADOW}-{token}", request.model, chosen.engine_model)
+        _, outcome = request.answer(reply.body, names)
+        return Interaction(
+            id=names.public_id,
+            tenant_id=tenant.id,
+            adapter=chosen.adapter,
+            version_id=split.version_id,
+            arm=SHADOW,
+            messages=request.messages,
+            response=outcome.text,
+            memory_ids=context.memory_ids,
+            passage_ids=context.passage_ids,
+            session_id=None,
+            usage=outcome.usage or {},
+            latency_ms=(time.perf_counter() - asked) * 1000,
+            status=reply.status,
+            at=datetime.now(UTC),
+            detail={
+                "of": decided.names.public_id,
+                "production": exchange.outcome.text,
+                "production_ms": exchange.engine_seconds * 1000,
+            },
+            flaw=flaw_of(reply.status, outcome),
+            rollout=split.reference,
+        )
