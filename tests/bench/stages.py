@@ -23,27 +23,30 @@ from gateway import app
 
 SERVER, THREADS = "server", "other threads"
 WHERE = {
-    "authenticate": ("gateway.routes.chat:authenticate",),
-    "parse": ("gateway.routes.chat:read_body", "gateway.routes.chat:parse_chat"),
-    "route": ("gateway.routes.chat:route",),
-    "admit": ("gateway.limits:Limiter.admit", "gateway.limits:Admission.close"),
-    "retrieve": ("gateway.context:ContextSource.gather",),
-    "forward": (
-        "gateway.routes.chat:compose",
-        "gateway.routes.chat:engine_payload",
-        "gateway.proxy:Proxy.answer",
+    "authenticate": ("gateway.routes.generation:authenticate",),
+    "parse": ("gateway.routes.generation:read_body", "gateway.chat_request:ChatRequest.parse"),
+    "route": ("gateway.routes.generation:sticky_key", "gateway.routes.generation:route"),
+    "admit": (
+        "gateway.admission:Admissions.admit",
+        "gateway.admission:Admission.turn",
+        "gateway.admission:Admission.settle",
+        "gateway.admission:Admission.release",
+        "gateway.slots:Slots.enter",
     ),
+    "retrieve": ("gateway.context:ContextSource.gather",),
+    "forward": ("gateway.routes.generation:engine_body", "gateway.proxy:Proxy.answer"),
     "answer": (
-        "gateway.routes.chat:rename_answer",
-        "gateway.routes.chat:response_headers",
-        "gateway.routes.chat:respond",
+        "gateway.chat_request:ChatRequest.renamed",
+        "gateway.routes.generation:response_headers",
+        "gateway.routes.generation:respond",
     ),
     "account": (
-        "gateway.routes.chat:ChatEndpoint._measure",
-        "gateway.routes.chat:ChatEndpoint._journal",
+        "gateway.routes.generation:GenerationEndpoint._measure",
+        "gateway.routes.generation:GenerationEndpoint._journal",
+        "gateway.shadows:Shadows.offer",
         "training.journal:JournalWriter._flush",
     ),
-    "rest of the request": ("gateway.routes.chat:ChatEndpoint.__call__",),
+    "rest of the request": ("gateway.routes.generation:GenerationEndpoint.__call__",),
 }
 
 
@@ -118,16 +121,21 @@ def instrument(clock: Clock) -> list[str]:
     missing = []
     for stage, names in WHERE.items():
         for name in names:
-            module, _, path = name.partition(":")
-            *owners, last = path.split(".")
-            owner = functools.reduce(
-                lambda at, each: getattr(at, each, None), owners, importlib.import_module(module)
-            )
+            owner, last = find(name)
             if owner is None or not hasattr(owner, last):
                 missing.append(name)
             else:
                 setattr(owner, last, timed(clock, stage, getattr(owner, last)))
     return missing
+
+
+def find(name: str) -> tuple[Any, str]:
+    """The module or class that holds a name of `WHERE`, None where it is gone, and the name in it."""
+    module, _, path = name.partition(":")
+    *owners, last = path.split(".")
+    return functools.reduce(
+        lambda at, each: getattr(at, each, None), owners, importlib.import_module(module)
+    ), last
 
 
 class Reporter:
