@@ -69,8 +69,10 @@ _INSTRUCTIONS = re.compile(
     re.IGNORECASE | re.DOTALL | re.MULTILINE,
 )
 _ROLES = re.compile(
-    r"^(?:support|info|sales|help|contact|hello|billing|service|office|press|jobs|careers|privacy|legal|security|"
-    r"returns|orders|team|admin|abuse|noreply|no-reply|postmaster|webmaster|feedback|accounts?|hr)\b",
+    r"^(?:support|info|sales|help|helpdesk|service-?desk|contact|kontakt|hello|hi|ask|mail|care|customers?|customer-?care|"
+    r"enquir(?:y|ies)|inquir(?:y|ies)|billing|invoices?|finance|accounting|service|office|reception|press|media|marketing|"
+    r"partners?|jobs|careers|privacy|legal|compliance|security|returns|orders?|shop|store|bookings?|reservations?|team|"
+    r"admin|abuse|noreply|no-reply|postmaster|webmaster|feedback|accounts?|hr)\b",
     re.IGNORECASE,
 )
 _TOLL_FREE = re.compile(

@@ -125,6 +125,10 @@ class Weights:
         self._story.step(3, f"{len(facts.facts)} facts corrected, {len(facts.posted)} corrections in all")
         await self._control.set_trigger(self._acme.id, len(facts.posted))
         count = await post_the_rest(self._world)
+        if count < len(facts.posted):
+            waiting = f"{len(facts.posted) - count} wait for a person: graft feedback review list"
+            self._story.check("every correction is accepted", False, waiting)
+            await self._control.set_trigger(self._acme.id, count)
         self._story.say(
             f"{count} corrections acknowledged; load of {RATE:g} requests/s from both tenants starts now"
         )

@@ -25,7 +25,7 @@ STEPS = (
     "workers.announce",
     "workers.wait_for",
     "workers.leases",
-    "registry.wanted",
+    "registry.is_wanted",
     "engine.unload",
     "end",
 )

@@ -54,7 +54,18 @@ def undisturbed(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> s
     return asyncio.run(artifact())
 
 
-@pytest.mark.parametrize("where", DEATHS)
+SAMPLE = (
+    "the dataset is stored",
+    "a checkpoint half written",
+    "an artifact without its manifest",
+    "the report is written",
+)
+"""Where a learner dies in every test run; the other places are tried with `-m long`."""
+
+
+@pytest.mark.parametrize(
+    "where", [pytest.param(where, marks=[] if where in SAMPLE else pytest.mark.long) for where in DEATHS]
+)
 async def test_a_run_whose_learner_is_killed_ends_with_the_same_artifact(
     where: str, world: World, undisturbed: str, base_model: Path, tmp_path: Path
 ) -> None:

@@ -188,7 +188,7 @@ def full_listener() -> Iterator[str]:
 
 async def test_a_stream_that_broke_off_counts_against_its_replica() -> None:
     replicas = Replicas(["http://a", "http://b"])
-    proxy = Proxy(replicas, Leases(), "token", 5.0)
+    proxy = Proxy(replicas, slots(["http://a", "http://b"]), Leases(), "token", 5.0)
     call = call_of(VERSION, STREAM)
     call.replica = replicas.pick(VERSION.engine_model)
     for _ in range(FAILURES_TO_OPEN):
