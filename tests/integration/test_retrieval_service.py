@@ -256,8 +256,8 @@ async def test_two_kills_under_load_lose_nothing_acknowledged_and_never_answer_w
     answered = 0
 
     async def write() -> None:
-        for thing in THINGS:
-            entry = MemoryEntry(f"fb_{thing}", "ten_load", thing_question(thing), f"The {thing} of Zorvia.")
+        for number, thing in enumerate(THINGS):
+            entry = MemoryEntry(f"fb_{number}", "ten_load", thing_question(thing), f"The {thing} of Zorvia.")
             while thing not in acknowledged:
                 try:
                     await client.put_memory(entry)
@@ -281,7 +281,7 @@ async def test_two_kills_under_load_lose_nothing_acknowledged_and_never_answer_w
             answered += 1
 
     async def wait_for(count: int) -> None:
-        async with written:
+        async with asyncio.timeout(60), written:
             await written.wait_for(lambda: len(acknowledged) >= count)
 
     writing = asyncio.create_task(write())
