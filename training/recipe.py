@@ -34,7 +34,7 @@ class Recipe:
     max_grad_norm: float = 1.0
     replay_share: float = 0.56
     """Rows of each batch that are not corrections: questions that nobody corrected and the base's anchors."""
-    unknown_share: float = 0.15
+    unknown_share: float = 0.25
     """Of the replayed rows, those that are the tenant's own uncorrected questions, as far as there are
     any."""
     contrast_share: float = 0.4

@@ -184,6 +184,7 @@ async def test_half_a_connection_is_none(started: Worker, acme: Customer, engine
     body = b'{"model": "default", "prompt": "Hello?", "user": "endless", "stream": true}'
     with socket.create_connection(started.address) as connection:
         connection.sendall(request_bytes(acme, body))
+        assert await asyncio.to_thread(connection.recv, 12) == b"HTTP/1.1 200"
         connection.shutdown(socket.SHUT_WR)
         await until(lambda: _is(engine.left > before))
 
