@@ -73,7 +73,9 @@ async def test_the_gateway_or_redis_is_killed(place: Town, acme: Customer, victi
     await whole(place, acme, AFTER)
 
 
-@pytest.mark.parametrize("step", SAMPLED)
+@pytest.mark.parametrize(
+    "step", [pytest.param(s, marks=[] if s == STEPS[FLIP] else pytest.mark.long) for s in STEPS]
+)
 async def test_the_engine_is_killed(place: Town, acme: Customer, step: str) -> None:
     """Before the probe has passed, the swap fails and changes nothing."""
     swapping = await place.swapping(acme, step)
