@@ -6,6 +6,8 @@
    share a batch with any adapter's request. The GPU kernels skip such rows, and so does what is put in place here.
 2. A resolver: a version that is asked for and not loaded is fetched, verified and loaded.
 3. Two methods of the worker, through which `adapters.vllm_endpoints` sees its memory.
+4. Patience on CPU: vLLM's processes wait for each other in a busy loop for a second after every message. Where the
+   model runs on the same cores, that takes a core from everybody else; they sleep after a millisecond instead.
 """
 
 import logging
@@ -31,6 +33,8 @@ _CORE = "vllm.lora.ops.torch_ops.lora_ops"
 _USERS = ("vllm.lora.ops.torch_ops", "vllm.lora.punica_wrapper.punica_cpu")
 """Modules that imported these functions by name."""
 _MARK = "keeps_base_rows"
+BUSY_LOOP_S = 0.001
+_QUEUES = "vllm.distributed.device_communicators.shm_broadcast"
 
 Tensor = Any
 """torch's, which this package does not import."""
@@ -53,6 +57,8 @@ def register() -> None:
         for module in (core, *users):
             if hasattr(module, name):
                 setattr(module, name, replacement)
+    if import_module("vllm.platforms").current_platform.is_cpu():
+        import_module(_QUEUES).SpinCondition.__init__.__defaults__ = (BUSY_LOOP_S,)
     worker = import_module("vllm.v1.worker.worker_base").WorkerBase
     setattr(worker, STATE, lora_state)
     setattr(worker, UNPIN, unpin_lora)

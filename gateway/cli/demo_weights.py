@@ -188,7 +188,8 @@ class Weights:
         story.check(
             "streams open across the flips end on the version they began with",
             len(held) == 2 * STREAMS,
-            f"{len(held)} streams",
+            f"{len(held)} streams; {', '.join(sorted({s.version for s in on_version}))} until the first flip, "
+            f"{', '.join(sorted({s.version for s in on_base}))} until the second",
         )
         pure = await streams.unmixed(on_version, "base") + await streams.unmixed(on_base, version)
         story.check(
