@@ -1,8 +1,8 @@
 """The whole walk for five companies with their own facts, values and phrasings; the figures that count are the worst
 of the five, written to `docs/study-demo.md`.
 
-Each company's result is kept below `.graft/studies/demo`, so that a study that was cut off goes on with the next company.
-Results count for the very code that gave them: of another commit, or beside changes, none is taken.
+Each company's result is kept below `.graft/studies/demo`, so that a study that was cut off goes on with the next
+company. Results count for the very code that gave them: of another commit, or beside changes, none is taken.
 """
 
 import hashlib
