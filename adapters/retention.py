@@ -169,9 +169,7 @@ async def _needed(connection: AsyncConnection, tenant_id: str, adapter: str) -> 
     needed |= dict.fromkeys((await connection.execute(children)).scalars(), "a version continues it")
     pinned = sa.select(pins.c.version_id).where(pins.c.version_id.in_(mine))
     needed |= dict.fromkeys((await connection.execute(pinned)).scalars(), "it is pinned")
-    compared = sa.select(versions.c.id).where(
-        versions.c.id.in_(versions_in_use()), *of(versions, tenant_id, adapter)
-    )
+    compared = mine.where(versions.c.id.in_(versions_in_use()))
     needed |= dict.fromkeys((await connection.execute(compared)).scalars(), "a rollout compares it")
     pointed = sa.select(aliases.c.version_id).where(aliases.c.version_id.in_(mine))
     return needed | dict.fromkeys((await connection.execute(pointed)).scalars(), "an alias points to it")

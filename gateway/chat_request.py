@@ -20,7 +20,7 @@ from gateway.protocol import (
 )
 from gateway.sse import StreamRenamer
 from retrieval.prompt import compose
-from training.types import Message, question_of
+from training.types import Message
 
 TEXT_PARTS = frozenset({"text", "refusal"})
 
@@ -41,15 +41,6 @@ class ChatRequest(GenerationRequest):
             stream=payload.get("stream") is True,
             messages=_messages(payload.get("messages")),
         )
-
-    @property
-    def question(self) -> str:
-        return question_of(self.messages)
-
-    @property
-    def token_estimate(self) -> int:
-        text = sum(len(str(message.get("content") or "")) for message in self.messages)
-        return text // 4 + self.allowed_tokens
 
     def composed(self, context: str, token: str) -> Mapping[str, Any]:
         return {"messages": compose(self.messages, context), **usage_options(self.payload)}

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol
 import orjson
 
 from gateway.errors import EngineUnavailable, GatewayError, InvalidRequest
-from training.types import Message
+from training.types import Message, question_of
 
 ENGINE_ONLY = frozenset(
     {
@@ -128,14 +128,15 @@ class GenerationRequest(ABC):
     """The client's own conversation in chat's shape, for the journal; empty when there is no single one."""
 
     @property
-    @abstractmethod
     def question(self) -> str:
         """What passages and memory are searched by; empty: there is nothing to search by."""
+        return question_of(self.messages)
 
     @property
-    @abstractmethod
     def token_estimate(self) -> int:
         """What to reserve: four bytes a token for the prompt, and what the client allows for the answer."""
+        text = sum(len(str(message.get("content") or "")) for message in self.messages)
+        return text // 4 + self.allowed_tokens
 
     @abstractmethod
     def composed(self, context: str, token: str) -> Mapping[str, Any]:

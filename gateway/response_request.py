@@ -21,7 +21,7 @@ from gateway.protocol import (
 )
 from gateway.response_events import ResponseRenamer
 from retrieval.prompt import compose
-from training.types import Message, question_of
+from training.types import Message
 
 Item = Mapping[str, Any]
 
@@ -84,15 +84,6 @@ class ResponseRequest(GenerationRequest):
         """The same request with the turns before it; their instructions do not carry over."""
         items = [*earlier, *self.items]
         return replace(self, items=items, messages=_messages(self.instructions, items))
-
-    @property
-    def question(self) -> str:
-        return question_of(self.messages)
-
-    @property
-    def token_estimate(self) -> int:
-        text = sum(len(str(message.get("content") or "")) for message in self.messages)
-        return text // 4 + self.allowed_tokens
 
     def composed(self, context: str, token: str) -> Mapping[str, Any]:
         fixed = {"store": False, "request_id": f"{self.id_prefix}{token}"}
