@@ -17,6 +17,7 @@ from pathlib import Path
 
 from gateway.guardian import alive
 from gateway.launch_errors import LaunchError
+from gateway.process_files import last_lines, rotate
 
 Probe = Callable[[], Awaitable[bool]]
 """Answers whether a process can do its work. Never raises."""
@@ -27,8 +28,6 @@ STEADY_SECONDS = 60.0
 """A process that lived this long has earned a fresh back-off."""
 ORPHAN_SECONDS = 1.0
 """What children get to end once the process that led them has died."""
-LOG_BYTES = 32 * 1024 * 1024
-"""A log that is larger when its process starts is set aside as `.log.1`."""
 
 
 @dataclass(frozen=True)
@@ -276,20 +275,3 @@ async def end_group(group: int, within_s: float) -> None:
             await asyncio.sleep(POLL_SECONDS / 2)
         else:
             return
-
-
-def last_lines(path: Path, count: int = 12, window: int = 16_384) -> list[str]:
-    """The end of a log, for an error message."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - window))
-            return file.read().decode(errors="replace").splitlines()[-count:]
-    except OSError:
-        return []
-
-
-def rotate(log: Path) -> None:
-    """Bound what restarts can add to a log."""
-    with contextlib.suppress(FileNotFoundError):
-        if log.stat().st_size > LOG_BYTES:
-            log.replace(log.with_suffix(".log.1"))

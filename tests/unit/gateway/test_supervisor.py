@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway import supervisor
 from gateway.guardian import alive
 from gateway.launch_errors import LaunchError
-from gateway.supervisor import Event, Guardian, ProcessSpec, Supervisor, last_lines, rotate
+from gateway.supervisor import Event, Guardian, ProcessSpec, Supervisor
 
 SLEEPING = "import time; time.sleep(60)"
 Make = Callable[..., Supervisor]
@@ -124,18 +123,3 @@ async def test_a_niced_process_runs_below_the_others(make: Make) -> None:
     system = make(spec("one", SLEEPING, niceness=12))
     await system.start()
     assert os.getpriority(os.PRIO_PROCESS, system.processes["one"].pid) == 12
-
-
-def test_the_end_of_a_log_is_shown_without_reading_all_of_it(tmp_path: Path) -> None:
-    log = tmp_path / "a.log"
-    log.write_text("\n".join(str(number) for number in range(100_000)))
-    assert last_lines(log, 2) == ["99998", "99999"]
-
-
-def test_a_log_that_grew_too_long_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "LOG_BYTES", 10)
-    log = tmp_path / "a.log"
-    log.write_text("x" * 11)
-    rotate(log)
-    assert not log.exists()
-    assert (tmp_path / "a.log.1").exists()
