@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -29,8 +30,8 @@ from retrieval.settings import Settings as RetrievalSettings
 from training.settings import Settings as TrainingSettings
 
 ROOT = Path(__file__).parents[1]
-SOCKET_PATH_BYTES = 100
-"""A unix socket's path may have 107 bytes; the rest is for Redis' own suffixes."""
+SOCKETS_PATH_BYTES = 56
+"""A unix socket's path may have 107 bytes; an engine's goes on with `/tmp/engine-1/` and a UUID."""
 SECRET_FIELDS = frozenset({"internal_token", "engine_token", "admin_key", "database_url", "redis_url"})
 
 
@@ -95,12 +96,14 @@ def make_plan(settings: AllSettings, secrets: credentials.Credentials) -> Plan:
     """Every default resolved to an absolute value."""
     gateway, adapters = settings.gateway, settings.adapters
     data_dir = gateway.data_dir.resolve()
+    sockets = sockets_dir(data_dir)
     redis_url, redis_socket = gateway.redis_url, None
     if not redis_url:
-        redis_socket = socket_path(data_dir)
+        redis_socket = sockets / "redis.sock"
         redis_url = f"unix://{redis_socket}"
     return Plan(
         data_dir=data_dir,
+        scratch=sockets / "tmp",
         host=gateway.host,
         port=gateway.port,
         admin_host=gateway.admin_host,
@@ -138,18 +141,16 @@ def _engine_slots(settings: Settings) -> int:
     return settings.engine_slots or (CPU_ENGINE_SLOTS if on_cpu else VLLM_MAX_NUM_SEQS)
 
 
-def socket_path(data_dir: Path) -> Path:
-    """Beside the data, or, where that path would be too long for a socket, in a directory only we may
-    enter."""
-    beside = data_dir / "redis.sock"
-    if len(os.fsencode(beside)) <= SOCKET_PATH_BYTES:
-        return beside
+def sockets_dir(data_dir: Path) -> Path:
+    """The data directory, or, where its path is too long for sockets, another that only we may enter."""
+    if len(os.fsencode(data_dir)) <= SOCKETS_PATH_BYTES:
+        return data_dir
     name = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
     directory = Path(tempfile.gettempdir()) / f"graft-{os.getuid()}-{name}"
     directory.mkdir(mode=0o700, exist_ok=True)
     if directory.stat().st_uid != os.getuid():
         raise LaunchError(f"{directory} belongs to somebody else.", fix="Choose a shorter --data-dir.")
-    return directory / "redis.sock"
+    return directory
 
 
 @contextlib.asynccontextmanager
@@ -176,6 +177,9 @@ async def running(settings: AllSettings, report: Callable[[Event], None]) -> Asy
             finally:
                 await supervisor.stop()
                 (data_dir / "run.json").unlink(missing_ok=True)
+                shutil.rmtree(plan.scratch, ignore_errors=True)
+                if plan.scratch.parent != data_dir:
+                    shutil.rmtree(plan.scratch.parent, ignore_errors=True)
 
 
 async def _prepare(plan: Plan) -> None:
@@ -205,7 +209,15 @@ def _supervisor(
 ) -> Supervisor:
     specs = services(plan, environment(), probes, listening.fileno())
     started_at = datetime.now(UTC)
-    made = Supervisor(specs, plan.logs, ROOT, guardian, report, lambda: _write_state(plan, made, started_at))
+    made = Supervisor(
+        specs,
+        plan.logs,
+        plan.scratch,
+        ROOT,
+        guardian,
+        report,
+        lambda: _write_state(plan, made, started_at),
+    )
     return made
 
 

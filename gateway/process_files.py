@@ -1,6 +1,8 @@
 """What a supervised process leaves on disk, bounded."""
 
 import contextlib
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 LOG_BYTES = 32 * 1024 * 1024
@@ -22,3 +24,11 @@ def rotate(log: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         if log.stat().st_size > LOG_BYTES:
             log.replace(log.with_suffix(".log.1"))
+
+
+def with_scratch(environment: Mapping[str, str], directory: Path) -> dict[str, str]:
+    """The environment of a process whose temporary files go into that directory, which is emptied of a
+    predecessor's: one that is killed cannot remove them."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return {**environment, "TMPDIR": str(directory)}

@@ -31,6 +31,8 @@ class Plan:
     """Every value that the processes need, resolved. A URL that was configured has no process here."""
 
     data_dir: Path
+    scratch: Path
+    """Temporary files of all processes; its path leaves room for the sockets among them."""
     host: str
     port: int
     admin_host: str

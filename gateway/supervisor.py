@@ -1,12 +1,13 @@
 """Keeps processes running: started together, waited for, restarted with back-off, ended together.
 
-Every process leads its own process group, so that what it has started ends with it, and writes into its own
-log file.
+Every process leads its own process group, so that what it has started ends with it, writes into its own log file, and
+has temporary files of its own, which no successor finds.
 """
 
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from gateway.guardian import alive
 from gateway.launch_errors import LaunchError
-from gateway.process_files import last_lines, rotate
+from gateway.process_files import last_lines, rotate, with_scratch
 
 Probe = Callable[[], Awaitable[bool]]
 """Answers whether a process can do its work. Never raises."""
@@ -101,6 +102,7 @@ class Supervised:
         self,
         spec: ProcessSpec,
         log: Path,
+        scratch: Path,
         root: Path,
         guardian: Guardian,
         report: Callable[[Event], None],
@@ -112,6 +114,7 @@ class Supervised:
         self.failed: LaunchError | None = None
         self.pid = 0
         self.restarts = 0
+        self._scratch = scratch
         self._root = root
         self._guardian = guardian
         self._report = report
@@ -147,6 +150,7 @@ class Supervised:
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._process.wait(), 5.0)
         self._guardian.remove(group)
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     async def _start(self) -> asyncio.subprocess.Process:
         rotate(self.log)
@@ -156,7 +160,7 @@ class Supervised:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=dict(self.spec.environment),
+                env=with_scratch(self.spec.environment, self._scratch),
                 cwd=self._root,
                 pass_fds=tuple(self.spec.pass_fds),
                 start_new_session=True,
@@ -212,6 +216,7 @@ class Supervisor:
         self,
         specs: Sequence[ProcessSpec],
         logs: Path,
+        scratch: Path,
         root: Path,
         guardian: Guardian,
         report: Callable[[Event], None],
@@ -219,7 +224,9 @@ class Supervisor:
     ) -> None:
         self._guardian = guardian
         self.processes = {
-            spec.name: Supervised(spec, logs / f"{spec.name}.log", root, guardian, report, changed)
+            spec.name: Supervised(
+                spec, logs / f"{spec.name}.log", scratch / spec.name, root, guardian, report, changed
+            )
             for spec in specs
         }
         self._tasks: dict[str, asyncio.Task[None]] = {}

@@ -1,5 +1,7 @@
 """Parts that tests share. The engine is real and starts once per session, only if a test asks for it."""
 
+import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,20 @@ from deploy.demo.serving import RunningEngine
 from deploy.demo.serving import engine as serve
 
 BASE_MODEL = Path(__file__).parents[1] / "deploy" / "demo" / "model"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_files() -> Iterator[None]:
+    """All in one directory, with a path short enough for sockets. What a killed session has left, the next removes."""
+    place = Path(tempfile.gettempdir()) / f"graft-tests-{os.getuid()}"
+    for left in place.glob("*"):
+        if not Path("/proc", left.name).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    mine = place / str(os.getpid())
+    mine.mkdir(parents=True)
+    tempfile.tempdir = os.environ["TMPDIR"] = str(mine)
+    yield
+    shutil.rmtree(mine, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ import httpx
 from gateway import launch, services
 from gateway.credentials import Credentials
 from gateway.probes import Probes
+from gateway.process_files import with_scratch
 
 READY_SECONDS = 300.0
 TOKEN = "engine-token-for-this-machine-only"
@@ -29,6 +30,8 @@ class RunningEngine:
     pid: int
     model: Path
     log: Path
+    scratch: Path
+    """Its temporary files."""
 
 
 NO_STORE: Mapping[str, str] = {"GRAFT_ARTIFACTS_URL": "", "GRAFT_CONTROL_URL": ""}
@@ -54,17 +57,18 @@ def engine(
         settings = launch.read_settings({}, overrides)
         plan = launch.make_plan(settings, Credentials(TOKEN, "", ""))
         spec = services.engine(plan, dict(os.environ), Probes())
+        scratch = plan.scratch / spec.name
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [*before, *spec.command],
-                env={**spec.environment, **told},
+                env={**with_scratch(spec.environment, scratch), **told},
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
             )
         try:
             _wait(plan.engine_urls[0], process, log)
-            yield RunningEngine(plan.engine_urls[0], TOKEN, process.pid, model, log)
+            yield RunningEngine(plan.engine_urls[0], TOKEN, process.pid, model, log, scratch)
         finally:
             _end(process)
 

@@ -153,3 +153,8 @@ def test_what_peft_writes_is_valid(base: BaseModel, tmp_path: Path) -> None:
     shape = validate(tmp_path, base, max_rank=16)
     assert shape.rank == RANK
     assert set(shape.modules) == set(base.modules)
+
+
+def test_what_the_engine_leaves_behind_is_in_a_directory_that_is_emptied(engine: RunningEngine) -> None:
+    """Its sockets above all: it cannot remove them when it is killed."""
+    assert any(file.is_socket() for file in engine.scratch.iterdir())

@@ -28,6 +28,7 @@ from gateway.control import Control, assembled
 from gateway.credentials import Credentials
 from gateway.keys import ALL_SCOPES
 from gateway.probes import Probes
+from gateway.process_files import with_scratch
 from gateway.services import Plan, services
 from gateway.settings import Settings
 from gateway.supervisor import ProcessSpec
@@ -111,7 +112,7 @@ class Town:
     async def start(self, name: str, core: int | None = None) -> None:
         """Returns when the process is ready. core: the one that it may use; None for all."""
         spec, log = self._specs[name], self.plan.logs / f"{name}.log"
-        process = self._running[name] = _spawned(spec, log)
+        process = self._running[name] = _spawned(spec, log, self.plan.scratch)
         if core is not None:
             os.sched_setaffinity(process.pid, {core})
         async with asyncio.timeout(READY_S):
@@ -186,12 +187,12 @@ class Town:
         return await self.registry.version(made.id)
 
 
-def _spawned(spec: ProcessSpec, log: Path) -> subprocess.Popen[bytes]:
+def _spawned(spec: ProcessSpec, log: Path, scratch: Path) -> subprocess.Popen[bytes]:
     log.parent.mkdir(exist_ok=True)
     with log.open("ab") as output:
         return subprocess.Popen(
             list(spec.command),
-            env=dict(spec.environment),
+            env=with_scratch(spec.environment, scratch / spec.name),
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=output,

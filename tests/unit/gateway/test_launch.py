@@ -1,6 +1,7 @@
 """From settings to a plan."""
 
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -74,14 +75,13 @@ def test_parts_of_a_fleet_are_used_and_not_started(tmp_path: Path) -> None:
     assert plan.engine_urls == ("http://a:1", "http://b:1")
 
 
-def test_redis_listens_beside_the_data_where_the_path_is_short_enough(tmp_path: Path) -> None:
+def test_sockets_are_beside_the_data_where_the_path_is_short_enough() -> None:
     short = Path("/tmp/short")
-    assert launch.socket_path(short) == short / "redis.sock"
+    assert launch.sockets_dir(short) == short
 
 
-def test_a_path_too_long_for_a_socket_is_replaced_by_a_stable_short_one(tmp_path: Path) -> None:
+def test_a_path_too_long_for_sockets_is_replaced_by_a_stable_short_one(tmp_path: Path) -> None:
     deep = tmp_path / ("x" * 120)
-    found = launch.socket_path(deep)
-    assert len(str(found)) < launch.SOCKET_PATH_BYTES + 8
-    assert found == launch.socket_path(deep)
-    found.parent.rmdir()
+    found = launch.sockets_dir(deep)
+    assert found == launch.sockets_dir(deep)
+    assert len(str(found / "tmp" / "engine-1" / str(uuid4()))) <= 107

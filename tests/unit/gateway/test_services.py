@@ -11,6 +11,7 @@ from gateway.supervisor import ProcessSpec
 
 PLAN = Plan(
     data_dir=Path("/data"),
+    scratch=Path("/data/tmp"),
     host="0.0.0.0",
     port=8000,
     admin_host="127.0.0.1",

@@ -40,7 +40,9 @@ async def make(tmp_path: Path, events: "asyncio.Queue[Event]") -> AsyncIterator[
     made: list[Supervisor] = []
 
     def build(*specs: ProcessSpec) -> Supervisor:
-        built = Supervisor(specs, tmp_path, tmp_path, Guardian(0), events.put_nowait, lambda: None)
+        built = Supervisor(
+            specs, tmp_path, tmp_path / "tmp", tmp_path, Guardian(0), events.put_nowait, lambda: None
+        )
         made.append(built)
         return built
 
@@ -87,6 +89,25 @@ async def test_what_a_dead_process_had_started_ends_before_it_is_started_again(
     os.kill(first, signal.SIGKILL)
     await until(events, "died", "one")
     assert not alive(first)
+
+
+async def test_no_process_finds_the_temporary_files_of_one_that_was_killed(
+    make: Make, events: "asyncio.Queue[Event]", tmp_path: Path
+) -> None:
+    leaving = f"import tempfile; tempfile.mkdtemp(); open('left', 'a').write('.'); {SLEEPING}"
+
+    async def left() -> bool:
+        return (tmp_path / "left").exists() and len((tmp_path / "left").read_text()) == 1 + one.restarts
+
+    system = make(spec("one", leaving, ready=left))
+    one = system.processes["one"]
+    await system.start()
+    os.kill(one.pid, signal.SIGKILL)
+    await until(events, "died", "one")
+    await until(events, "ready", "one")
+    assert len(list((tmp_path / "tmp" / "one").iterdir())) == 1
+    await system.stop()
+    assert not (tmp_path / "tmp" / "one").exists()
 
 
 async def test_a_first_start_that_fails_says_why_with_the_end_of_the_log(make: Make) -> None:
