@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import fsspec
 
 from adapters.errors import ArtifactCorrupt, ArtifactMissing, InvalidAdapter
+from adapters.rooms import room
 from adapters.types import Artifact
 
 MANIFEST = "manifest.json"
@@ -103,9 +103,8 @@ class ArtifactStore:
         if _intact(target, digest):
             return target
         manifest = self._manifest(digest)
-        into.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=into, prefix=".fetch-") as scratch:
-            copy = Path(scratch) / "copy"
+        with room(into) as scratch:
+            copy = scratch / "copy"
             copy.mkdir()
             for name in manifest:
                 self._copy_out(digest, name, copy / name)

@@ -1,13 +1,11 @@
 """Importing: from somebody's file to a registered version, or to a reason and nothing left on disk."""
 
 import asyncio
-import contextlib
 import hashlib
 import hmac
 import json
 import re
-import tempfile
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,6 +16,7 @@ from adapters.base import BaseModel
 from adapters.errors import InvalidAdapter, WrongBase
 from adapters.peft_config import CONFIG, read_config
 from adapters.registry import Registry
+from adapters.rooms import room
 from adapters.sources import Sources, write_bounded
 from adapters.types import Lineage, Version
 from adapters.validation import AdapterShape, validate
@@ -79,24 +78,18 @@ class Importer:
 
         Raises InvalidAdapter, WrongBase, UnknownAdapter.
         """
-        async with self._room() as room:
-            archive = room / "source"
-            await write_bounded(chunks, archive, self._max_bytes)
-            return await self._take(order, archive, "upload")
+        async with self._turns:
+            with room(self._scratch) as here:
+                archive = here / "source"
+                await write_bounded(chunks, archive, self._max_bytes)
+                return await self._take(order, archive, "upload")
 
     async def fetch(self, order: Order, uri: str) -> tuple[Version, bool]:
         """An archive or a folder at a URI. Returns and raises as `upload`, and SourceRefused."""
-        async with self._room() as room:
-            found = await self._sources.fetch(uri, room, self._max_bytes)
-            return await self._take(order, found, uri.partition("?")[0])
-
-    @contextlib.asynccontextmanager
-    async def _room(self) -> AsyncIterator[Path]:
-        """A directory that goes with everything in it, whatever happens."""
-        self._scratch.mkdir(parents=True, exist_ok=True)
         async with self._turns:
-            with tempfile.TemporaryDirectory(dir=self._scratch, ignore_cleanup_errors=True) as room:
-                yield Path(room)
+            with room(self._scratch) as here:
+                found = await self._sources.fetch(uri, here, self._max_bytes)
+                return await self._take(order, found, uri.partition("?")[0])
 
     async def _take(self, order: Order, found: Path, source: str) -> tuple[Version, bool]:
         folder, claims, shape = await asyncio.to_thread(self._examine, order, found)
