@@ -52,8 +52,6 @@ class Pruner:
         grown = await self.retention.grown(self._after, ADAPTERS_AT_ONCE)
         self._after = grown[-1] if len(grown) == ADAPTERS_AT_ONCE else ("", "")
         marked = [version for place in grown for version in (await self.prune(*place, ACTOR))[0]]
-        datasets = await self.retention.last_trained_on(marked)
-        await forget_versions(self._sql, [version.id for version in marked], datasets)
         await self.sweep()
         return marked
 
@@ -63,12 +61,16 @@ class Pruner:
         return await self.retention.judged(tenant_id, adapter, keep, busy)
 
     async def prune(self, tenant_id: str, adapter: str, actor: str) -> tuple[Sequence[Version], int]:
-        """Mark what may go; returns it and the position in the change log."""
+        """Mark what may go, and forget what was of use only while it could serve; returns it and the position in the
+        change log."""
         keep, busy = await self._keep(tenant_id), await self._busy(tenant_id, adapter)
         going, change = await self.retention.prune(tenant_id, adapter, keep, busy)
         for version in going:
             act = Act(actor, "version.pruned", version.id, tenant_id, {"version": version.label})
             await audit.record_alone(self._sql, act)
+        if going:
+            datasets = await self.retention.last_trained_on(going)
+            await forget_versions(self._sql, [version.id for version in going], datasets)
         return going, change
 
     async def sweep(self) -> Sequence[str]:

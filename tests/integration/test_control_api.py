@@ -376,7 +376,11 @@ async def test_versions_are_counted_pinned_judged_and_pruned(system: System) -> 
     }
     assert (await system.call("GET", place))["versions"] == {"approved": 2, "retired": 2, "live": 4}
     assert not (await system.call("GET", f"{place}/versions/v1"))["pruned_at"]
+    runs = system.control.runs
+    for version in (one, two):
+        await runs.add_learned(version.id, ["fb_1"])
     await system.call("POST", f"{place}/prune", {})
+    assert await runs.learned([one.id, two.id]) == {one.id: frozenset(), two.id: frozenset({"fb_1"})}
     assert (await system.call("GET", f"{place}/versions/v1"))["pruned_at"]
     assert (await system.call("GET", place))["versions"] == {
         "approved": 2,

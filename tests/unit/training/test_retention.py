@@ -2,10 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from training import retention
+from training import retention, tables
 from training.retention import forget_interactions, forget_versions
 from training.rows import insert_absent
 from training.runs import RunStore
@@ -53,3 +54,20 @@ async def test_what_a_pruned_version_had_learned_goes_and_others_stay(database: 
     }
     async with database.connect() as connection:
         assert (await connection.execute(sa.select(datasets.c.digest))).scalars().all() == ["sha256:2"]
+
+
+@pytest.mark.parametrize(
+    ("status", "kept"), [("queued", True), ("awaiting_approval", True), ("failed", False)]
+)
+async def test_a_dataset_stays_while_an_open_run_reads_it(
+    database: AsyncEngine, status: str, kept: bool
+) -> None:
+    run = await RunStore(database).create("ten_1", "default", "manual")
+    async with database.begin() as connection:
+        row = {"tenant_id": "ten_1", "adapter": "default", "content": {}, "created_at": NOW}
+        await insert_absent(connection, datasets, [{**row, "digest": "sha256:1"}])
+        reads = sa.update(tables.runs).where(tables.runs.c.id == run.id)
+        await connection.execute(reads.values(status=status, dataset_digest="sha256:1"))
+    await forget_versions(database, [], ["sha256:1"])
+    async with database.connect() as connection:
+        assert bool((await connection.execute(sa.select(datasets.c.digest))).all()) is kept
