@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters import tables
 from adapters.errors import ConflictError, IllegalTransition, UnknownVersion
-from adapters.rollout_records import read_splits, utc
+from adapters.rollout_records import read_splits
 from adapters.rules import TRANSITIONS
 from adapters.types import (
     Adapter,
@@ -229,7 +229,7 @@ def _next_number(tenant_id: str, adapter: str) -> sa.ScalarSelect[int]:
 
 
 def to_adapter(row: sa.Row[Any]) -> Adapter:
-    return Adapter(row.tenant_id, row.name, row.base_digest, utc(row.created_at))
+    return Adapter(row.tenant_id, row.name, row.base_digest, row.created_at)
 
 
 def to_version(row: sa.Row[Any]) -> Version:
@@ -245,8 +245,8 @@ def to_version(row: sa.Row[Any]) -> Version:
         lineage=lineage,
         metrics=row.metrics,
         status=VersionStatus(row.status),
-        created_at=utc(row.created_at),
-        pruned_at=None if row.pruned_at is None else utc(row.pruned_at),
+        created_at=row.created_at,
+        pruned_at=row.pruned_at,
     )
 
 
@@ -258,6 +258,6 @@ def to_move(row: sa.Row[Any]) -> AliasMove:
         row.version_id,
         row.previous_id,
         row.actor,
-        utc(row.at),
+        row.at,
         change=0,
     )

@@ -256,7 +256,7 @@ class Registry:
         alias had never moved, so that the base model did."""
         table = tables.alias_history
         query = sa.select(table).where(*of(table, tenant_id, adapter), table.c.alias == alias.value)
-        query = query.where(table.c.at <= at.astimezone(UTC)).order_by(table.c.id.desc()).limit(1)
+        query = query.where(table.c.at <= at).order_by(table.c.id.desc()).limit(1)
         async with self._engine.connect() as connection:
             row = (await connection.execute(query)).one_or_none()
         return None if row is None else to_move(row)

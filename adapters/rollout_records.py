@@ -80,7 +80,7 @@ async def decisions(connection: AsyncConnection, rollout_id: str) -> Sequence[Ma
     """Oldest first."""
     query = sa.select(rollout_decisions).where(rollout_decisions.c.rollout_id == rollout_id)
     rows = (await connection.execute(query.order_by(rollout_decisions.c.id))).mappings()
-    return [{**row, "at": utc(row["at"])} for row in rows]
+    return [dict(row) for row in rows]
 
 
 async def read_splits(connection: AsyncConnection, tenant_id: str | None) -> Mapping[tuple[str, str], Split]:
@@ -143,12 +143,7 @@ def _rollout(row: sa.Row[Any]) -> Rollout:
         actor=row.actor,
         reason=row.reason,
         revision=row.revision,
-        created_at=utc(row.created_at),
-        step_started_at=utc(row.step_started_at),
-        ended_at=utc(row.ended_at) if row.ended_at else None,
+        created_at=row.created_at,
+        step_started_at=row.step_started_at,
+        ended_at=row.ended_at,
     )
-
-
-def utc(value: datetime) -> datetime:
-    """SQLite forgets the time zone of what was UTC."""
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

@@ -2,6 +2,8 @@
 
 import sqlalchemy as sa
 
+from adapters.database import Moment
+
 metadata = sa.MetaData()
 
 adapters = sa.Table(
@@ -10,7 +12,7 @@ adapters = sa.Table(
     sa.Column("tenant_id", sa.String(64), primary_key=True),
     sa.Column("name", sa.String(64), primary_key=True),
     sa.Column("base_digest", sa.String(80), nullable=False),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
 )
 
 versions = sa.Table(
@@ -30,8 +32,8 @@ versions = sa.Table(
     sa.Column("actor", sa.String(128)),
     sa.Column("metrics", sa.JSON, nullable=False),
     sa.Column("status", sa.String(16), nullable=False),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("pruned_at", sa.DateTime(timezone=True)),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("pruned_at", Moment),
     sa.UniqueConstraint("tenant_id", "adapter", "number"),
     sa.Index("versions_by_status", "status"),
     sa.Index("versions_by_run", "run_id"),
@@ -54,7 +56,7 @@ pins = sa.Table(
     metadata,
     sa.Column("version_id", sa.String(64), primary_key=True),
     sa.Column("actor", sa.String(128), nullable=False),
-    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("at", Moment, nullable=False),
 )
 """Versions that stay in the engines whether or not anybody asks for them."""
 
@@ -68,7 +70,7 @@ alias_history = sa.Table(
     sa.Column("version_id", sa.String(64)),
     sa.Column("previous_id", sa.String(64)),
     sa.Column("actor", sa.String(128), nullable=False),
-    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("at", Moment, nullable=False),
     sa.Index("alias_history_by_adapter", "tenant_id", "adapter", "alias", "id"),
 )
 
@@ -92,9 +94,9 @@ rollouts = sa.Table(
     sa.Column("actor", sa.String(128), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("revision", sa.Integer, nullable=False),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("step_started_at", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("ended_at", sa.DateTime(timezone=True)),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("step_started_at", Moment, nullable=False),
+    sa.Column("ended_at", Moment),
     sa.UniqueConstraint("tenant_id", "slot"),
     sa.Index("rollouts_by_adapter", "tenant_id", "adapter", "created_at"),
 )
@@ -105,7 +107,7 @@ rollout_decisions = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("rollout_id", sa.String(64), nullable=False),
-    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("at", Moment, nullable=False),
     sa.Column("actor", sa.String(128), nullable=False),
     sa.Column("action", sa.String(16), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),

@@ -68,5 +68,4 @@ async def entries(
 
 def _entry(row: sa.RowMapping) -> Entry:
     act = Act(row["actor"], row["action"], row["subject"], row["tenant_id"], row["detail"])
-    at: datetime = row["at"]
-    return Entry(row["id"], at if at.tzinfo else at.replace(tzinfo=UTC), act)
+    return Entry(row["id"], row["at"], act)

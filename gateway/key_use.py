@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from adapters.database import Moment
 from gateway.tables import keys
 from gateway.tasks import end
 
@@ -40,7 +41,7 @@ class KeyUse:
         used, self._used = self._used, {}
         if not used:
             return
-        moment = sa.bindparam("at", type_=sa.DateTime(timezone=True))
+        moment = sa.bindparam("at", type_=Moment)
         older = sa.or_(keys.c.last_used_at.is_(None), keys.c.last_used_at < moment)
         statement = sa.update(keys).where(keys.c.id == sa.bindparam("key"), older).values(last_used_at=moment)
         rows = [{"key": key_id, "at": at} for key_id, at in used.items()]

@@ -5,7 +5,6 @@ import hmac
 import logging
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -89,7 +88,7 @@ class SnapshotLoader:
             id=row["id"],
             external_id=row["external_id"],
             policy=_policy(row),
-            created_at=_aware(row["created_at"]),
+            created_at=row["created_at"],
             cache_salt=salt,
             adapters=adapters,
             learned=knowledge,
@@ -147,18 +146,12 @@ def _parsed(document: str) -> Policy:
 
 
 def _key(row: Mapping[str, Any]) -> Key:
-    expires_at = row["expires_at"]
     return Key(
         id=row["id"],
         tenant_id=row["tenant_id"],
         public_id=row["public_id"],
         digest=row["digest"],
         scopes=scopes_from(row["scopes"]),
-        expires_at=_aware(expires_at) if expires_at else None,
+        expires_at=row["expires_at"],
         limits=Caps.model_validate(row["limits"]) if row["limits"] else NO_CAPS,
     )
-
-
-def _aware(value: datetime) -> datetime:
-    """SQLite forgets the zone of what was stored in UTC."""
-    return value if value.tzinfo else value.replace(tzinfo=UTC)

@@ -3,6 +3,8 @@ webhooks that are due."""
 
 import sqlalchemy as sa
 
+from adapters.database import Moment
+
 metadata = sa.MetaData()
 
 tenants = sa.Table(
@@ -13,7 +15,7 @@ tenants = sa.Table(
     sa.Column("name", sa.String(256), nullable=False),
     sa.Column("policy", sa.JSON, nullable=False),
     sa.Column("policy_revision", sa.Integer, nullable=False, default=1),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
 )
 
 keys = sa.Table(
@@ -26,11 +28,11 @@ keys = sa.Table(
     sa.Column("name", sa.String(128), nullable=False),
     sa.Column("scopes", sa.JSON, nullable=False),
     sa.Column("limits", sa.JSON, nullable=False, server_default="{}"),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("expires_at", sa.DateTime(timezone=True)),
-    sa.Column("rotated_at", sa.DateTime(timezone=True)),
-    sa.Column("revoked_at", sa.DateTime(timezone=True)),
-    sa.Column("last_used_at", sa.DateTime(timezone=True)),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("expires_at", Moment),
+    sa.Column("rotated_at", Moment),
+    sa.Column("revoked_at", Moment),
+    sa.Column("last_used_at", Moment),
     sa.Index("keys_by_tenant", "tenant_id"),
 )
 """API keys. `tenant_id` is empty for a platform key, which may act for any tenant; `digest` is the SHA-256 of the
@@ -40,7 +42,7 @@ audit = sa.Table(
     "audit",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("at", Moment, nullable=False),
     sa.Column("actor", sa.String(128), nullable=False),
     sa.Column("action", sa.String(64), nullable=False),
     sa.Column("tenant_id", sa.String(64)),
@@ -56,8 +58,8 @@ responses = sa.Table(
     sa.Column("tenant_id", sa.String(64), nullable=False),
     sa.Column("document", sa.JSON, nullable=False),
     sa.Column("conversation", sa.JSON, nullable=False),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("expires_at", Moment, nullable=False),
     sa.Index("responses_by_expiry", "expires_at"),
 )
 """What `/v1/responses` keeps for its clients. `conversation` is the whole of it, the response's own output last."""
@@ -71,7 +73,7 @@ writes = sa.Table(
     sa.Column("status", sa.Integer),
     sa.Column("content_type", sa.String(128)),
     sa.Column("body", sa.LargeBinary),
-    sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("expires_at", Moment, nullable=False),
     sa.Index("writes_by_expiry", "expires_at"),
 )
 """Writes that named an `Idempotency-Key`. `digest` is the SHA-256 of the request; the answer is empty until there is
@@ -85,8 +87,8 @@ webhook_calls = sa.Table(
     sa.Column("url", sa.String(2048), nullable=False),
     sa.Column("body", sa.JSON, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("due_at", Moment, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
     sa.Index("webhook_calls_by_due", "due_at"),
 )
 """Written in the transaction of what they tell; a call that was answered, or given up, is deleted."""

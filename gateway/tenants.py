@@ -284,7 +284,7 @@ def _id(prefix: str) -> str:
 
 
 def _tenant(row: sa.RowMapping) -> Tenant:
-    return Tenant(row["id"], row["external_id"], row["name"], _aware(row["created_at"]) or datetime.min)
+    return Tenant(row["id"], row["external_id"], row["name"], row["created_at"])
 
 
 def _key(row: sa.RowMapping) -> KeyRecord:
@@ -294,14 +294,9 @@ def _key(row: sa.RowMapping) -> KeyRecord:
         public_id=row["public_id"],
         name=row["name"],
         scopes=tuple(Scope(name) for name in row["scopes"] if name in set(Scope)),
-        created_at=_aware(row["created_at"]) or datetime.min,
-        expires_at=_aware(row["expires_at"]),
-        revoked_at=_aware(row["revoked_at"]),
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        revoked_at=row["revoked_at"],
         limits=Caps.model_validate(row["limits"]),
-        last_used_at=_aware(row["last_used_at"]),
+        last_used_at=row["last_used_at"],
     )
-
-
-def _aware(at: datetime | None) -> datetime | None:
-    """SQLite hands back what it stored without its time zone, which is always UTC."""
-    return at.replace(tzinfo=UTC) if at is not None and at.tzinfo is None else at

@@ -1,12 +1,26 @@
-"""The seam to SQL: engines, vectors as bytes, times with their zone."""
+"""The seam to SQL: engines, vectors as bytes, moments with their zone."""
 
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+
+class Moment(sa.TypeDecorator[datetime]):
+    """A moment, aware and in UTC. SQLite stores the clock's face and forgets the zone."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _dialect: sa.Dialect) -> datetime | None:
+        return value and value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, _dialect: sa.Dialect) -> datetime | None:
+        return value and (value if value.tzinfo else value.replace(tzinfo=UTC))
 
 
 def open_engine(url: str) -> AsyncEngine:
@@ -29,8 +43,3 @@ def to_bytes(vector: NDArray[np.float32]) -> bytes:
 
 def to_vector(stored: bytes) -> NDArray[np.float32]:
     return np.frombuffer(stored, "<f4").astype(np.float32)
-
-
-def aware(value: datetime) -> datetime:
-    """SQLite forgets the zone; what is stored is always UTC."""
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from retrieval.database import aware, to_bytes, to_vector
+from retrieval.database import to_bytes, to_vector
 from retrieval.errors import NotFound
 from retrieval.tables import files, passages, vector_store_files, vector_stores
 from retrieval.types import Attachment, File, Page, VectorStore
@@ -231,12 +231,12 @@ async def _insert_passages(connection: AsyncConnection, rows: Sequence[PassageRo
 
 
 def _file(row: sa.Row[Any]) -> File:
-    return File(**{**row._mapping, "created_at": aware(row.created_at)})
+    return File(**row._mapping)
 
 
 def _store(row: sa.Row[Any]) -> VectorStore:
-    return VectorStore(**{**row._mapping, "created_at": aware(row.created_at)})
+    return VectorStore(**row._mapping)
 
 
 def _attachment(row: sa.Row[Any]) -> Attachment:
-    return Attachment(**{**row._mapping, "created_at": aware(row.created_at)})
+    return Attachment(**row._mapping)

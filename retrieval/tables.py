@@ -2,6 +2,8 @@
 
 import sqlalchemy as sa
 
+from retrieval.database import Moment
+
 metadata = sa.MetaData()
 
 files = sa.Table(
@@ -13,7 +15,7 @@ files = sa.Table(
     sa.Column("purpose", sa.String(32), nullable=False),
     sa.Column("content", sa.LargeBinary, nullable=False),
     sa.Column("bytes", sa.Integer, nullable=False),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
     sa.Index("files_by_tenant", "tenant_id", "created_at"),
 )
 
@@ -25,7 +27,7 @@ vector_stores = sa.Table(
     sa.Column("name", sa.String(512), nullable=False),
     sa.Column("is_default", sa.Boolean, nullable=False),
     sa.Column("metadata", sa.JSON, nullable=False),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
     sa.Index("vector_stores_by_tenant", "tenant_id", "created_at"),
 )
 
@@ -39,7 +41,7 @@ vector_store_files = sa.Table(
     sa.Column("error", sa.Text),
     sa.Column("attributes", sa.JSON, nullable=False),
     sa.Column("usage_bytes", sa.Integer, nullable=False),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
     sa.Index("vector_store_files_by_tenant", "tenant_id", "file_id"),
 )
 
@@ -67,5 +69,5 @@ memory_entries = sa.Table(
     sa.Column("answer", sa.Text, nullable=False),
     sa.Column("encoder", sa.String(80), nullable=False),
     sa.Column("vector", sa.LargeBinary, nullable=False),
-    sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("updated_at", Moment, nullable=False),
 )

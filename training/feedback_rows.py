@@ -7,7 +7,6 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.tables import versions
-from training.rows import aware
 from training.tables import datasets, interactions
 from training.tables import feedback as table
 from training.types import CorrectionStatus, Feedback
@@ -25,7 +24,6 @@ def row_of(entry: Feedback) -> dict[str, Any]:
 def feedback_of(row: Mapping[str, Any]) -> Feedback:
     values = {name: row[name] for name in Feedback.__dataclass_fields__}
     values["status"] = CorrectionStatus(values["status"])
-    values["created_at"] = aware(values["created_at"])
     return Feedback(**values)
 
 

@@ -21,7 +21,7 @@ from redis.exceptions import RedisError, ResponseError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from training.errors import InteractionNotFound
-from training.rows import aware, insert_absent
+from training.rows import insert_absent
 from training.tables import interactions
 from training.types import Interaction
 
@@ -249,7 +249,7 @@ def _entries(answer: Any) -> Sequence[tuple[bytes, Mapping[bytes, bytes]]]:
 
 def interaction_of(row: Mapping[str, Any]) -> Interaction:
     """An interaction from its SQL row."""
-    return Interaction(**(dict(row) | {"at": aware(row["at"])}))
+    return Interaction(**dict(row))
 
 
 def _row(interaction: Interaction) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from training.rows import aware
 from training.runs import ACTIVE
 from training.tables import feedback, runs
 from training.triggers import Counters
@@ -62,8 +61,8 @@ def _counters(row: sa.RowMapping, run: sa.RowMapping | None) -> Counters:
         tenant_id=row["tenant_id"],
         adapter=row["adapter"],
         accepted=row["accepted"],
-        latest_at=aware(row["latest_at"]),
-        last_run_at=aware(run["updated_at"]) if run else None,
+        latest_at=row["latest_at"],
+        last_run_at=run["updated_at"] if run else None,
         last_run_failed=run is not None and run["status"] == RunStatus.FAILED.value,
         busy=run is not None and run["status"] in [status.value for status in ACTIVE],
     )

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from training.errors import LeaseLost, RunConflict, RunNotFound
-from training.rows import aware, insert_absent, new_id, now
+from training.rows import insert_absent, new_id, now
 from training.tables import learned, run_events
 from training.tables import runs as table
 from training.types import Run, RunEvent, RunPhase, RunStatus
@@ -224,7 +224,7 @@ class RunStore:
         )
         async with self._engine.connect() as connection:
             rows = (await connection.execute(query)).mappings().all()
-        return [RunEvent(r["id"], r["run_id"], r["kind"], r["data"], aware(r["at"])) for r in rows]
+        return [RunEvent(r["id"], r["run_id"], r["kind"], r["data"], r["at"]) for r in rows]
 
     async def learned(self, version_ids: Iterable[str]) -> Mapping[str, frozenset[str]]:
         """The corrections each version answers without memory; a version that learned none has an empty
@@ -267,8 +267,6 @@ def _run(row: Mapping[Any, Any]) -> Run:
     values = {name: row[name] for name in Run.__dataclass_fields__}
     values["status"] = RunStatus(values["status"])
     values["phase"] = RunPhase(values["phase"])
-    for name in ("created_at", "updated_at", "not_before"):
-        values[name] = values[name] and aware(values[name])
     return Run(**values)
 
 

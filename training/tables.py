@@ -2,6 +2,8 @@
 
 import sqlalchemy as sa
 
+from adapters.database import Moment
+
 metadata = sa.MetaData()
 _ACTIVE = "status IN ('queued', 'running')"
 
@@ -21,7 +23,7 @@ interactions = sa.Table(
     sa.Column("usage", sa.JSON, nullable=False),
     sa.Column("latency_ms", sa.Float, nullable=False),
     sa.Column("status", sa.Integer, nullable=False),
-    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("at", Moment, nullable=False),
     sa.Column("detail", sa.JSON),
     sa.Column("flaw", sa.String(16)),
     sa.Column("rollout", sa.String(64)),
@@ -49,7 +51,7 @@ feedback = sa.Table(
     sa.Column("status", sa.String(16), nullable=False),
     sa.Column("reasons", sa.JSON, nullable=False),
     sa.Column("idempotency_key", sa.String(256)),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
     sa.Column("trusted", sa.Boolean, nullable=False, default=True),
     sa.Column("correction_message", sa.JSON),
     sa.Column("replaces", sa.String(64)),
@@ -67,7 +69,7 @@ outbox = sa.Table(
     sa.Column("subject", sa.String(64), nullable=False),
     sa.Column("payload", sa.JSON, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
 )
 """Steps that span packages, written in the transaction that causes them and deleted once done. Kinds:
 `memory.put` and `memory.delete` (subject: the correction)."""
@@ -79,7 +81,7 @@ datasets = sa.Table(
     sa.Column("tenant_id", sa.String(64), nullable=False),
     sa.Column("adapter", sa.String(64), nullable=False),
     sa.Column("content", sa.JSON, nullable=False),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
 )
 
 runs = sa.Table(
@@ -99,13 +101,13 @@ runs = sa.Table(
     sa.Column("costs", sa.JSON, nullable=False),
     sa.Column("error", sa.Text),
     sa.Column("owner", sa.String(64)),
-    sa.Column("lease_until", sa.DateTime(timezone=True)),
+    sa.Column("lease_until", Moment),
     sa.Column("cancel_requested", sa.Boolean, nullable=False, default=False),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
-    sa.Column("not_before", sa.DateTime(timezone=True)),
-    sa.Column("started_at", sa.DateTime(timezone=True)),
+    sa.Column("not_before", Moment),
+    sa.Column("started_at", Moment),
     sa.Index("runs_by_tenant", "tenant_id", "adapter", "created_at"),
     sa.Index("runs_by_status", "status"),
     sa.Index(
@@ -127,7 +129,7 @@ run_events = sa.Table(
     sa.Column("run_id", sa.String(64), nullable=False),
     sa.Column("kind", sa.String(32), nullable=False),
     sa.Column("data", sa.JSON, nullable=False),
-    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("at", Moment, nullable=False),
     sa.Index("run_events_by_run", "run_id", "id"),
 )
 
