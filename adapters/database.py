@@ -1,8 +1,11 @@
-"""What the packages that share the record know alike of SQL."""
+"""The one way our processes open the record, and what its columns hold that SQL has no word for."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 
 class Moment(sa.TypeDecorator[datetime]):
@@ -16,3 +19,22 @@ class Moment(sa.TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, _dialect: sa.Dialect) -> datetime | None:
         return value and (value if value.tzinfo else value.replace(tzinfo=UTC))
+
+
+def connect(url: str) -> AsyncEngine:
+    """An engine for SQLite or PostgreSQL.
+
+    SQLite gets a write-ahead log, so that readers never wait for the writer; `synchronous=FULL`, because what
+    was acknowledged must survive a power cut.
+    """
+    engine = create_async_engine(url)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()

@@ -18,12 +18,12 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import ASGIApp
 
+from adapters.database import connect
 from adapters.registry import Registry
 from gateway.admission import Admissions
 from gateway.asgi import Receive, Scope, Send, check_headers, respond_error
 from gateway.connection import connections
 from gateway.context import ContextSource
-from gateway.database import connect
 from gateway.demand import Demand
 from gateway.errors import InvalidRequest
 from gateway.feedback_tokens import FeedbackTokens

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.artifacts import ArtifactStore
 from adapters.base import BaseModel, describe_base
+from adapters.database import connect
 from adapters.engine import Engine
 from adapters.errors import AdaptersError
 from adapters.importing import Importer
@@ -30,7 +31,6 @@ from adapters.wants import Wants
 from gateway import audit
 from gateway.audit import Act
 from gateway.canaries import Canaries
-from gateway.database import connect
 from gateway.idempotency import Writes
 from gateway.leader import Leadership
 from gateway.leases import DEMAND_CHANNEL

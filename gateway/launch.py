@@ -17,9 +17,9 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
+from adapters.database import connect
 from adapters.settings import Settings as AdaptersSettings
 from gateway import credentials, migrate, preflight
-from gateway.database import connect
 from gateway.launch_errors import LaunchError
 from gateway.probes import Probes
 from gateway.services import CPU_ENGINE_SLOTS, OWN_PREFIX, Plan, installed, services

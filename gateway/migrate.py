@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
-from gateway.database import connect
+from adapters.database import connect
 
 MIGRATIONS = Path(__file__).parents[1] / "deploy" / "migrations"
 

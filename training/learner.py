@@ -13,13 +13,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 
 import httpx
-import sqlalchemy as sa
 from redis.asyncio import Redis
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.artifacts import ArtifactStore
 from adapters.base import BaseModel, describe_base
+from adapters.database import connect
 from adapters.loading import Loader
 from adapters.registry import Registry
 from adapters.vllm import VllmEngine
@@ -185,21 +185,6 @@ async def assemble(
         max_rank=settings.max_lora_rank,
     )
     return Learner(engine, redis, JournalDrain(redis, engine, owner), workshop, owner)
-
-
-def connect(url: str) -> AsyncEngine:
-    """The record. SQLite in WAL mode, so that readers never wait for the writer."""
-    engine = create_async_engine(url)
-    if engine.dialect.name == "sqlite":
-
-        def prepare(connection: sa.engine.interfaces.DBAPIConnection, _record: object) -> None:
-            cursor = connection.cursor()
-            cursor.execute("PRAGMA journal_mode=WAL")
-            cursor.execute("PRAGMA busy_timeout=30000")
-            cursor.close()
-
-        sa.event.listen(engine.sync_engine, "connect", prepare)
-    return engine
 
 
 async def main() -> None:

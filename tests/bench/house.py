@@ -13,10 +13,10 @@ import sqlalchemy as sa
 
 import adapters.tables
 import gateway.tables
+from adapters.database import connect
 from adapters.types import DEFAULT_ADAPTER, Alias, VersionStatus
 from gateway import launch, migrate
 from gateway.credentials import Credentials
-from gateway.database import connect
 from gateway.keys import Scope, mint
 from gateway.policy import Limits, Memory, Policy, Retrieval
 from gateway.probes import Probes

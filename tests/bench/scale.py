@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from adapters.database import connect
 from adapters.registry import Registry
 from adapters.types import DEFAULT_ADAPTER, Alias
-from gateway.database import connect
 from gateway.loader import SnapshotLoader
 from gateway.principal import authenticate
 from gateway.routing import route

@@ -9,7 +9,7 @@ import psutil
 import sqlalchemy as sa
 from redis.asyncio import Redis
 
-from gateway.database import connect
+from adapters.database import connect
 from gateway.supervisor import Supervised
 from tests.bench.study_house import House
 from training.journal import GROUP, STREAM

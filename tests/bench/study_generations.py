@@ -16,11 +16,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from adapters.database import connect
 from adapters.settings import Settings as AdaptersSettings
 from gateway.cli.asking import OFF, ask, ask_all, share_right, share_unknown
 from gateway.cli.control import POLL_SECONDS
 from gateway.cli.facts import Check
-from gateway.database import connect
 from tests.bench import generations_naive as naive
 from tests.bench import generations_report as report
 from tests.bench.generations_world import Fact, World, make

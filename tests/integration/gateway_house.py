@@ -20,9 +20,9 @@ import adapters.tables
 import gateway.tables
 import retrieval.tables
 import training.tables
+from adapters.database import connect
 from adapters.registry import Registry
 from gateway.app import data_plane
-from gateway.database import connect
 from gateway.keys import ALL_SCOPES, Scope
 from gateway.settings import Settings
 from gateway.tenants import TenantStore

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.artifacts import ArtifactStore
 from adapters.base import describe_base
+from adapters.database import connect
 from adapters.loading import Loader
 from adapters.registry import Registry
 from adapters.tables import metadata as adapters_metadata
@@ -34,7 +35,7 @@ from training.executor import LocalExecutor
 from training.feedback import FeedbackStore
 from training.gating import Gate
 from training.journal import JournalDrain
-from training.learner import Learner, connect
+from training.learner import Learner
 from training.pipeline import RunWork
 from training.rewrites import Teacher
 from training.runs import RunStore

@@ -19,13 +19,13 @@ from safetensors.numpy import load_file, save, save_file
 from typer.testing import CliRunner
 
 from adapters.base import BaseModel
+from adapters.database import connect
 from adapters.settings import Settings as AdaptersSettings
 from adapters.tables import metadata as adapters
 from adapters.types import Alias
 from gateway.admin import create_app
 from gateway.cli.main import app as cli
 from gateway.control import Control, assembled
-from gateway.database import connect
 from gateway.settings import Settings
 from gateway.tables import metadata as gateway
 from tests.integration.gateway_house import listening

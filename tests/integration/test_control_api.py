@@ -20,6 +20,7 @@ from redis.asyncio import Redis
 from safetensors.numpy import save_file
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from adapters.database import connect
 from adapters.registry import Registry
 from adapters.retention import GRACE
 from adapters.settings import Settings as AdaptersSettings
@@ -30,7 +31,6 @@ from adapters.testing import FakeEngine
 from adapters.types import Lineage, Version, VersionStatus
 from gateway.admin import create_app
 from gateway.control import Control, Loops, assembled
-from gateway.database import connect
 from gateway.follower import Follower
 from gateway.leases import Heartbeat, Leases
 from gateway.loader import SnapshotLoader

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from adapters.database import connect
 from adapters.registry import Registry
 from adapters.types import Alias
-from gateway.database import connect
 from gateway.loader import SnapshotLoader
 from tests.bench.house import furnish
 from tests.bench.scale import lookups

@@ -9,9 +9,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from adapters.database import connect
 from gateway.app import DataPlane
 from gateway.context import ContextSource
-from gateway.database import connect
 from gateway.demand import Demand
 from gateway.key_use import KeyUse
 from gateway.leases import Leases

@@ -12,13 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters import rollout_records
 from adapters.artifacts import ArtifactStore
+from adapters.database import connect
 from adapters.registry import Registry
 from adapters.swap import Swapper
 from adapters.tables import metadata as adapters
 from adapters.testing import FakeEngine, FakeWorkers
 from adapters.types import Alias, Lineage, Rollout, Version, VersionStatus
 from gateway.canaries import Canaries
-from gateway.database import connect
 from gateway.policy import Policy
 from gateway.rollout_moves import RolloutMoves
 from gateway.rollouts import Rollouts

@@ -7,9 +7,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from adapters.database import connect
 from adapters.tables import metadata as adapters
 from gateway import migrate
-from gateway.database import connect
 from gateway.tables import metadata as gateway
 from retrieval.tables import metadata as retrieval
 from training.tables import metadata as training

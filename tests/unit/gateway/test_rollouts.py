@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from adapters.database import connect
 from adapters.errors import EngineRefused
 from adapters.types import Lineage, Version, VersionStatus
 from gateway import audit
-from gateway.database import connect
 from gateway.rollouts import hopeless, newest_of_each
 from tests.unit.gateway.rollout_world import APPROVED, World
 
