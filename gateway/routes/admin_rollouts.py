@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from adapters import rollout_records
@@ -18,6 +18,8 @@ from gateway.routes.admin_documents import Document
 
 router = APIRouter(prefix="/tenants/{tenant}", tags=["rollouts"])
 
+ALL = "/adapters/{adapter}/rollouts"
+ONE = ALL + "/{rollout_id}"
 Limit = Annotated[int, Query(ge=1, le=200)]
 MAX_TOKENS = 10**12
 
@@ -59,7 +61,20 @@ class Promotion(Reason):
     to: Literal["live", "next"] = "live"
 
 
-@router.get("/adapters/{adapter}/rollouts")
+async def _read(control: Control, tenant_id: str, adapter: str, rollout_id: str) -> Rollout:
+    async with control.sql.connect() as connection:
+        return await rollout_records.get(connection, tenant_id, adapter, rollout_id)
+
+
+async def _find(tenant: str, adapter: str, rollout_id: str, control: Access) -> Rollout:
+    found = await find_adapter(control, tenant, adapter)
+    return await _read(control, found.tenant_id, adapter, rollout_id)
+
+
+Found = Annotated[Rollout, Depends(_find)]
+
+
+@router.get(ALL)
 async def list_rollouts(tenant: str, adapter: str, control: Access, limit: Limit = 20) -> Document:
     """Newest first."""
     found = await find_adapter(control, tenant, adapter)
@@ -68,7 +83,7 @@ async def list_rollouts(tenant: str, adapter: str, control: Access, limit: Limit
     return documents.page(rows, limit, document)
 
 
-@router.post("/adapters/{adapter}/rollouts", status_code=201)
+@router.post(ALL, status_code=201)
 async def start_rollout(
     tenant: str, adapter: str, body: NewRollout, control: Access, actor: Actor
 ) -> Document:
@@ -80,7 +95,7 @@ async def start_rollout(
         if policy.at_once:
             raise Conflict("The policy's rollout has no steps: set rollout.steps, or swap.")
         started = await control.canaries.start(version, policy.plan(), actor)
-        return await _settled(control, tenant, adapter, started.id)
+        return await _settled(control, started)
     if body.against is None:
         against, _ = await control.registry.alias(found.tenant_id, adapter, Alias.STABLE)
     else:
@@ -89,23 +104,21 @@ async def start_rollout(
         raise Conflict(f"{version.label} would be compared with itself.")
     kind, share = RolloutKind(body.kind), body.share or 0.0
     started = await control.canaries.start_other(kind, version, against, share, actor, body.budget_tokens)
-    return await _settled(control, tenant, adapter, started.id)
+    return await _settled(control, started)
 
 
-@router.get("/adapters/{adapter}/rollouts/{rollout_id}")
-async def get_rollout(tenant: str, adapter: str, rollout_id: str, control: Access) -> Document:
+@router.get(ONE)
+async def get_rollout(rollout: Found, control: Access) -> Document:
     """With every decision, oldest first."""
-    rollout = await _find(control, tenant, adapter, rollout_id)
     async with control.sql.connect() as connection:
         made = await rollout_records.decisions(connection, rollout.id)
     shown = [{**each, "at": documents.time(each["at"])} for each in made]
     return {**document(rollout), "decisions": shown}
 
 
-@router.get("/adapters/{adapter}/rollouts/{rollout_id}/report")
-async def get_report(tenant: str, adapter: str, rollout_id: str, control: Access) -> Document:
+@router.get(f"{ONE}/report")
+async def get_report(rollout: Found, control: Access) -> Document:
     """Both arms with every signal's effect, its interval and a verdict; of a shadow, how alike the answers are."""
-    rollout = await _find(control, tenant, adapter, rollout_id)
     return {
         "object": "rollout.report",
         "id": rollout.id,
@@ -116,43 +129,31 @@ async def get_report(tenant: str, adapter: str, rollout_id: str, control: Access
     }
 
 
-@router.post("/adapters/{adapter}/rollouts/{rollout_id}/pause")
-async def pause_rollout(
-    tenant: str, adapter: str, rollout_id: str, body: Reason, control: Access, actor: Actor
-) -> Document:
+@router.post(f"{ONE}/pause")
+async def pause_rollout(rollout: Found, body: Reason, control: Access, actor: Actor) -> Document:
     """The share stays as it is; signs of harm still end the rollout."""
-    rollout = await _find(control, tenant, adapter, rollout_id)
     await control.canaries.pause(rollout, body.reason, actor)
-    return await _settled(control, tenant, adapter, rollout_id)
+    return await _settled(control, rollout)
 
 
-@router.post("/adapters/{adapter}/rollouts/{rollout_id}/resume")
-async def resume_rollout(
-    tenant: str, adapter: str, rollout_id: str, control: Access, actor: Actor
-) -> Document:
-    rollout = await _find(control, tenant, adapter, rollout_id)
+@router.post(f"{ONE}/resume")
+async def resume_rollout(rollout: Found, control: Access, actor: Actor) -> Document:
     await control.canaries.resume(rollout, actor)
-    return await _settled(control, tenant, adapter, rollout_id)
+    return await _settled(control, rollout)
 
 
-@router.post("/adapters/{adapter}/rollouts/{rollout_id}/promote")
-async def promote_rollout(
-    tenant: str, adapter: str, rollout_id: str, body: Promotion, control: Access, actor: Actor
-) -> Document:
+@router.post(f"{ONE}/promote")
+async def promote_rollout(rollout: Found, body: Promotion, control: Access, actor: Actor) -> Document:
     """Whatever was counted: a person decides."""
-    rollout = await _find(control, tenant, adapter, rollout_id)
     await control.canaries.promote(rollout, body.reason, actor, one_step=body.to == "next")
-    return await _settled(control, tenant, adapter, rollout_id)
+    return await _settled(control, rollout)
 
 
-@router.post("/adapters/{adapter}/rollouts/{rollout_id}/abort")
-async def abort_rollout(
-    tenant: str, adapter: str, rollout_id: str, body: Reason, control: Access, actor: Actor
-) -> Document:
+@router.post(f"{ONE}/abort")
+async def abort_rollout(rollout: Found, body: Reason, control: Access, actor: Actor) -> Document:
     """A canary goes back to what served before, also while it is watched; the others end."""
-    rollout = await _find(control, tenant, adapter, rollout_id)
     await control.canaries.abort(rollout, body.reason, actor)
-    return await _settled(control, tenant, adapter, rollout_id)
+    return await _settled(control, rollout)
 
 
 @router.get("/webhook-secret")
@@ -162,16 +163,10 @@ async def webhook_secret(tenant: str, control: Access) -> Document:
     return {"object": "webhook_secret", "tenant_id": owner.id, "secret": control.webhooks.secret(owner.id)}
 
 
-async def _settled(control: Control, tenant: str, adapter: str, rollout_id: str) -> Document:
+async def _settled(control: Control, rollout: Rollout) -> Document:
     """The rollout as it is now, and as the workers serve it."""
     await control.settle(await control.registry.position())
-    return document(await _find(control, tenant, adapter, rollout_id))
-
-
-async def _find(control: Control, tenant: str, adapter: str, rollout_id: str) -> Rollout:
-    found = await find_adapter(control, tenant, adapter)
-    async with control.sql.connect() as connection:
-        return await rollout_records.get(connection, found.tenant_id, adapter, rollout_id)
+    return document(await _read(control, rollout.tenant_id, rollout.adapter, rollout.id))
 
 
 def document(one: Rollout) -> Document:
