@@ -39,6 +39,7 @@ from gateway.pruning import Pruner
 from gateway.response_store import ResponseStore
 from gateway.rollout_moves import RolloutMoves
 from gateway.rollouts import Rollouts
+from gateway.run_notices import RunNotices
 from gateway.settings import Settings
 from gateway.tasks import end
 from gateway.tenants import Tenant, TenantStore
@@ -214,6 +215,7 @@ class Loops:
         self._rollouts = Rollouts(
             control.registry, control.swapper, control.sql, control.tenants, control.canaries
         )
+        self._notices = RunNotices(control.sql, control.registry, control.tenants, control.runs)
         self._responses = ResponseStore(control.sql)
         self._writes = Writes(control.sql)
         self._failures: Mapping[tuple[str, str], str | None] = {}
@@ -231,6 +233,7 @@ class Loops:
             asyncio.create_task(
                 self._every(WEBHOOK_EVERY_S, self._control.webhooks.run_once), name="webhooks"
             ),
+            asyncio.create_task(self._every(OUTBOX_EVERY_S, self._notices.run_once), name="notices"),
             asyncio.create_task(self._every(OUTBOX_EVERY_S, self._control.delivery.run_once), name="outbox"),
             asyncio.create_task(self._every(PRUNE_EVERY_S, self._responses.prune), name="responses"),
             asyncio.create_task(self._every(PRUNE_EVERY_S, self._control.pruner.run_once), name="retention"),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from retrieval.client import RetrievalClient
 from retrieval.errors import RetrievalError
 from retrieval.types import MemoryEntry
-from training.outbox import MEMORY_DELETE, MEMORY_PUT, Outbox, OutboxStep
+from training.outbox import MEMORY_PUT, Outbox, OutboxStep
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,5 @@ class Delivery:
     async def _carry_out(self, step: OutboxStep) -> None:
         if step.kind == MEMORY_PUT:
             await self._retrieval.put_memory(MemoryEntry(**step.payload))
-        elif step.kind == MEMORY_DELETE:
-            await self._retrieval.delete_memory(step.payload["tenant_id"], step.payload["id"])
         else:
-            log.error("outbox step %d has the unknown kind %s", step.id, step.kind)
+            await self._retrieval.delete_memory(step.payload["tenant_id"], step.payload["id"])

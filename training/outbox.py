@@ -1,9 +1,10 @@
 """Steps owed to other packages, written in the transaction that causes them and deleted once done.
 
-So a correction that was acknowledged reaches memory even when retrieval is down at that moment.
+So a correction that was acknowledged reaches memory even when retrieval is down at that moment, and a run that did not go
+live by itself is told of, once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -14,16 +15,21 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from training.corrections import stands_alone
 from training.rows import now
 from training.tables import outbox as table
-from training.types import CorrectionStatus, Feedback
+from training.types import CorrectionStatus, Feedback, RunStatus
 
 MEMORY_PUT = "memory.put"
 MEMORY_DELETE = "memory.delete"
+MEMORY = (MEMORY_PUT, MEMORY_DELETE)
+RUN_STOPPED = "run.stopped"
+TOLD = frozenset({RunStatus.AWAITING_APPROVAL, RunStatus.REJECTED})
+"""The tenant is told that a version did not pass the gate, or waits for a person."""
 
 
 @dataclass(frozen=True)
 class OutboxStep:
     """One step owed to another package. `payload` of `memory.put`: id, tenant_id, question, answer; of
-    `memory.delete`: id, tenant_id. Steps are idempotent and run oldest first."""
+    `memory.delete`: id, tenant_id; of `run.stopped`: status, reason. Those of memory are idempotent and run oldest
+    first."""
 
     id: int
     kind: str
@@ -38,10 +44,12 @@ class Outbox:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def pending(self, *, limit: int = 100, min_age_s: float = 2.0) -> Sequence[OutboxStep]:
+    async def pending(
+        self, kinds: Collection[str] = MEMORY, *, limit: int = 100, min_age_s: float = 2.0
+    ) -> Sequence[OutboxStep]:
         """Steps that nobody finished, oldest first. `min_age_s` leaves the poster time to do it itself."""
         old_enough = table.c.created_at <= now() - timedelta(seconds=min_age_s)
-        query = sa.select(table).where(old_enough).order_by(table.c.id).limit(limit)
+        query = sa.select(table).where(old_enough, table.c.kind.in_(kinds)).order_by(table.c.id).limit(limit)
         async with self._engine.connect() as connection:
             rows = (await connection.execute(query)).mappings().all()
         return [
@@ -52,13 +60,18 @@ class Outbox:
     async def done(self, step_id: int) -> None:
         """The step was carried out."""
         async with self._engine.begin() as connection:
-            await connection.execute(sa.delete(table).where(table.c.id == step_id))
+            await settle(connection, step_id)
 
     async def failed(self, step_id: int) -> None:
         """The step could not be carried out; it stays owed."""
         statement = sa.update(table).where(table.c.id == step_id).values(attempts=table.c.attempts + 1)
         async with self._engine.begin() as connection:
             await connection.execute(statement)
+
+
+async def settle(connection: AsyncConnection, step_id: int) -> bool:
+    """The step is done with this transaction; False: somebody else has done it."""
+    return bool((await connection.execute(sa.delete(table).where(table.c.id == step_id))).rowcount)
 
 
 def remembered(entry: Feedback) -> bool:
@@ -72,20 +85,31 @@ async def owe_memory(connection: AsyncConnection, entry: Feedback) -> list[Outbo
     if not remembered(entry):
         return []
     answer = {"question": entry.question, "answer": entry.correction}
-    return [await _owe(connection, MEMORY_PUT, entry.id, entry.tenant_id, answer)]
+    return [await _owe_memory(connection, MEMORY_PUT, entry.id, entry.tenant_id, answer)]
 
 
 async def owe_forgetting(connection: AsyncConnection, tenant_id: str, feedback_id: str) -> list[OutboxStep]:
     """Take the entry out of memory; a step not yet carried out that would put it there is dropped."""
     waiting = sa.and_(table.c.subject == feedback_id, table.c.kind == MEMORY_PUT)
     await connection.execute(sa.delete(table).where(waiting))
-    return [await _owe(connection, MEMORY_DELETE, feedback_id, tenant_id, {})]
+    return [await _owe_memory(connection, MEMORY_DELETE, feedback_id, tenant_id, {})]
+
+
+async def owe_notice(connection: AsyncConnection, run_id: str, status: RunStatus, reason: str | None) -> None:
+    """Tell the tenant what its run came to, if that is one of the ends that it is told of."""
+    if status in TOLD:
+        await _owe(connection, RUN_STOPPED, run_id, {"status": status.value, "reason": reason})
+
+
+async def _owe_memory(
+    connection: AsyncConnection, kind: str, subject: str, tenant_id: str, more: Mapping[str, Any]
+) -> OutboxStep:
+    return await _owe(connection, kind, subject, {"id": subject, "tenant_id": tenant_id, **more})
 
 
 async def _owe(
-    connection: AsyncConnection, kind: str, subject: str, tenant_id: str, more: Mapping[str, Any]
+    connection: AsyncConnection, kind: str, subject: str, payload: Mapping[str, Any]
 ) -> OutboxStep:
-    payload = {"id": subject, "tenant_id": tenant_id, **more}
     values = {"kind": kind, "subject": subject, "payload": payload, "attempts": 0, "created_at": now()}
     result = await connection.execute(sa.insert(table).values(**values).returning(table.c.id))
     return OutboxStep(result.scalar_one(), kind, subject, payload, 0)

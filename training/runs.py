@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from training.errors import LeaseLost, RunConflict, RunNotFound
+from training.outbox import owe_notice
 from training.rows import insert_absent, new_id, now
 from training.tables import learned, run_events
 from training.tables import runs as table
@@ -149,6 +150,7 @@ class RunStore:
             if not kept.rowcount:
                 raise LeaseLost(run_id)
             await _add_event(connection, run_id, status.value, {"error": error} if error else {})
+            await owe_notice(connection, run_id, status, error)
 
     async def release(self, run_id: str, owner: str, error: str | None = None, retry_s: float = 0.0) -> None:
         """Give a running run back unfinished, so that any learner may take it up: at once, or after the fault that
@@ -204,6 +206,7 @@ class RunStore:
             )
             if judged.rowcount:
                 await _add_event(connection, run_id, status.value, {"actor": actor, "reason": error})
+                await owe_notice(connection, run_id, status, error)
         run = await self.get(run_id)
         if not judged.rowcount:
             raise RunConflict(f"a run that is {run.status} waits for nobody's approval")

@@ -72,7 +72,7 @@ outbox = sa.Table(
     sa.Column("created_at", Moment, nullable=False),
 )
 """Steps that span packages, written in the transaction that causes them and deleted once done. Kinds:
-`memory.put` and `memory.delete` (subject: the correction)."""
+`memory.put` and `memory.delete` (subject: the correction), `run.stopped` (subject: the run)."""
 
 datasets = sa.Table(
     "datasets",
