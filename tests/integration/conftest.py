@@ -1,0 +1,90 @@
+"""The parts of `control_house`."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from redis.asyncio import Redis
+from safetensors.numpy import save_file
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.database import connect
+from adapters.registry import Registry
+from adapters.settings import Settings as AdaptersSettings
+from adapters.swap import Swapper
+from adapters.tables import metadata as adapters
+from adapters.testing import FakeEngine
+from gateway.admin import create_app
+from gateway.control import Control, assembled
+from gateway.follower import Follower
+from gateway.leases import Heartbeat, Leases
+from gateway.loader import SnapshotLoader
+from gateway.settings import Settings
+from gateway.snapshot import CurrentSnapshot
+from gateway.tables import metadata as gateway
+from tests.integration.control_house import ADMIN_KEY, System
+from training.tables import metadata as training
+
+
+@pytest.fixture
+def base_path(tmp_path: Path) -> Path:
+    """A directory that describes a base model of one linear layer."""
+    directory = tmp_path / "base"
+    directory.mkdir()
+    (directory / "config.json").write_text('{"hidden_size": 8, "num_hidden_layers": 1}')
+    (directory / "tokenizer.json").write_text("{}")
+    save_file(
+        {"model.layers.0.mlp.up_proj.weight": np.ones((16, 8), np.float32)}, directory / "m.safetensors"
+    )
+    return directory
+
+
+@pytest.fixture
+async def worker(tmp_path: Path, redis_url: str) -> AsyncIterator[CurrentSnapshot]:
+    """A gateway worker's follower and heartbeat."""
+    sql: AsyncEngine = connect(f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}")
+    async with sql.begin() as connection:
+        for metadata in (gateway, adapters, training):
+            await connection.run_sync(metadata.create_all)
+    redis, current = Redis.from_url(redis_url), CurrentSnapshot()
+    heartbeat = Heartbeat(redis, "w_1", Leases())
+    follower = Follower(SnapshotLoader(sql, Registry(sql), "salt"), redis, current, heartbeat)
+    await follower.start()
+    await heartbeat.start()
+    yield current
+    await heartbeat.close()
+    await follower.close()
+    await redis.aclose()
+    await sql.dispose()
+
+
+@pytest.fixture
+async def system(
+    tmp_path: Path, redis_url: str, worker: CurrentSnapshot, base_path: Path
+) -> AsyncIterator[System]:
+    settings = Settings(data_dir=tmp_path, redis_url=redis_url)
+    told = AdaptersSettings(data_dir=tmp_path, base_model=str(base_path))
+    engine, files = FakeEngine(), tmp_path / "files"
+    files.mkdir()
+    (files / "adapter_model.safetensors").write_bytes(b"weights")
+
+    @contextlib.asynccontextmanager
+    async def assemble() -> AsyncIterator[Control]:
+        async with assembled(settings, told) as real:
+            swapper = Swapper(real.registry, real.store, [engine], real.workers, tmp_path / "cache")
+            canaries = replace(real.canaries, swapper=swapper)
+            yield replace(real, engines=(engine,), swapper=swapper, canaries=canaries)
+
+    app = create_app(assemble, ADMIN_KEY, loops=False)
+    async with app.router.lifespan_context(app):
+        client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app),
+            base_url="http://control",
+            headers={"authorization": f"Bearer {ADMIN_KEY}"},
+        )
+        async with client:
+            yield System(client, app.state.control, engine, worker, files)

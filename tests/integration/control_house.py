@@ -1,0 +1,45 @@
+"""Control behind its admin API, over a real Redis, a real record and a real gateway worker that follows it.
+
+Only the engine is the in-memory one: what it says does not matter here
+(tests/integration/test_control_swap.py has the real one).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from adapters.testing import FakeEngine
+from adapters.types import Lineage, Version, VersionStatus
+from gateway.control import Control
+from gateway.snapshot import CurrentSnapshot
+
+ADMIN_KEY = "gk-admin-secret"
+
+
+@dataclass
+class System:
+    """`admin` is authenticated; `seen` is what the worker serves."""
+
+    admin: httpx.AsyncClient
+    control: Control
+    engine: FakeEngine
+    seen: CurrentSnapshot
+    files: Path
+
+    async def call(self, method: str, path: str, body: Any = None, status: int = 200) -> Any:
+        response = await self.admin.request(method, f"/admin/v1/{path}", json=body)
+        assert response.status_code == status, response.text
+        return response.json()
+
+    async def tenant(self, name: str = "acme") -> dict[str, Any]:
+        found: dict[str, Any] = await self.call("POST", "tenants", {"external_id": name}, 201)
+        return found
+
+    async def version(self, tenant_id: str, status: VersionStatus = VersionStatus.APPROVED) -> Version:
+        artifact = await self.control.store.put(self.files)
+        lineage = Lineage(self.control.base.digest)
+        made = await self.control.registry.register(tenant_id, "default", artifact.digest, lineage, {})
+        await self.control.registry.set_status(made.id, status)
+        return await self.control.registry.version(made.id)

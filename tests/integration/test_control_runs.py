@@ -1,0 +1,84 @@
+"""Runs and reviews over the admin API."""
+
+from dataclasses import replace
+
+from adapters.types import VersionStatus
+from tests.integration.control_house import System
+from training.drafts import FeedbackDraft
+from training.types import RunStatus
+
+
+async def test_a_run_can_be_started_and_only_one_at_a_time(system: System) -> None:
+    await system.tenant()
+    run = await system.call("POST", "runs", {"tenant_id": "acme"}, 201)
+    assert (run["status"], run["trigger"]) == ("queued", "manual")
+    await system.call("POST", "runs", {"tenant_id": "acme"}, 409)
+
+
+async def test_approving_a_run_approves_its_version(system: System) -> None:
+    tenant = await system.tenant()
+    version = await system.version(tenant["id"], VersionStatus.GATING)
+    run = await system.call("POST", "runs", {"tenant_id": "acme"}, 201)
+    await system.control.runs.claim("learner")
+    await system.control.runs.update(run["id"], "learner", version_id=version.id)
+    await system.control.runs.finish(run["id"], "learner", RunStatus.AWAITING_APPROVAL)
+    approved = await system.call("POST", f"runs/{run['id']}/approve")
+    assert approved["status"] == "succeeded"
+    assert (await system.control.registry.version(version.id)).status is VersionStatus.APPROVED
+
+
+async def test_a_runs_story_streams_until_it_has_ended(system: System) -> None:
+    await system.tenant()
+    run = await system.call("POST", "runs", {"tenant_id": "acme"}, 201)
+    await system.call("POST", f"runs/{run['id']}/cancel")
+    headers = {"accept": "text/event-stream"}
+    story = (await system.admin.get(f"/admin/v1/runs/{run['id']}/events", headers=headers)).text
+    assert "event: event" in story
+    assert '"status":"cancelled"' in story
+
+
+async def test_a_person_decides_what_waits_and_it_is_audited(system: System) -> None:
+    tenant = await system.tenant()
+    draft = FeedbackDraft(
+        tenant_id=tenant["id"],
+        adapter="default",
+        messages=[{"role": "user", "content": "What is the warranty at Zorvia?"}],
+        author="key_1",
+        trusted=True,
+        correction="password: hunter2hunter2",
+    )
+    waiting = [
+        (await system.control.feedback.record(replace(draft, correction=f"{draft.correction}{n}"))).feedback
+        for n in range(3)
+    ]
+    path = "tenants/acme/reviews"
+    listed = await system.call("GET", path)
+    edited = await system.call("POST", f"{path}/{waiting[0].id}/edit", {"correction": "2 years"})
+    accepted = await system.call("POST", f"{path}/{waiting[1].id}/accept")
+    await system.call("POST", f"{path}/{waiting[2].id}/reject")
+    await system.call("POST", f"{path}/{waiting[2].id}/accept", status=409)
+    assert [each["id"] for each in listed["data"]] == [entry.id for entry in waiting]
+    assert (edited["status"], edited["replaces"]) == ("accepted", waiting[0].id)
+    assert (accepted["status"], accepted["memory"]) == ("accepted", "pending")
+    assert (await system.control.feedback.get(tenant["id"], edited["id"])).status.value == "superseded"
+    assert (await system.call("GET", path))["data"] == []
+    actions = [entry["action"] for entry in (await system.call("GET", "audit"))["data"]]
+    assert actions[:3] == ["review.rejected", "review.accepted", "review.edited"]
+
+
+async def test_a_merge_is_a_run_and_names_only_the_tenants_own_versions(system: System) -> None:
+    acme, globex = await system.tenant("acme"), await system.tenant("globex")
+    place = f"tenants/{acme['id']}/adapters/default/merges"
+    one, two = [await system.version(acme["id"]) for _ in range(2)]
+    foreign = await system.version(globex["id"])
+    for sources in ([{"version": "v1"}], [{"version": "v1"}, {"version": "v1"}]):
+        await system.call("POST", place, {"sources": sources}, 400)
+    await system.call("POST", place, {"sources": [{"version": "v1"}, {"version": foreign.id}]}, 404)
+    body = {"sources": [{"version": "v1"}, {"version": "v2", "weight": 2}], "method": "ties"}
+    run = await system.call("POST", place, body, 201)
+    assert run["recipe"]["merge"]["sources"] == [
+        {"version_id": one.id, "weight": 1.0},
+        {"version_id": two.id, "weight": 2.0},
+    ]
+    judged = await system.call("POST", place.replace("merges", "prune"), {"dry_run": True})
+    assert {each["kept_for"] for each in judged["data"]} == {f"run {run['id']} needs it"}

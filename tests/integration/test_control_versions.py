@@ -1,0 +1,161 @@
+"""Swaps, rollbacks, replicas and the upkeep of versions over the admin API."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+import sqlalchemy as sa
+
+from adapters.retention import GRACE
+from adapters.tables import versions
+from adapters.types import VersionStatus
+from gateway.control import Loops
+from gateway.pruning import Pruner
+from tests.integration.control_house import System
+
+
+async def test_a_swap_puts_the_version_in_front_of_every_worker(system: System) -> None:
+    tenant = await system.tenant()
+    version = await system.version(tenant["id"])
+    done = await system.call("PUT", "tenants/acme/adapters/default/aliases/stable", {"version": "v1"})
+    assert (done["version"], done["previous"], done["workers"]) == ("default@v1", "base", 1)
+    routes = system.seen.value.tenants[tenant["id"]].adapters["default"]
+    assert version.id in routes.aliases.values()
+
+
+async def test_a_rollback_goes_back_to_the_base_and_unloads(system: System) -> None:
+    tenant = await system.tenant()
+    version = await system.version(tenant["id"])
+    await system.call("PUT", "tenants/acme/adapters/default/aliases/stable", {"version": version.id})
+    done = await system.call("POST", "tenants/acme/adapters/default/rollback")
+    assert (done["version"], done["unloaded"]) == ("base", [version.id])
+    assert not system.engine.loaded
+
+
+async def test_rolling_back_the_base_is_a_conflict(system: System) -> None:
+    await system.tenant()
+    answer = await system.call("POST", "tenants/acme/adapters/default/rollback", None, 409)
+    assert answer["error"]["code"] == "conflict"
+
+
+@pytest.mark.parametrize("reference", ["v9", "ver_nothing", "other@v1", "default@v1"])
+async def test_another_tenants_version_cannot_be_swapped_in(system: System, reference: str) -> None:
+    acme = await system.tenant()
+    await system.tenant("globex")
+    version = await system.version(acme["id"])
+    path = "tenants/globex/adapters/default/aliases/stable"
+    await system.call("PUT", path, {"version": reference}, 404)
+    await system.call("PUT", path, {"version": version.id}, 404)
+
+
+async def test_a_version_that_was_not_approved_is_a_conflict(system: System) -> None:
+    tenant = await system.tenant()
+    version = await system.version(tenant["id"], VersionStatus.GATING)
+    path = "tenants/acme/adapters/default/aliases/stable"
+    await system.call("PUT", path, {"version": version.id}, 409)
+
+
+async def test_swaps_are_audited_with_who_asked(system: System) -> None:
+    tenant = await system.tenant()
+    await system.version(tenant["id"])
+    await system.call("PUT", "tenants/acme/adapters/default/aliases/stable", {"version": "1"})
+    newest = (await system.call("GET", "audit?tenant_id=acme"))["data"][0]
+    assert (newest["action"], newest["actor"]) == ("alias.moved", "admin:admin")
+
+
+async def test_replicas_show_what_they_hold(system: System) -> None:
+    tenant = await system.tenant()
+    version = await system.version(tenant["id"])
+    await system.call("PUT", "tenants/acme/adapters/default/aliases/stable", {"version": "1"})
+    (replica,) = (await system.call("GET", "replicas"))["data"]
+    assert replica["resident"] == [version.id]
+    assert replica["versions"][0]["version"] == "default@v1"
+
+
+async def test_a_replica_that_is_down_is_shown_as_down(system: System) -> None:
+    system.engine.down = True
+    (replica,) = (await system.call("GET", "replicas"))["data"]
+    assert replica["healthy"] is False
+
+
+async def test_the_leader_puts_approved_versions_live_and_mends_engines(system: System) -> None:
+    tenant = await system.tenant()
+    version = await system.version(tenant["id"])
+
+    seen: set[str | None] = set()
+    async with Loops(system.control).running(), asyncio.timeout(60):
+        while version.id not in seen:
+            await system.call("GET", "status")
+            routes = system.seen.value.tenants[tenant["id"]].adapters["default"]
+            seen.update(routes.aliases.values())
+    assert version.id in system.engine.loaded
+
+
+async def test_versions_are_counted_pinned_judged_and_pruned(system: System) -> None:
+    tenant = await system.tenant()
+    place = f"tenants/{tenant['id']}/adapters/default"
+    await system.call("PUT", f"tenants/{tenant['id']}/policy", {"retention": {"versions": 1, "days": 0}})
+    one, two, *_ = [await system.version(tenant["id"]) for _ in range(4)]
+    for version in (one, two):
+        await system.control.registry.set_status(version.id, VersionStatus.RETIRED)
+    await system.call("PUT", f"{place}/versions/v2/pin", {})
+    assert (await system.call("GET", f"{place}/versions/v2"))["pinned"]
+    judged = await system.call("POST", f"{place}/prune", {"dry_run": True})
+    assert {each["label"]: each["kept_for"] for each in judged["data"]} == {
+        "default@v4": "it is approved",
+        "default@v3": "it is approved",
+        "default@v2": "it is pinned",
+        "default@v1": None,
+    }
+    assert (await system.call("GET", place))["versions"] == {"approved": 2, "retired": 2, "live": 4}
+    assert not (await system.call("GET", f"{place}/versions/v1"))["pruned_at"]
+    runs = system.control.runs
+    for version in (one, two):
+        await runs.add_learned(version.id, ["fb_1"])
+    await system.call("POST", f"{place}/prune", {})
+    assert await runs.learned([one.id, two.id]) == {one.id: frozenset(), two.id: frozenset({"fb_1"})}
+    assert (await system.call("GET", f"{place}/versions/v1"))["pruned_at"]
+    assert (await system.call("GET", place))["versions"] == {
+        "approved": 2,
+        "retired": 1,
+        "pruned": 1,
+        "live": 3,
+    }
+    assert 1 not in system.seen.value.tenants[tenant["id"]].adapters["default"].versions
+    await system.call("PUT", f"{place}/versions/v1/pin", {}, 409)
+
+
+async def test_files_of_a_pruned_version_go_once_no_engine_holds_it(system: System) -> None:
+    tenant, control = await system.tenant(), system.control
+    await system.call("PUT", f"tenants/{tenant['id']}/policy", {"retention": {"versions": 1, "days": 0}})
+    old = await system.version(tenant["id"], VersionStatus.REJECTED)
+    (system.files / "adapter_model.safetensors").write_bytes(b"other weights")
+    new = await system.version(tenant["id"])
+    parts = control.sql, control.store, [system.engine], control.workers, control.tenants, control.runs
+    pruner = Pruner(*parts, control.cache_dir)
+    await system.engine.load(old.id, system.files)
+    assert [version.id for version in await pruner.run_once()] == [old.id]
+    async with control.sql.begin() as connection:
+        earlier = datetime.now(UTC) - 2 * GRACE
+        await connection.execute(sa.update(versions).values(pruned_at=earlier).where(versions.c.id == old.id))
+    assert await pruner.sweep() == []
+    await system.engine.unload(old.id)
+    system.engine.down = True
+    assert await pruner.sweep() == []
+    system.engine.down = False
+    assert await pruner.sweep() == [old.artifact_digest]
+    assert not await control.store.exists(old.artifact_digest)
+    assert await control.store.exists(new.artifact_digest)
+
+
+async def test_divergence_is_measured_in_an_engine_that_holds_the_version(system: System) -> None:
+    tenant = await system.tenant()
+    version = await system.version(tenant["id"])
+    path = f"tenants/{tenant['id']}/adapters/default/versions/v1/divergence"
+    await system.call("GET", path, None, 409)
+    system.control.anchors.write_text(
+        "".join(f'{{"messages": [{{"role": "user", "content": "{n}"}}], "answer": ""}}\n' for n in range(9))
+    )
+    found = await system.call("GET", f"{path}?anchors=3")
+    assert (found["version_id"], found["anchors"]) == (version.id, 3)
+    assert found["mean"] > 0.1
