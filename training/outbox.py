@@ -1,7 +1,7 @@
 """Steps owed to other packages, written in the transaction that causes them and deleted once done.
 
-So a correction that was acknowledged reaches memory even when retrieval is down at that moment, and a run that did not go
-live by itself is told of, once.
+So a correction that was acknowledged reaches memory even when retrieval is down at that moment, and a run that did not
+go live by itself is told of, once.
 """
 
 from collections.abc import Collection, Mapping, Sequence

@@ -56,9 +56,7 @@ async def test_a_version_that_fails_its_gate_is_told_of_with_every_check(world: 
         "default@v1",
     )
     assert body["data"]["reason"] == "did not pass the gate"
-    assert body["data"]["checks"] == [
-        {"name": "no regression", "verdict": "fail", "says": "4 of 300 broke"}
-    ]
+    assert body["data"]["checks"] == [{"name": "no regression", "verdict": "fail", "says": "4 of 300 broke"}]
     assert "secret" not in str(body)
 
 
