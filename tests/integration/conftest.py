@@ -66,7 +66,7 @@ async def worker(tmp_path: Path, redis_url: str) -> AsyncIterator[CurrentSnapsho
 async def system(
     tmp_path: Path, redis_url: str, worker: CurrentSnapshot, base_path: Path
 ) -> AsyncIterator[System]:
-    settings = Settings(data_dir=tmp_path, redis_url=redis_url)
+    settings = Settings(data_dir=tmp_path, redis_url=redis_url, webhook_private_hosts=True)
     told = AdaptersSettings(data_dir=tmp_path, base_model=str(base_path))
     engine, files = FakeEngine(), tmp_path / "files"
     files.mkdir()

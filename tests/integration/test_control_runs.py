@@ -1,9 +1,25 @@
 """Runs and reviews over the admin API."""
 
+import base64
+import hashlib
+import hmac
+import json
 from dataclasses import replace
 
+import pytest
+import sqlalchemy as sa
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
 from adapters.types import VersionStatus
+from gateway import webhooks
+from gateway.control import Loops
+from gateway.tables import webhook_calls
 from tests.integration.control_house import System
+from tests.integration.gateway_house import listening, until
 from training.drafts import FeedbackDraft
 from training.types import RunStatus
 
@@ -82,3 +98,42 @@ async def test_a_merge_is_a_run_and_names_only_the_tenants_own_versions(system: 
     ]
     judged = await system.call("POST", place.replace("merges", "prune"), {"dry_run": True})
     assert {each["kept_for"] for each in judged["data"]} == {f"run {run['id']} needs it"}
+
+
+async def test_a_version_that_fails_its_gate_is_told_to_the_webhook_until_it_listens(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "FIRST_WAIT_S", 0.1)
+    got: list[tuple[Headers, bytes]] = []
+
+    async def hook(request: Request) -> Response:
+        got.append((request.headers, await request.body()))
+        return Response(status_code=503 if len(got) == 1 else 204)
+
+    async def answered() -> bool:
+        async with system.control.sql.connect() as connection:
+            calls = await connection.scalar(sa.select(sa.func.count()).select_from(webhook_calls))
+        return len(got) > 1 and not calls
+
+    await system.tenant()
+    runs = system.control.runs
+    async with listening(Starlette(routes=[Route("/graft", hook, methods=["POST"])])) as url:
+        await system.call("PATCH", "tenants/acme/policy", {"rollout": {"webhook": f"{url}/graft"}})
+        run = await system.call("POST", "runs", {"tenant_id": "acme"}, 201)
+        await runs.claim("learner")
+        await runs.finish(run["id"], "learner", RunStatus.REJECTED, "the gate failed")
+        async with Loops(system.control).running():
+            await until(answered)
+    secret = (await system.call("GET", "tenants/acme/webhook-secret"))["secret"]
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    for headers, body in got:
+        signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+        digest = base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
+        assert headers["webhook-signature"] == f"v1,{digest}"
+    assert len({(headers["webhook-id"], body) for headers, body in got}) == 1
+    told = json.loads(got[0][1])
+    assert (told["type"], told["data"]["run_id"], told["data"]["reason"]) == (
+        "run.rejected",
+        run["id"],
+        "the gate failed",
+    )
