@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters import changes, rollout_records, tables
+from adapters import changes, tables
 from adapters.errors import ArtifactMissing, ConflictError, UnknownAdapter, UnknownVersion, WrongBase
 from adapters.records import (
     add_history,
@@ -33,8 +33,9 @@ from adapters.records import (
     to_version,
     with_artifact,
 )
-from adapters.rules import WANTED_STATUSES, stable_line
+from adapters.rules import stable_line
 from adapters.types import Adapter, AdapterRoutes, Alias, AliasMove, Lineage, Version, VersionStatus
+from adapters.wants import is_wanted
 
 _ATTEMPTS = 5
 """How often a write that lost a race for a unique key is tried again."""
@@ -288,19 +289,9 @@ class Registry:
             yield routes
 
     async def is_wanted(self, version_id: str) -> bool:
-        """Whether a version belongs into the engines: an alias points to it, it is on its way to one,
-        pinned, or compared by a rollout."""
-        table = tables.versions
-        aliased = sa.select(tables.aliases.c.version_id).where(tables.aliases.c.version_id == version_id)
-        pinned = sa.select(tables.pins.c.version_id).where(tables.pins.c.version_id == version_id)
-        statuses = [status.value for status in WANTED_STATUSES]
-        coming = sa.select(table.c.id).where(table.c.id == version_id, table.c.status.in_(statuses))
-        compared = sa.select(table.c.id).where(
-            table.c.id == version_id, table.c.id.in_(rollout_records.versions_in_use())
-        )
+        """Whether a version belongs into the engines."""
         async with self._engine.connect() as connection:
-            found = await connection.execute(sa.union_all(aliased, pinned, coming, compared).limit(1))
-            return found.first() is not None
+            return await is_wanted(connection, version_id)
 
     async def position(self) -> int:
         """The newest position of the change log."""

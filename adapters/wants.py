@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from adapters import tables
 from adapters.records import require_version, to_version
@@ -77,3 +77,16 @@ class Wants:
         """All pinned versions."""
         async with self._engine.connect() as connection:
             return frozenset((await connection.execute(sa.select(tables.pins.c.version_id))).scalars())
+
+
+async def is_wanted(connection: AsyncConnection, version_id: str) -> bool:
+    """Whether a version belongs into the engines: an alias points to it, it is on its way to one, pinned, or compared
+    by a rollout."""
+    table = tables.versions
+    aliased = sa.select(tables.aliases.c.version_id).where(tables.aliases.c.version_id == version_id)
+    pinned = sa.select(tables.pins.c.version_id).where(tables.pins.c.version_id == version_id)
+    statuses = [status.value for status in WANTED_STATUSES]
+    coming = sa.select(table.c.id).where(table.c.id == version_id, table.c.status.in_(statuses))
+    compared = sa.select(table.c.id).where(table.c.id == version_id, table.c.id.in_(versions_in_use()))
+    found = await connection.execute(sa.union_all(aliased, pinned, coming, compared).limit(1))
+    return found.first() is not None
