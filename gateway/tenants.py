@@ -3,7 +3,6 @@
 Each write commits together with its audit entry and its row in the change log.
 """
 
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,6 +18,7 @@ from gateway.audit import Act
 from gateway.errors import Conflict, NotFound
 from gateway.keys import ALL_SCOPES, Scope, digest_of, mint, public_id_of
 from gateway.policy import NO_CAPS, Caps, Policy
+from gateway.protocol import new_id
 from gateway.snapshot import PLATFORM
 from gateway.tables import keys, tenants
 from training.tables import learning_policies
@@ -85,7 +85,7 @@ class TenantStore:
     async def _create(
         self, connection: AsyncConnection, external_id: str, name: str, actor: str
     ) -> tuple[Tenant, bool, int]:
-        tenant = Tenant(_id("ten"), external_id, name, datetime.now(UTC))
+        tenant = Tenant(new_id("ten_"), external_id, name, datetime.now(UTC))
         policy = Policy()
         row = {**asdict(tenant), "policy": policy.model_dump(mode="json"), "policy_revision": 1}
         await connection.execute(sa.insert(tenants).values(**row))
@@ -251,7 +251,7 @@ async def _add_key(
     replaces: str | None = None,
 ) -> tuple[KeyRecord, int]:
     record = KeyRecord(
-        id=_id("key"),
+        id=new_id("key_"),
         tenant_id=tenant_id,
         public_id=public_id_of(secret) or "",
         name=name,
@@ -277,10 +277,6 @@ async def _store_learning(connection: AsyncConnection, tenant_id: str, policy: P
     done = await connection.execute(sa.update(learning_policies).where(mine).values(document=document))
     if not done.rowcount:
         await connection.execute(sa.insert(learning_policies).values(tenant_id=tenant_id, document=document))
-
-
-def _id(prefix: str) -> str:
-    return f"{prefix}_{secrets.token_hex(12)}"
 
 
 def _tenant(row: sa.RowMapping) -> Tenant:
