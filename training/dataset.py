@@ -7,18 +7,16 @@ trained on.
 
 import hashlib
 import json
-import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from retrieval.prompt import compose
 from training.errors import LeakFound, NotEnoughData
-from training.recipe import Recipe
 from training.screening import conversation_key, normalised
 from training.types import Message, question_of
 
@@ -32,7 +30,6 @@ UNKNOWN_HELD = 4
 MAX_UNKNOWN = 400
 
 Vectors = npt.NDArray[np.float32]
-T = TypeVar("T")
 
 
 class Source(StrEnum):
@@ -242,64 +239,3 @@ def check_leaks(dataset: Dataset, anchors: Iterable[Example]) -> None:
     leaked = [example.question for example in [*dataset.train, *anchors] if example.key in held]
     if leaked:
         raise LeakFound(f"held-out questions among the training rows: {leaked[:3]}")
-
-
-def schedule(dataset: Dataset, anchors: Sequence[Example], recipe: Recipe) -> list[Example]:
-    """The rows of a whole run in order: each batch has the recipe's shares, each fact its turn, each kind of
-    anchor its turn. A share with nothing in it falls to the anchors, and without anchors to the
-    corrections."""
-    rng = random.Random(recipe.seed)
-    replayed = round(recipe.batch_size * recipe.replay_share)
-    unknowns = round(replayed * recipe.unknown_share) if dataset.unknown_train else 0
-    contrasts = round(replayed * recipe.contrast_share) if dataset.contrast else 0
-    parts = [
-        (unknowns, _rounds([dataset.unknown_train], rng)),
-        (contrasts, _rounds([dataset.contrast], rng)),
-        (replayed - unknowns - contrasts if anchors else 0, _rounds(_by(anchors, lambda a: a.kind), rng)),
-    ]
-    corrections = _rounds([fact.train for fact in dataset.facts], rng)
-    rows: list[Example] = []
-    for _ in range(recipe.steps(len(dataset.facts))):
-        batch = [next(source) for count, source in parts for _ in range(count)]
-        batch += [next(corrections) for _ in range(recipe.batch_size - len(batch))]
-        rng.shuffle(batch)
-        rows += [row.served if rng.random() < _context_share(row, recipe) else row for row in batch]
-    return rows
-
-
-def _context_share(row: Example, recipe: Recipe) -> float:
-    """Guessing begins where a passage comes near the question, so what keeps the base's answer is asked with passages
-    more often than not."""
-    guarded = row.source in (Source.UNCORRECTED, Source.CONTRAST)
-    return max(recipe.context_share, 0.6) if guarded else recipe.context_share
-
-
-def validation(dataset: Dataset, size: int = 24) -> list[Example]:
-    """The slice of the training side that alone drives early stopping: the lowest hashes, corrections
-    first."""
-    ranked = sorted(dataset.train, key=lambda example: example.hash)
-    corrections = [example for example in ranked if example.correction_id]
-    rest = [example for example in ranked if not example.correction_id]
-    chosen = [*corrections[: size * 2 // 3], *rest[: size // 3]]
-    return [example.served if number % 2 else example for number, example in enumerate(chosen)]
-
-
-def _by(items: Iterable[T], key: Callable[[T], str]) -> list[list[T]]:
-    groups: dict[str, list[T]] = {}
-    for item in items:
-        groups.setdefault(key(item), []).append(item)
-    return list(groups.values())
-
-
-def _rounds(groups: Sequence[Sequence[T]], rng: random.Random) -> Iterator[T]:
-    """Endlessly one item of each group in turn, each group's items shuffled anew when they are used up."""
-    turns = [_endless(group, rng) for group in groups if group]
-    while turns:
-        rng.shuffle(turns)
-        for turn in turns:
-            yield next(turn)
-
-
-def _endless(items: Sequence[T], rng: random.Random) -> Iterator[T]:
-    while True:
-        yield from rng.sample(items, len(items))

@@ -22,11 +22,12 @@ from adapters.errors import AdaptersError
 from adapters.types import Alias, Lineage, Version, VersionStatus
 from adapters.validation import validate
 from retrieval.errors import RetrievalError
-from training.dataset import Dataset, Example, schedule, validation
+from training.dataset import Dataset, Example
 from training.errors import LeaseLost, RunGivenUp, RunStopped, TrainingError, TrainingFailed
 from training.lora import Row
 from training.merging import MergePlan, merge_plan, merge_versions
 from training.recipe import Recipe, recipe_of
+from training.schedule import schedule, validation
 from training.trouble import RETRY_SECONDS, outcome_of, understood
 from training.types import LearningPolicy, Outcome, Run, RunPhase, RunStatus, Verdict
 from training.watch import Progress

@@ -13,9 +13,10 @@ from safetensors.torch import load_file
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.base import describe_base
-from training.dataset import Example, dataset_of, schedule
+from training.dataset import Example, dataset_of
 from training.lora import Row, Trained, WarmBase
 from training.recipe import Recipe
+from training.schedule import schedule
 from training.tables import datasets
 
 FILES = ("adapter_config.json", "adapter_model.safetensors")

@@ -17,12 +17,11 @@ from training.dataset import (
     clusters,
     dataset_of,
     hold_out,
-    schedule,
     split_unknown,
-    validation,
 )
 from training.errors import LeakFound, NotEnoughData
 from training.recipe import Recipe
+from training.schedule import schedule, validation
 
 
 def example(question: str, answer: str = "2 years", source: Source = Source.CORRECTION) -> Example:
