@@ -4,13 +4,13 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.asking import OFF, ask, ask_all, share_right, share_unknown
+from gateway.cli.asking import OFF, ask, ask_all, share_right
 from gateway.cli.control import Control
 from gateway.cli.demo_memory import World, post_the_rest
+from gateway.cli.demo_scores import NEVER, OTHERS, Scores, measure
 from gateway.cli.facts import Check
 from gateway.cli.traffic import StraddlingStreams, Traffic
 
@@ -24,25 +24,7 @@ RUN_DEADLINE = 300.0
 SWAP_DEADLINE = 30.0
 SHOWN_STEPS = 8
 SHOWN_WRONG = 6
-NEVER = "never corrected → does not know"
-OTHERS = "other companies → does not know"
 BARS = {"trained phrasings": 0.95, "other phrasings": 0.85, "unseen frames": 0.75, NEVER: 0.85}
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Shares of right answers by kind of question, the wrong ones, and the prompts' lengths of the facts'
-    questions."""
-
-    right: Mapping[str, float]
-    asked: Mapping[str, int]
-    prompt_tokens: Mapping[str, int]
-    wrong: Sequence[str]
-
-    @property
-    def all_right(self) -> float:
-        """Share over all questions of all kinds."""
-        return sum(self.right[name] * count for name, count in self.asked.items()) / sum(self.asked.values())
 
 
 @contextmanager
@@ -54,39 +36,6 @@ def moved_away(weights: Path) -> Iterator[None]:
         yield
     finally:
         hidden.rename(weights)
-
-
-def _sets(world: World) -> dict[str, list[Check]]:
-    """The question sets with a right answer."""
-    facts = world.facts
-    return {
-        "trained phrasings": facts.posted,
-        "other phrasings": facts.phrased("elsewhere"),
-        "unseen frames": facts.phrased("unseen_frames"),
-        "unseen noun phrases": facts.phrased("unseen_noun"),
-    }
-
-
-async def measure(world: World, headers: Mapping[str, str] | None = None, model: str = "default") -> Scores:
-    """Ask everything; `headers` decides whether memory takes part."""
-    right: dict[str, float] = {}
-    tokens: dict[str, int] = {}
-    wrong: list[str] = []
-    for name, checks in _sets(world).items():
-        answers = await ask_all(world.acme.client, [check.question for check in checks], model, headers)
-        right[name] = share_right(answers, checks)
-        tokens |= {answer.question: answer.prompt_tokens for answer in answers}
-        pairs = zip(answers, checks, strict=True)
-        wrong += [f"{said.question} → {said.text}" for said, check in pairs if not said.says(check.answer)]
-    never = await ask_all(world.acme.client, world.facts.never_corrected, model, headers)
-    others = await ask_all(world.acme.client, world.facts.other_companies, model, headers)
-    right[NEVER], right[OTHERS] = share_unknown(never), share_unknown(others)
-    wrong += [f"{said.question} → {said.text}" for said in [*never, *others] if not said.unknown]
-    asked = {name: len(checks) for name, checks in _sets(world).items()} | {
-        NEVER: len(never),
-        OTHERS: len(others),
-    }
-    return Scores(right, {name: count for name, count in asked.items() if count}, tokens, wrong)
 
 
 class Weights:
