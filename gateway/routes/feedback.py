@@ -35,15 +35,22 @@ PREFLIGHT = {
 def feedback_router(parts: FeedbackParts) -> APIRouter:
     router = APIRouter(prefix="/v1/feedback", tags=["feedback"])
     desk = FeedbackDesk(parts)
+    _posting(router, parts, desk)
+    _reading(router, parts)
+    _changing(router, parts, desk)
+    return router
 
-    def speaker(request: Request) -> tuple[Principal, Claims | None]:
-        """By key, or by feedback token."""
-        given = request.headers.get("authorization", "")
-        token = given[len(BEARER) :].strip() if given[: len(BEARER)].lower() == BEARER else ""
-        if not token.startswith(PREFIX):
-            return parts.access.principal(request, Scope.FEEDBACK), None
-        return parts.tokens.principal(token, parts.access.snapshot, datetime.now(UTC))
 
+def _speaker(parts: FeedbackParts, request: Request) -> tuple[Principal, Claims | None]:
+    """By key, or by feedback token."""
+    given = request.headers.get("authorization", "")
+    token = given[len(BEARER) :].strip() if given[: len(BEARER)].lower() == BEARER else ""
+    if not token.startswith(PREFIX):
+        return parts.access.principal(request, Scope.FEEDBACK), None
+    return parts.tokens.principal(token, parts.access.snapshot, datetime.now(UTC))
+
+
+def _posting(router: APIRouter, parts: FeedbackParts, desk: FeedbackDesk) -> None:
     @router.options("")
     async def preflight() -> Response:
         return Response(status_code=204, headers=PREFLIGHT)
@@ -52,7 +59,7 @@ def feedback_router(parts: FeedbackParts) -> APIRouter:
     async def post_feedback(request: Request) -> Response:
         """With a key, or from a browser with a feedback token."""
         try:
-            principal, claims = speaker(request)
+            principal, claims = _speaker(parts, request)
             body = await parts.access.json(request, FeedbackBody)
             key = checked_key(request.headers.get("idempotency-key"))
             with _stored():
@@ -68,6 +75,8 @@ def feedback_router(parts: FeedbackParts) -> APIRouter:
         body = await parts.access.json(request, TokenBody)
         return json_response(201, await desk.token(principal, body))
 
+
+def _reading(router: APIRouter, parts: FeedbackParts) -> None:
     @router.get("")
     async def list_feedback(
         request: Request,
@@ -96,6 +105,8 @@ def feedback_router(parts: FeedbackParts) -> APIRouter:
         except FeedbackNotFound as error:
             raise NotFound(str(error)) from error
 
+
+def _changing(router: APIRouter, parts: FeedbackParts, desk: FeedbackDesk) -> None:
     @router.patch("/{feedback_id}")
     async def edit_feedback(request: Request, feedback_id: str) -> Response:
         """A new text: a new entry that replaces the old one, in memory at once."""
@@ -109,8 +120,6 @@ def feedback_router(parts: FeedbackParts) -> APIRouter:
         principal = parts.access.principal(request, Scope.CORRECT)
         with _stored():
             return json_response(200, await desk.withdraw(principal, feedback_id))
-
-    return router
 
 
 @contextmanager
