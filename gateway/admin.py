@@ -10,7 +10,8 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from adapters.settings import Settings as AdaptersSettings
 from gateway import admin_errors
-from gateway.control import Control, Loops, assembled
+from gateway.control import Control, assembled
+from gateway.loops import Loops
 from gateway.routes import (
     admin_adapters,
     admin_reviews,

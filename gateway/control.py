@@ -1,17 +1,13 @@
-"""Control's collaborators, put together once, and the loops that its leader runs."""
+"""Control's collaborators, put together once."""
 
 import asyncio
 import contextlib
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.artifacts import ArtifactStore
@@ -20,7 +16,7 @@ from adapters.database import connect
 from adapters.engine import Engine
 from adapters.errors import AdaptersError
 from adapters.importing import Importer
-from adapters.reconcile import Reconciler, Repairs
+from adapters.reconcile import Reconciler
 from adapters.registry import Registry
 from adapters.settings import Settings as AdaptersSettings
 from adapters.sources import Sources
@@ -28,41 +24,23 @@ from adapters.swap import Holds, Swapper
 from adapters.types import DEFAULT_ADAPTER
 from adapters.vllm import VllmEngine
 from adapters.wants import Wants
-from gateway import audit
-from gateway.audit import Act
 from gateway.canaries import Canaries
-from gateway.idempotency import Writes
 from gateway.leader import Leadership
-from gateway.leases import DEMAND_CHANNEL
 from gateway.outbox import Delivery
 from gateway.pruning import Pruner
-from gateway.response_store import ResponseStore
 from gateway.rollout_moves import RolloutMoves
-from gateway.rollouts import Rollouts
-from gateway.run_notices import RunNotices
 from gateway.settings import Settings
-from gateway.tasks import end
 from gateway.tenants import Tenant, TenantStore
 from gateway.webhooks import Webhooks
 from gateway.workers import RedisWorkers
 from retrieval.client import RetrievalClient
 from training.feedback import FeedbackStore
 from training.outbox import Outbox
-from training.retention import forget_interactions
 from training.runs import RunStore
 from training.settings import Settings as TrainingSettings
 
-log = logging.getLogger(__name__)
-
 VISIBLE_WITHIN_S = 1.0
 """How long an admin write waits for the workers to have it, before it answers anyway."""
-RENEW_EVERY_S = 1.0
-ROLLOUT_EVERY_S = 0.2
-CANARY_EVERY_S = 1.0
-WEBHOOK_EVERY_S = 1.0
-RECONCILE_EVERY_S = 1.0
-OUTBOX_EVERY_S = 1.0
-PRUNE_EVERY_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -205,109 +183,3 @@ def _importer(
         max_rank=adapters.max_lora_rank,
         max_bytes=adapters.import_max_bytes,
     )
-
-
-class Loops:
-    """What control does by itself. Each loop is a task of its own, so that a long swap delays no repair."""
-
-    def __init__(self, control: Control) -> None:
-        self._control = control
-        self._rollouts = Rollouts(
-            control.registry, control.swapper, control.sql, control.tenants, control.canaries
-        )
-        self._notices = RunNotices(control.sql, control.registry, control.tenants, control.runs)
-        self._responses = ResponseStore(control.sql)
-        self._writes = Writes(control.sql)
-        self._failures: Mapping[tuple[str, str], str | None] = {}
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """The loops live inside the block."""
-        tasks = [
-            asyncio.create_task(self._lead(), name="leader"),
-            asyncio.create_task(self._every(ROLLOUT_EVERY_S, self._rollouts.run_once), name="rollouts"),
-            asyncio.create_task(self._reconciling(), name="reconciler"),
-            asyncio.create_task(
-                self._every(CANARY_EVERY_S, self._control.canaries.run_once), name="canaries"
-            ),
-            asyncio.create_task(
-                self._every(WEBHOOK_EVERY_S, self._control.webhooks.run_once), name="webhooks"
-            ),
-            asyncio.create_task(self._every(OUTBOX_EVERY_S, self._notices.run_once), name="notices"),
-            asyncio.create_task(self._every(OUTBOX_EVERY_S, self._control.delivery.run_once), name="outbox"),
-            asyncio.create_task(self._every(PRUNE_EVERY_S, self._responses.prune), name="responses"),
-            asyncio.create_task(self._every(PRUNE_EVERY_S, self._control.pruner.run_once), name="retention"),
-            asyncio.create_task(self._every(PRUNE_EVERY_S, self._forget), name="journal"),
-            asyncio.create_task(self._every(PRUNE_EVERY_S, self._writes.prune), name="writes"),
-        ]
-        try:
-            yield
-        finally:
-            await end(*tasks)
-            await self._control.leadership.release()
-
-    async def reconcile(self) -> Repairs:
-        """One pass over the engines; what it did is audited, what it could not do is audited once."""
-        workers = self._control.workers
-        asked: Mapping[str, float] = {}
-        leases: Mapping[str, int] = {}
-        with contextlib.suppress(RedisError, OSError):
-            asked, leases = await workers.asked(), await workers.leases()
-        repairs = await self._control.reconciler.run_once(asked, [name for name, n in leases.items() if n])
-        with contextlib.suppress(RedisError, OSError):
-            await workers.tell_residency(repairs.residency)
-        for repair in repairs.loaded:
-            await self._note("engine.loaded", repair.version_id, {"engine": repair.engine})
-        for repair in repairs.unloaded:
-            await self._note("engine.unloaded", repair.version_id, {"engine": repair.engine})
-        failures = {(repair.engine, repair.version_id): repair.error for repair in repairs.failed}
-        for (engine, version_id), error in failures.items():
-            if self._failures.get((engine, version_id)) != error:
-                await self._note("engine.failed", version_id, {"engine": engine, "error": error})
-        self._failures = failures
-        return repairs
-
-    async def _forget(self) -> None:
-        await forget_interactions(
-            self._control.sql, datetime.now(UTC) - timedelta(days=self._control.journal_days)
-        )
-
-    async def _note(self, action: str, subject: str, detail: Mapping[str, object]) -> None:
-        await audit.record_alone(self._control.sql, Act("system:reconciler", action, subject, None, detail))
-
-    async def _lead(self) -> None:
-        while True:
-            await self._control.leadership.hold()
-            await asyncio.sleep(RENEW_EVERY_S)
-
-    async def _reconciling(self) -> None:
-        """A pass every second, and at once when a version is asked for that no replica may hold: all that ask for it
-        wait for the one pass that loads it."""
-        while True:
-            try:
-                async with self._control.redis.pubsub() as channel:
-                    await channel.subscribe(DEMAND_CHANNEL)
-                    while True:
-                        await self._step(self.reconcile)
-                        await channel.get_message(ignore_subscribe_messages=True, timeout=RECONCILE_EVERY_S)
-                        while await channel.get_message(ignore_subscribe_messages=True):
-                            pass  # one pass answers all that asked meanwhile
-            except (RedisError, OSError):
-                await self._step(self.reconcile)
-                await asyncio.sleep(RECONCILE_EVERY_S)
-
-    async def _every(self, seconds: float, step: Callable[[], Awaitable[object]]) -> None:
-        while True:
-            await self._step(step)
-            await asyncio.sleep(seconds)
-
-    async def _step(self, step: Callable[[], Awaitable[object]]) -> None:
-        """One that fails because something is down is tried again; a defect is logged and tried again."""
-        if not self._control.leadership.leading:
-            return
-        try:
-            await step()
-        except (AdaptersError, RedisError, SQLAlchemyError, OSError) as error:
-            log.warning("%s: %s", type(error).__name__, error)
-        except Exception:
-            log.exception("a step of control failed")

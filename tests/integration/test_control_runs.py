@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from adapters.types import VersionStatus
 from gateway import webhooks
-from gateway.control import Loops
+from gateway.loops import Loops
 from gateway.tables import webhook_calls
 from tests.integration.control_house import System
 from tests.integration.gateway_house import listening, until

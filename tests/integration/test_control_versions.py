@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from adapters.retention import GRACE
 from adapters.tables import versions
 from adapters.types import VersionStatus
-from gateway.control import Loops
+from gateway.loops import Loops
 from gateway.pruning import Pruner
 from tests.integration.control_house import System
 
