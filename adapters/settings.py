@@ -10,24 +10,58 @@ from adapters.uris import parse_uri
 _SHIPPED_BASE = Path(__file__).resolve().parents[1] / "deploy" / "demo" / "model"
 
 
-class Settings(BaseSettings):
-    """Read from `GRAFT_…` variables. Fields that other packages share have the same name and default
-    there."""
+class Addresses(BaseSettings):
+    """Where the parts of a deployment are, for whoever asks them. Empty URLs mean the embedded part under `data_dir`;
+    the properties resolve them."""
 
     model_config = SettingsConfigDict(env_prefix="GRAFT_", frozen=True)
 
     data_dir: Path = Path(".graft")
-    artifacts_url: str = ""
-    """Where artifacts are kept, as an fsspec URL. Empty: a directory below `data_dir`."""
-    base_model: str = ""
-    """Directory of the base model. Empty: the one that ships."""
+    database_url: str = ""
+    redis_url: str = ""
     engine_urls: str = ""
     """Replicas, separated by commas. Empty: the one that the supervisor starts on `engine_port`."""
     engine_port: int = Field(8100, ge=1, le=65535)
+    retrieval_url: str = ""
+    retrieval_port: int = Field(8200, ge=1, le=65535)
     internal_token: SecretStr = SecretStr("")
     """Bearer token between our processes."""
     engine_token: SecretStr = SecretStr("")
     """What engines are asked with, and what their plugin asks control with. Empty: `internal_token`."""
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy URL of the record."""
+        path = self.data_dir.resolve() / "graft.db"
+        return self.database_url or f"sqlite+aiosqlite:///{path}?timeout=30"
+
+    @property
+    def redis(self) -> str:
+        return self.redis_url or f"unix://{self.data_dir.resolve() / 'redis.sock'}"
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """URLs of all replicas without a trailing slash, at least one."""
+        urls = tuple(url.rstrip("/") for url in _listed(self.engine_urls))
+        return urls or (f"http://127.0.0.1:{self.engine_port}",)
+
+    @property
+    def engine_key(self) -> str:
+        """The engines' token in plain text."""
+        return self.engine_token.get_secret_value() or self.internal_token.get_secret_value()
+
+    @property
+    def retrieval(self) -> str:
+        return self.retrieval_url.rstrip("/") or f"http://127.0.0.1:{self.retrieval_port}"
+
+
+class Settings(Addresses):
+    """Read from `GRAFT_…` variables."""
+
+    artifacts_url: str = ""
+    """Where artifacts are kept, as an fsspec URL. Empty: a directory below `data_dir`."""
+    base_model: str = ""
+    """Directory of the base model. Empty: the one that ships."""
     control_url: str = ""
     """For the engine's plugin: where control tells a version's digest and, without `artifacts_url`, gives its files."""
     engine_cache_dir: Path | None = None
@@ -55,11 +89,6 @@ class Settings(BaseSettings):
         return self.artifacts_url or (self.data_dir.resolve() / "artifacts").as_uri()
 
     @property
-    def engine_key(self) -> str:
-        """The engines' token in plain text."""
-        return self.engine_token.get_secret_value() or self.internal_token.get_secret_value()
-
-    @property
     def engine_cache(self) -> Path:
         return (self.engine_cache_dir or self.data_dir / "cache" / "engine").resolve()
 
@@ -84,12 +113,6 @@ class Settings(BaseSettings):
     def cache_dir(self) -> Path:
         """Local copies of artifacts, from which engines on this machine load."""
         return self.data_dir.resolve() / "cache" / "artifacts"
-
-    @property
-    def engines(self) -> tuple[str, ...]:
-        """URLs of all replicas."""
-        urls = tuple(url.rstrip("/") for url in _listed(self.engine_urls))
-        return urls or (f"http://127.0.0.1:{self.engine_port}",)
 
 
 def _listed(value: str) -> tuple[str, ...]:

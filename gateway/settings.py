@@ -1,34 +1,22 @@
 """What the gateway's processes are told by their environment (`GRAFT_*`)."""
 
-from pathlib import Path
-
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from adapters.settings import Addresses
 
 VLLM_MAX_NUM_SEQS = 256
 
 
-class Settings(BaseSettings):
-    """Empty URLs mean the embedded part under `data_dir`; the properties resolve them."""
+class Settings(Addresses):
+    """Of gateway and control."""
 
-    model_config = SettingsConfigDict(env_prefix="GRAFT_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(extra="ignore")
 
-    data_dir: Path = Path(".graft")
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     admin_host: str = "127.0.0.1"
     admin_port: int = Field(default=8001, ge=0, le=65535)
-    database_url: str = ""
-    redis_url: str = ""
-    engine_urls: str = ""
-    """Comma-separated; empty: one supervised engine on `engine_port`."""
-    engine_port: int = Field(default=8100, ge=1, le=65535)
-    retrieval_url: str = ""
-    retrieval_port: int = Field(default=8200, ge=1, le=65535)
-    internal_token: SecretStr = SecretStr("")
-    """Bearer token between our own processes."""
-    engine_token: SecretStr = SecretStr("")
-    """What engines are asked with, and what their plugin asks control with. Empty: `internal_token`."""
     admin_key: SecretStr = SecretStr("")
     workers: int = Field(default=1, ge=1)
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
@@ -60,30 +48,5 @@ class Settings(BaseSettings):
     """Where spans of generation requests go, over OTLP/HTTP (http://collector:4318/v1/traces). Empty: nowhere."""
 
     @property
-    def database(self) -> str:
-        """SQLAlchemy URL of the record."""
-        path = self.data_dir.resolve() / "graft.db"
-        return self.database_url or f"sqlite+aiosqlite:///{path}?timeout=30"
-
-    @property
-    def redis(self) -> str:
-        return self.redis_url or f"unix://{self.data_dir.resolve() / 'redis.sock'}"
-
-    @property
-    def engines(self) -> tuple[str, ...]:
-        """Engine base URLs without a trailing slash, at least one."""
-        urls = tuple(url.strip().rstrip("/") for url in self.engine_urls.split(",") if url.strip())
-        return urls or (f"http://127.0.0.1:{self.engine_port}",)
-
-    @property
-    def engine_key(self) -> str:
-        """The engines' token in plain text."""
-        return self.engine_token.get_secret_value() or self.internal_token.get_secret_value()
-
-    @property
     def slots(self) -> int:
         return self.engine_slots or VLLM_MAX_NUM_SEQS
-
-    @property
-    def retrieval(self) -> str:
-        return self.retrieval_url.rstrip("/") or f"http://127.0.0.1:{self.retrieval_port}"

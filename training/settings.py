@@ -3,29 +3,20 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from adapters.settings import Addresses
 
 Dtype = Literal["float32", "bfloat16"]
 _SHIPPED_BASE = Path(__file__).resolve().parents[1] / "deploy" / "demo" / "model"
 
 
-class Settings(BaseSettings):
-    """Fields that other packages share have the same name and default there. Empty URLs mean the embedded
-    part under `data_dir`; the properties resolve them."""
+class Settings(Addresses):
+    """Fields that other packages share have the same name and default there."""
 
-    model_config = SettingsConfigDict(env_prefix="GRAFT_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(extra="ignore")
 
-    data_dir: Path = Path(".graft")
-    database_url: str = ""
-    redis_url: str = ""
-    engine_urls: str = ""
-    engine_port: int = Field(8100, ge=1, le=65535)
-    retrieval_url: str = ""
-    retrieval_port: int = Field(8200, ge=1, le=65535)
-    internal_token: SecretStr = SecretStr("")
-    engine_token: SecretStr = SecretStr("")
-    """What engines are asked with. Empty: `internal_token`."""
     artifacts_url: str = ""
     base_model: str = ""
     max_lora_rank: int = Field(16, ge=1)
@@ -40,31 +31,6 @@ class Settings(BaseSettings):
     probes_file: str = ""
     """JSON lines {kind, messages, answer} that the gate asks and no run trains on. Empty: `probes.jsonl`
     beside the base model, if it is there."""
-
-    @property
-    def engine_key(self) -> str:
-        """The engines' token in plain text."""
-        return self.engine_token.get_secret_value() or self.internal_token.get_secret_value()
-
-    @property
-    def database(self) -> str:
-        """SQLAlchemy URL of the record."""
-        path = self.data_dir.resolve() / "graft.db"
-        return self.database_url or f"sqlite+aiosqlite:///{path}?timeout=30"
-
-    @property
-    def redis(self) -> str:
-        return self.redis_url or f"unix://{self.data_dir.resolve() / 'redis.sock'}"
-
-    @property
-    def engines(self) -> tuple[str, ...]:
-        """URLs of all replicas."""
-        urls = tuple(url.strip().rstrip("/") for url in self.engine_urls.split(",") if url.strip())
-        return urls or (f"http://127.0.0.1:{self.engine_port}",)
-
-    @property
-    def retrieval(self) -> str:
-        return self.retrieval_url.rstrip("/") or f"http://127.0.0.1:{self.retrieval_port}"
 
     @property
     def artifact_store(self) -> str:
