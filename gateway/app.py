@@ -4,11 +4,10 @@ import argparse
 import asyncio
 import importlib
 import logging
-import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import uvicorn
@@ -51,6 +50,7 @@ from gateway.routes.models import models_router
 from gateway.routes.openapi import described
 from gateway.routes.responses import responses_router
 from gateway.routes.vector_stores import vector_stores_router
+from gateway.server import Server
 from gateway.settings import Settings
 from gateway.shadows import Shadows
 from gateway.slot_ledger import RedisSlots
@@ -65,8 +65,6 @@ from training.journal import Interactions, JournalWriter
 from training.outbox import Outbox
 from training.runs import RunStore
 
-CLOSING_S = 2.0
-"""How long requests that did not finish may take to say so."""
 BACKLOG = 2048
 
 
@@ -242,24 +240,6 @@ def _rest(settings: Settings, held: Connections, telemetry: Telemetry, responses
         app.include_router(router)
     app.openapi = described(app)  # type: ignore[method-assign]
     return app
-
-
-class Server(uvicorn.Server):
-    """uvicorn raises a stop signal anew once it has stopped, which would kill the process before what the worker
-    still holds (interactions not yet in Redis, its heartbeat) is closed."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
-        yield
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """uvicorn does not wait for the requests that it cancels; they have an error to tell."""
-        await super().shutdown(sockets)
-        if self.server_state.tasks:
-            await asyncio.wait(self.server_state.tasks, timeout=CLOSING_S)
 
 
 async def serve(settings: Settings, listener: socket.socket) -> None:

@@ -1,0 +1,30 @@
+"""The HTTP server of a worker, which ends in order."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+CLOSING_S = 2.0
+"""How long requests that did not finish may take to say so."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn raises a stop signal anew once it has stopped, which would kill the process before what the worker
+    still holds (interactions not yet in Redis, its heartbeat) is closed."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """uvicorn does not wait for the requests that it cancels; they have an error to tell."""
+        await super().shutdown(sockets)
+        if self.server_state.tasks:
+            await asyncio.wait(self.server_state.tasks, timeout=CLOSING_S)
