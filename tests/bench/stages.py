@@ -133,9 +133,8 @@ def find(name: str) -> tuple[Any, str]:
     """The module or class that holds a name of `WHERE`, None where it is gone, and the name in it."""
     module, _, path = name.partition(":")
     *owners, last = path.split(".")
-    return functools.reduce(
-        lambda at, each: getattr(at, each, None), owners, importlib.import_module(module)
-    ), last
+    first: Any = importlib.import_module(module)
+    return functools.reduce(lambda at, each: getattr(at, each, None), owners, first), last
 
 
 class Reporter:
@@ -174,7 +173,7 @@ def main() -> None:
     async def call(plane: Any, scope: Any, receive: Any, send: Any) -> None:
         await reporter(plane, scope, receive, send)
 
-    app.DataPlane.__call__ = call  # type: ignore[method-assign]
+    app.DataPlane.__call__ = call  # type: ignore[method-assign, assignment]
     app.main(sys.argv[1:])
 
 

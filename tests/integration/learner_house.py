@@ -194,7 +194,7 @@ def _at_step(number: int) -> None:
         if progress.step == number:
             _die()
 
-    RunWork._reported = deadly  # type: ignore[method-assign]
+    RunWork._reported = deadly  # type: ignore[method-assign, assignment]
 
 
 DEATHS: Mapping[str, Callable[[], None]] = {

@@ -25,7 +25,10 @@ from tests.integration.random_adapters import write_adapter
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 ADMIN_KEY = "gk-admin-secret"
-ASKED = {"messages": [{"role": "user", "content": "What are your opening hours?"}], "temperature": 0}
+ASKED: dict[str, Any] = {
+    "messages": [{"role": "user", "content": "What are your opening hours?"}],
+    "temperature": 0,
+}
 
 
 @dataclass(frozen=True)

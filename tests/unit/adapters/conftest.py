@@ -75,7 +75,9 @@ def base(tmp_path: Path) -> BaseModel:
     directory.mkdir()
     (directory / "config.json").write_text(json.dumps({"hidden_size": 8, "num_hidden_layers": 2}))
     (directory / "tokenizer.json").write_text("{}")
-    weights = {f"model.layers.{i}.mlp.up_proj.weight": np.ones((16, 8), np.float32) for i in range(2)}
+    weights: dict[str, np.ndarray] = {
+        f"model.layers.{i}.mlp.up_proj.weight": np.ones((16, 8), np.float32) for i in range(2)
+    }
     weights["model.embed_tokens.weight"] = np.ones((32, 8), np.float32)
     weights["model.norm.weight"] = np.ones(8, np.float32)
     save_file(weights, directory / "model.safetensors")

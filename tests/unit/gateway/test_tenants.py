@@ -172,7 +172,7 @@ async def test_a_policy_reaches_the_learner_in_the_same_write(
     policy = Policy.model_validate({"learning": {"triggers": {"count": 7}, "approval": "manual"}})
     await store.put_policy(acme.id, policy, "test")
     async with sql.connect() as connection:
-        document = await connection.scalar(sa.select(learning_policies.c.document))
+        document = (await connection.execute(sa.select(learning_policies.c.document))).scalar_one()
     assert (document["triggers"]["count"], document["approval"]) == (7, "manual")
 
 

@@ -97,9 +97,9 @@ def test_past_the_bound_the_flood_is_refused_and_told_when_to_come_back() -> Non
             for each in await asyncio.gather(*flood, return_exceptions=True)
             if isinstance(each, Exception)
         ]
-        assert len(refused) == 2
-        assert all(isinstance(each, EngineUnavailable) for each in refused)
-        assert 4.0 <= refused[0].retry_after_s <= 6.0
+        first, second = refused
+        assert isinstance(first, EngineUnavailable) and isinstance(second, EngineUnavailable)
+        assert 4.0 <= (first.retry_after_s or 0.0) <= 6.0
         assert await victim < 1.5  # what runs, at most one of the flood's, its own
 
     simulate(play)

@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from training.dataset import Source
-from training.feedback import FeedbackDraft, FeedbackStore
+from training.drafts import FeedbackDraft
+from training.feedback import FeedbackStore
 from training.harvest import corrected, read_interactions, traffic, uncorrected
 from training.rows import insert_absent
 from training.tables import interactions

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -14,7 +15,7 @@ from training.errors import InvalidRecipe
 from training.merging import merge_plan, merge_versions
 from training.types import MERGE
 
-PLAN = {
+PLAN: dict[str, Any] = {
     "sources": [{"version_id": "ver_1", "weight": 0.5}, {"version_id": "ver_2", "weight": 1.5}],
     "method": "linear",
     "density": 0.5,

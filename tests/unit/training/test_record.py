@@ -2,7 +2,8 @@ from dataclasses import replace
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from training.feedback import FeedbackDraft, FeedbackStore
+from training.drafts import FeedbackDraft
+from training.feedback import FeedbackStore
 from training.record import read_counters
 from training.runs import RunStore
 from training.types import RunStatus
