@@ -16,8 +16,10 @@ BASE_MODEL = Path(__file__).parents[1] / "deploy" / "demo" / "model"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def temporary_files() -> Iterator[None]:
-    """All in one directory, with a path short enough for sockets. What a killed session has left, the next removes."""
+def temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """All in one directory, with a path short enough for sockets. What a killed session has left, the next removes;
+    `tmp_path` stays where pytest keeps the last three of it."""
+    tmp_path_factory.getbasetemp()
     place = Path(tempfile.gettempdir()) / f"graft-tests-{os.getuid()}"
     for left in place.glob("*"):
         if not Path("/proc", left.name).exists():
