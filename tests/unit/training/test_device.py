@@ -1,6 +1,7 @@
 """What training may take of a GPU, with PyTorch's figures given."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from training import executor
 from training.device import free_memory
 from training.errors import DoesNotFit
 from training.executor import LocalExecutor
+from training.learner import Learner
 
 GIB = 2**30
 
@@ -59,3 +61,13 @@ async def test_a_base_model_that_cannot_fit_is_not_loaded(
         await made.warm()
     made.close()
     assert asked == [0.3]
+
+
+async def test_a_learner_whose_base_model_cannot_fit_ends() -> None:
+    async def warm() -> None:
+        raise DoesNotFit("too large")
+
+    shop = SimpleNamespace(executor=SimpleNamespace(warm=warm))
+    learner = Learner(None, None, None, shop, "one")  # type: ignore[arg-type]
+    with pytest.raises(DoesNotFit):
+        await learner._forever(learner._present, 0.0)
