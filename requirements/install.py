@@ -50,7 +50,7 @@ class Lock(NamedTuple):
     """One of the two locks and what installing it takes."""
 
     accelerator: str
-    download_gb: float
+    download: str
     free_gb: int
     """For what is installed, the downloads in pip's cache, and room to unpack."""
 
@@ -59,7 +59,7 @@ class Lock(NamedTuple):
         return ROOT / "requirements" / f"{self.accelerator}.lock"
 
 
-LOCKS = {"cpu": Lock("cpu", 0.9, 5), "gpu": Lock("gpu", 4.1, 16)}
+LOCKS = {"cpu": Lock("cpu", "0.9 GB", 5), "gpu": Lock("gpu", "about 4 GB", 16)}
 
 
 def main() -> None:
@@ -78,20 +78,14 @@ def main() -> None:
 
 
 def choose(told: str, answer: str) -> tuple:
-    """The lock to install and a sentence that says why.
-
-    told: GRAFT_ACCELERATOR. answer: of query_gpu. Ends the set-up where `gpu` is wanted on a machine that cannot.
-    """
+    """The lock to install and why. told: GRAFT_ACCELERATOR, which may ask for a GPU that is not there: whoever builds
+    an image has none. answer: of query_gpu."""
     if told not in ("auto", *LOCKS):
         fail(f"GRAFT_ACCELERATOR is cpu, gpu or auto, not {told!r}.")
-    if told == "cpu":
-        return LOCKS["cpu"], "GRAFT_ACCELERATOR says so"
+    if told != "auto":
+        return LOCKS[told], "GRAFT_ACCELERATOR says so"
     unfit = why_unfit(answer)
-    if not unfit:
-        return LOCKS["gpu"], f"found {answer}"
-    if told == "gpu":
-        fail(f"GRAFT_ACCELERATOR=gpu, but {unfit}.")
-    return LOCKS["cpu"], unfit
+    return (LOCKS["cpu"], unfit) if unfit else (LOCKS["gpu"], f"found {answer}")
 
 
 def query_gpu() -> str:
@@ -135,8 +129,8 @@ def set_up(lock: Lock) -> None:
         STAMP.unlink()
     LOG.write_text("")
     pins = locked(lock)
-    size = f"{lock.download_gb} GB to download the first time"
-    say(f"Installing {len(pins)} locked packages ({size}); log: .venv/{LOG.name}")
+    to_download = f"{lock.download} to download the first time"
+    say(f"Installing {len(pins)} locked packages ({to_download}); log: .venv/{LOG.name}")
     if lock.accelerator == "cpu":
         install_torch(pins["torch"])
     pip(*LOCKED_INSTALL, "-r", str(lock.path), total=len(pins))
