@@ -10,8 +10,8 @@ SEED ?= 1
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
-setup:  ## make .venv from the lock
-	@$(PYTHON) requirements/install.py
+setup:  ## make .venv from the lock for this machine (GRAFT_ACCELERATOR=cpu or gpu to decide)
+	@$(PYTHON) requirements/install.py $(GRAFT_ACCELERATOR)
 
 demo: setup  ## the whole loop on this machine: serve, correct, learn, swap (FACTS=file for your own)
 	$(BIN)/graft demo $(if $(FACTS),--facts $(FACTS)) $(ARGS)

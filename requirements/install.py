@@ -1,4 +1,8 @@
-"""Make `.venv` from the lock and put this checkout into it. `make setup` runs it; a second run takes no time.
+"""Make `.venv` from a lock and put this checkout into it. `make setup` runs it; a second run takes no time.
+
+gpu.lock is for machines with an NVIDIA GPU that its CUDA can use, cpu.lock for all others; an argument `cpu` or `gpu`,
+which `make` takes from GRAFT_ACCELERATOR, decides instead. An environment made from the other lock is made anew: pip
+takes the CPU build of torch for the CUDA build, and the two builds of vLLM share their directory.
 
 The lock is installed as it stands (`--require-hashes --no-deps`, wheels only: nothing is resolved, nothing is
 compiled), distributions that it does not name are removed, and the project is installed editable. A stamp in
@@ -16,19 +20,20 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCE = ROOT / "requirements" / "cpu.in"
-LOCK = ROOT / "requirements" / "cpu.lock"
 ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / "bin" / "python"
 STAMP = ENVIRONMENT / "graft-setup.sha256"
+MADE_FOR = ENVIRONMENT / "graft-accelerator"
 LOG = ENVIRONMENT / "graft-setup.log"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 
 SUPPORTED = (3, 11)
-GLIBC = (2, 31)  # the newest that a wheel in the lock asks for
-FREE_GB = 5  # 2.9 GB installed, 0.9 GB of downloads in pip's cache, and room to unpack
+GLIBC = (2, 31)  # the newest that a wheel in either lock asks for
+DRIVER = 580  # the oldest NVIDIA driver that runs CUDA 13, which torch in gpu.lock is built for
+CAPABILITY = 7.5  # the oldest GPUs that CUDA 13 compiles for: Turing
 PACKAGE_LINES = ("Collecting ", "Processing ", "Requirement already satisfied: ")
 NOT_STRAYS = {"pip", "graft"}
 LOCKED_INSTALL = ("install", "--require-hashes", "--no-deps", "--only-binary=:all:")
@@ -41,32 +46,94 @@ EDITABLE_INSTALL = (
 )
 
 
+class Lock(NamedTuple):
+    """One of the two locks and what installing it takes."""
+
+    accelerator: str
+    download: str
+    free_gb: int
+    """For what is installed, the downloads in pip's cache, and room to unpack."""
+
+    @property
+    def path(self) -> Path:
+        return ROOT / "requirements" / f"{self.accelerator}.lock"
+
+
+LOCKS = {"cpu": Lock("cpu", "0.9 GB", 5), "gpu": Lock("gpu", "about 4 GB", 16)}
+
+
 def main() -> None:
     """Bring `.venv` to what the lock and pyproject.toml say."""
     check_machine()
-    with SOURCE.open() as guard:
+    lock, why = choose("".join(sys.argv[1:]) or "auto", query_gpu())
+    with Path(__file__).open() as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)  # two `make` at once: the second waits, then finds it done
-        wanted = digest()
+        wanted = digest(lock)
         if STAMP.exists() and STAMP.read_text() == wanted and PYTHON.exists():
             return
-        set_up()
+        say(f"Taking {lock.path.name}: {why}")
+        set_up(lock)
         STAMP.write_text(wanted)
     say("Ready: .venv")
 
 
-def set_up() -> None:
+def choose(told: str, answer: str) -> tuple:
+    """The lock to install and why. told: GRAFT_ACCELERATOR, which may ask for a GPU that is not there: whoever builds
+    an image has none. answer: of query_gpu."""
+    if told not in ("auto", *LOCKS):
+        fail(f"GRAFT_ACCELERATOR is cpu, gpu or auto, not {told!r}.")
+    if told != "auto":
+        return LOCKS[told], "GRAFT_ACCELERATOR says so"
+    unfit = why_unfit(answer)
+    return (LOCKS["cpu"], unfit) if unfit else (LOCKS["gpu"], f"found {answer}")
+
+
+def query_gpu() -> str:
+    """Name, driver's version and compute capability of the first GPU, as nvidia-smi tells them, or what it says
+    instead. Empty without nvidia-smi, which comes with every driver."""
+    command = ["nvidia-smi", "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"]
+    if shutil.which(command[0]) is None:
+        return ""
+    try:
+        output = subprocess.check_output(command, stderr=subprocess.STDOUT, text=True, timeout=60)
+    except subprocess.CalledProcessError as error:
+        output = error.output
+    except (OSError, subprocess.TimeoutExpired) as error:
+        output = str(error)
+    return (output.strip().splitlines() or ["nothing"])[0]
+
+
+def why_unfit(answer: str) -> str:
+    """Why gpu.lock would not run here; empty where it would."""
+    if not answer:
+        return "there is no NVIDIA GPU (no nvidia-smi)"
+    found = re.match(r"(.+), (\d+)[\d.]*, (\d+\.\d+)$", answer)
+    if found is None:
+        return f"nvidia-smi shows no GPU: {answer}"
+    _, driver, capability = found.groups()
+    if int(driver) < DRIVER:
+        return f"the NVIDIA driver is older than {DRIVER}, which CUDA 13 needs: {answer}"
+    if float(capability) < CAPABILITY:
+        return f"CUDA 13 is for GPUs of compute capability {CAPABILITY} and newer: {answer}"
+    return ""
+
+
+def set_up(lock: Lock) -> None:
     """Create, fill and clean the environment."""
-    check_space()
-    if not environment_is_usable():
+    check_space(lock)
+    if not environment_is_usable(lock):
         say(f"Creating .venv with Python {platform.python_version()}")
         run([sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)])
+        MADE_FOR.write_text(lock.accelerator)
     if STAMP.exists():
         STAMP.unlink()
     LOG.write_text("")
-    pins = locked()
-    say(f"Installing {len(pins)} locked packages (0.9 GB to download the first time); log: .venv/{LOG.name}")
-    install_torch(pins["torch"])
-    pip(*LOCKED_INSTALL, "-r", str(LOCK), total=len(pins))
+    pins = locked(lock)
+    to_download = f"{lock.download} to download the first time"
+    say(f"Installing {len(pins)} locked packages ({to_download}); log: .venv/{LOG.name}")
+    if lock.accelerator == "cpu":
+        install_torch(pins["torch"])
+    pip(*LOCKED_INSTALL, "-r", str(lock.path), total=len(pins))
     strays = sorted(installed() - set(pins) - NOT_STRAYS)
     if strays:
         say(f"Removing what the lock does not name: {', '.join(strays)}")
@@ -76,7 +143,7 @@ def set_up() -> None:
 
 
 def install_torch(requirement: str) -> None:
-    """Install torch from the configured indexes or, where they lack the CPU build, from PyTorch's own."""
+    """Install the CPU build of torch from the configured indexes or, where they lack it, from PyTorch's own."""
     part = ENVIRONMENT / "torch.lock"
     part.write_text(requirement)
     if pip(*LOCKED_INSTALL, "-r", str(part), check=False) != 0:
@@ -91,7 +158,7 @@ def check_machine() -> None:
         have = f"{platform.python_version()} ({sys.executable})"
         fail(f"Python 3.11 is needed, this is {have}. Name one: make setup PYTHON=/path/to/python3.11")
     if sys.platform != "linux" or platform.machine() != "x86_64":
-        fail(f"The lock is for Linux on x86-64, this is {sys.platform} on {platform.machine()}.")
+        fail(f"The locks are for Linux on x86-64, this is {sys.platform} on {platform.machine()}.")
     libc, version = platform.libc_ver()
     if libc == "glibc" and tuple(int(part) for part in version.split(".")[:2]) < GLIBC:
         fail(f"glibc {'.'.join(map(str, GLIBC))} or newer is needed, this is {version}.")
@@ -101,22 +168,29 @@ def check_machine() -> None:
         )
 
 
-def check_space() -> None:
+def check_space(lock: Lock) -> None:
     """End where the environment would not fit, unless there is one already."""
     free = shutil.disk_usage(str(ROOT)).free / 1e9
-    if not LOG.exists() and free < FREE_GB:
-        fail(f"{FREE_GB} GB of free disk space are needed in {ROOT}, there are {free:.1f}.")
+    if not (LOG.exists() and made_for() == lock.accelerator) and free < lock.free_gb:
+        fail(f"{lock.free_gb} GB of free disk space are needed in {ROOT}, there are {free:.1f}.")
 
 
-def environment_is_usable() -> bool:
-    """Whether `.venv` holds a supported Python with pip in it."""
+def made_for() -> str:
+    """Which lock `.venv` was made from; before there were two, it was the CPU's."""
+    return MADE_FOR.read_text() if MADE_FOR.exists() else "cpu"
+
+
+def environment_is_usable(lock: Lock) -> bool:
+    """Whether `.venv` holds a supported Python with pip in it, and nothing of the other lock."""
+    if made_for() != lock.accelerator:
+        return False
     probe = f"import pip, sys; sys.exit(sys.version_info[:2] != {SUPPORTED!r})"
     return PYTHON.exists() and subprocess.call([str(PYTHON), "-c", probe], stderr=subprocess.DEVNULL) == 0
 
 
-def locked() -> dict:
+def locked(lock: Lock) -> dict:
     """The lock as {normalised name: its lines}."""
-    entries = re.finditer(r"^([a-z0-9._-]+)==.*(?:\n    .*)*", LOCK.read_text(), re.MULTILINE)
+    entries = re.finditer(r"^([a-z0-9._-]+)==.*(?:\n    .*)*", lock.path.read_text(), re.MULTILINE)
     return {normalised(entry.group(1)): entry.group(0) for entry in entries}
 
 
@@ -131,9 +205,9 @@ def normalised(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def digest() -> str:
+def digest(lock: Lock) -> str:
     """SHA-256 over what decides the environment's contents, its place and its interpreter included."""
-    parts = [path.read_bytes() for path in (LOCK, ROOT / "pyproject.toml", Path(__file__))]
+    parts = [path.read_bytes() for path in (lock.path, ROOT / "pyproject.toml", Path(__file__))]
     parts += [str(ROOT).encode(), platform.python_version().encode()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 

@@ -1,13 +1,14 @@
-"""Re-make cpu.lock from cpu.in. Run it with `make lock`; add `UPGRADE=1` to move to newer versions.
+"""Re-make cpu.lock and gpu.lock from cpu.in and gpu.in. Run it with `make lock`; `UPGRADE=1` moves to newer versions.
 
 1. A throw-away environment gets `uv`, pinned below, as the resolver.
-2. The torch wheel is downloaded with pip (the configured indexes first, then PyTorch's CPU index): only that
+2. The CPU build of torch is downloaded with pip (the configured indexes first, then PyTorch's CPU index): only that
    index lists `+cpu` builds, and only torch may come from it. Its hash is compared with the one the index
-   publishes, where the index can be reached.
-3. `uv pip compile` resolves cpu.in against PyPI without the packages in `EXCLUDED`, and writes the hash of
-   every file that PyPI has for each version. Only wheels: setting up needs no compiler.
+   publishes, where the index can be reached. The CUDA build comes from PyPI like everything else.
+3. `uv pip compile` resolves against PyPI without the packages that are left out below, and writes the hash of every
+   file that PyPI has for each version. Only wheels: setting up needs no compiler, and locking no GPU.
+4. gpu.lock takes the versions of cpu.lock wherever it can, so that what the tests show on a processor holds for both.
 
-Without `UPGRADE=1`, versions that are already in the lock stay. The result is installed with `--no-deps`: see
+Without `UPGRADE=1`, versions that are already in the locks stay. The result is installed with `--no-deps`: see
 install.py.
 """
 
@@ -19,31 +20,27 @@ import sys
 import tempfile
 import urllib.request
 import venv
+from collections.abc import Iterable
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SOURCE, LOCK = HERE / "cpu.in", HERE / "cpu.lock"
 UV = "uv==0.13.8"
 PYTHON_VERSION = "3.11"
 PLATFORM = "x86_64-manylinux_2_31"  # llguidance has no wheel for an older glibc
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 
 EXCLUDED = {
-    # Wrong on a CPU: wheels on PyPI are CUDA builds.
+    # Input that is not text. On a processor they do harm as well: the wheels on PyPI are CUDA builds.
     "torchvision": "its CUDA build breaks `import vllm` beside a CPU torch; no image input here",
     "torchaudio": "CUDA build; no audio input here",
     "torchcodec": "CUDA build; no video input here",
-    "triton": "1 GB, compiles GPU kernels; vLLM then says that it uses model runner V1",
-    # Large, and imported only by parts of vLLM that Graft does not use.
     "opencv-python-headless": "150 MB; video input",
+    # Large, and imported only by parts of vLLM that Graft does not use.
     "numba": "n-gram speculative decoding",
     "llvmlite": "160 MB; under numba",
     "mistral-common": "Mistral's own tokenizer format",
     "pycountry": "under mistral-common",
     "tiktoken": "tokenizers of other model families",
-    "depyf": "debugging of torch.compile",
-    "astor": "under depyf",
-    "ninja": "builds GPU kernels",
     # A command line and a cloud client that fastapi[standard] adds.
     "fastapi-cli": "not used: uvicorn is started by `graft up`",
     "fastapi-cloud-cli": "under fastapi-cli",
@@ -53,29 +50,41 @@ EXCLUDED = {
     "detect-installer": "under fastapi-cloud-cli",
     "rich-toolkit": "under fastapi-cli",
 }
+EXCLUDED_ON_CPU = {
+    "triton": "1 GB, compiles GPU kernels; vLLM then says that it uses model runner V1",
+    "ninja": "builds GPU kernels",
+    "depyf": "explains what torch.compile and CUDA graphs refuse; the engine runs eagerly",
+    "astor": "under depyf",
+}
+EXCLUDED_ON_GPU = {
+    "pynvvideocodec": "video input",
+}
+"""Nothing else of what vLLM asks for there is left out: its kernels choose among these packages by GPU and model, and
+that needs a GPU to try."""
 
 HEADER = """\
-# Made by requirements/refresh.py (`make lock`) from cpu.in. Do not edit.
+# Made by requirements/refresh.py (`make lock`) from {source}. Do not edit.
 # Complete: install with `pip install --require-hashes --no-deps`, as `make setup` does.
 # What is left out, and why: EXCLUDED in refresh.py.
 """
 
 
 def main() -> None:
-    """Resolve and write the lock."""
-    arguments = argparse.ArgumentParser(description="Re-make requirements/cpu.lock.")
-    arguments.add_argument("--upgrade", action="store_true", help="move to the newest versions cpu.in allows")
+    """Resolve and write the locks."""
+    arguments = argparse.ArgumentParser(description="Re-make requirements/cpu.lock and gpu.lock.")
+    arguments.add_argument("--upgrade", action="store_true", help="move to the newest versions allowed")
     upgrade = arguments.parse_args().upgrade
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         python = resolver_environment(work / "venv")
-        wheels = work / "wheels"
+        uv, wheels = python.with_name("uv"), work / "wheels"
         check_torch(download_torch(python, wheels))
-        excludes = work / "excluded.txt"
-        excludes.write_text("\n".join(EXCLUDED) + "\n")
-        resolve(python.with_name("uv"), wheels, excludes, upgrade=upgrade)
-    LOCK.write_text(HEADER + LOCK.read_text())
-    print(f"{LOCK.name}: {len(re.findall(r'^[^ #].*==', LOCK.read_text(), re.MULTILINE))} packages")
+        cpu = "" if upgrade else read("cpu.lock")
+        cpu = resolve(
+            uv, work, "cpu", EXCLUDED | EXCLUDED_ON_CPU, cpu, "--find-links", wheels, "--no-emit-find-links"
+        )
+        gpu = "" if upgrade else without(read("gpu.lock"), names(cpu))
+        resolve(uv, work, "gpu", EXCLUDED | EXCLUDED_ON_GPU, without(cpu, {"torch"}) + gpu)
 
 
 def resolver_environment(folder: Path) -> Path:
@@ -88,7 +97,7 @@ def resolver_environment(folder: Path) -> Path:
 
 def download_torch(python: Path, wheels: Path) -> Path:
     """Fetch the pinned torch wheel through pip; returns its path."""
-    pin = re.search(r"^torch==\S+", SOURCE.read_text(), re.MULTILINE)
+    pin = re.search(r"^torch==\S+", read("cpu.in"), re.MULTILINE)
     if pin is None:
         sys.exit("cpu.in has no torch pin")
     fetch = [python, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
@@ -113,13 +122,40 @@ def check_torch(wheel: Path) -> None:
     print("torch's hash is the one that PyTorch publishes.")
 
 
-def resolve(uv: Path, wheels: Path, excludes: Path, *, upgrade: bool) -> None:
-    """Write LOCK with uv."""
-    command = [uv, "pip", "compile", SOURCE, "--output-file", LOCK, "--excludes", excludes]
-    command += ["--find-links", wheels, "--no-emit-find-links", "--no-annotate", "--no-header", "--quiet"]
-    command += ["--python-version", PYTHON_VERSION, "--python-platform", PLATFORM, "--only-binary", ":all:"]
-    command += ["--generate-hashes"]
-    run(*command, *(["--upgrade"] if upgrade else []))
+def resolve(
+    uv: Path, work: Path, name: str, excluded: Iterable[str], preferred: str, *options: object
+) -> str:
+    """Write the lock `name` with uv; returns its text. preferred: entries of a lock, whose versions stay where they
+    can."""
+    excludes, made = work / "excluded.txt", work / f"{name}.lock"
+    excludes.write_text("".join(f"{package}\n" for package in excluded))
+    made.write_text(preferred)
+    command = [uv, "pip", "compile", HERE / f"{name}.in", "--output-file", made, "--excludes", excludes]
+    command += ["--no-annotate", "--no-header", "--quiet", "--generate-hashes", "--only-binary", ":all:"]
+    command += ["--cache-dir", work / "cache"]
+    command += ["--python-version", PYTHON_VERSION, "--python-platform", PLATFORM]
+    run(*command, *options)
+    text = made.read_text()
+    (HERE / f"{name}.lock").write_text(HEADER.format(source=f"{name}.in") + text)
+    print(f"{name}.lock: {len(names(text))} packages")
+    return text
+
+
+def read(name: str) -> str:
+    """A file of this directory; empty where there is none."""
+    path = HERE / name
+    return path.read_text() if path.exists() else ""
+
+
+def names(lock: str) -> set[str]:
+    """Packages that a lock names."""
+    return set(re.findall(r"^([^\s#]+?)==", lock, re.MULTILINE))
+
+
+def without(lock: str, packages: set[str]) -> str:
+    """The lock's entries, but for those of these packages."""
+    entries = re.findall(r"^[^\s#]+?==.*(?:\n    .*)*\n", lock, re.MULTILINE)
+    return "".join(entry for entry in entries if not names(entry) & packages)
 
 
 def run(*command: object) -> None:

@@ -7,10 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-import psutil
-import torch
-
 from adapters.base import BaseModel
+from training.device import free_memory, limit, on_gpu
 from training.lora import Row, Trained, WarmBase
 from training.memory import Estimate, estimate, require, shape_of
 from training.recipe import Recipe
@@ -20,7 +18,6 @@ from training.watch import Report, Stopped
 _STEP_SECONDS = 3.0
 """How long a person who cancels waits for the step under way; a longer one ends on its own."""
 WEIGHT_BYTES: Mapping[Dtype, int] = {"float32": 4, "bfloat16": 2}
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 class Executor(Protocol):
@@ -47,26 +44,31 @@ class Executor(Protocol):
 
 
 class LocalExecutor:
-    """Loads the base model once, when started, and keeps it. dtype: of its frozen weights."""
+    """Loads the base model once, when started, and keeps it. dtype: of its frozen weights. gpu_share: the most of the
+    GPU's memory that it takes, where there is a GPU."""
 
-    def __init__(self, base: BaseModel, threads: int, dtype: Dtype = "float32") -> None:
+    def __init__(
+        self, base: BaseModel, threads: int, dtype: Dtype = "float32", gpu_share: float = 1.0
+    ) -> None:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="training")
         self._weight_bytes = WEIGHT_BYTES[dtype]
+        self._gpu_share = gpu_share
         self._shape = shape_of(json.loads((base.path / "config.json").read_bytes()), base.modules)
         self._warm = self._pool.submit(self._load, base, threads, dtype)
 
     def _load(self, base: BaseModel, threads: int, dtype: Dtype) -> WarmBase:
         planned = self._estimate(Recipe(batch_size=1))
-        require(planned.total, free_memory(), planned)
+        require(planned.total, free_memory(self._gpu_share), planned)
+        limit(self._gpu_share)
         return WarmBase(base.path, base.digest, threads, dtype)
 
     def _estimate(self, recipe: Recipe) -> Estimate:
-        return estimate(self._shape, recipe, self._weight_bytes, gpu=torch.cuda.is_available())
+        return estimate(self._shape, recipe, self._weight_bytes, gpu=on_gpu())
 
     async def check(self, recipe: Recipe) -> None:
         await self.warm()
         planned = self._estimate(recipe)
-        require(planned.beside_base, await asyncio.to_thread(free_memory), planned)
+        require(planned.beside_base, await asyncio.to_thread(free_memory, self._gpu_share), planned)
 
     async def warm(self) -> None:
         await asyncio.wrap_future(self._warm)
@@ -96,16 +98,3 @@ class LocalExecutor:
     def close(self) -> None:
         """Wait for the step under way; stop it first."""
         self._pool.shutdown(wait=True, cancel_futures=True)
-
-
-def free_memory() -> int:
-    """Bytes that a training may take: of the first GPU where there is one, else of this machine or container."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.mem_get_info()[0])
-    free = psutil.virtual_memory().available
-    try:
-        limit, used = (int((_CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
-        stat = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
-    except (OSError, ValueError):  # no container, or one without a limit ("max")
-        return free
-    return min(free, limit - used + int(stat["inactive_file"]))  # cached files give way

@@ -25,7 +25,7 @@ from adapters.registry import Registry
 from adapters.vllm import VllmEngine
 from retrieval.client import RetrievalClient
 from training.curriculum import Curriculum, read_anchors, read_probes
-from training.errors import LeaseLost, RunConflict
+from training.errors import DoesNotFit, LeaseLost, RunConflict
 from training.evaluate import Asker
 from training.executor import LocalExecutor
 from training.gating import Gate
@@ -79,6 +79,8 @@ class Learner:
             try:
                 await step()
                 await asyncio.sleep(pause)
+            except DoesNotFit:
+                raise  # the base model itself: without it there is nothing to do here
             except EXPECTED as error:
                 _log.warning("%s: %s", step.__name__, error)
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -179,7 +181,9 @@ async def assemble(
         engines=engines,
         curriculum=Curriculum(engine, asker, teacher, read_anchors(settings.anchors)),
         gate=Gate(asker, retrieval, read_probes(settings.probes)),
-        executor=LocalExecutor(base, settings.learner_threads, settings.learner_dtype),
+        executor=LocalExecutor(
+            base, settings.learner_threads, settings.learner_dtype, settings.learner_gpu_share
+        ),
         base=base,
         runs_dir=settings.runs_dir,
         max_rank=settings.max_lora_rank,

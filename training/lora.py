@@ -20,6 +20,7 @@ from trl import SFTConfig
 
 from training import checkpoints
 from training.checkpoints import Checkpointing
+from training.device import device, on_gpu
 from training.errors import RunStopped, TrainingFailed
 from training.packed import IGNORED, PackedTrainer, pack
 from training.recipe import Recipe
@@ -57,7 +58,7 @@ class WarmBase:
         torch.set_num_threads(threads)
         self._name = name
         self._tokenizer = AutoTokenizer.from_pretrained(path)
-        self._model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype))
+        self._model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype)).to(device())
         self._model.requires_grad_(False)
         pack(self._model)
 
@@ -157,7 +158,7 @@ def _plain(row: Row) -> list[object]:
 
 def _arguments(recipe: Recipe, steps: int, directory: Path) -> SFTConfig:
     """Everything that TRL would do beside training is off: we log, save and evaluate ourselves."""
-    return SFTConfig(
+    arguments = SFTConfig(
         output_dir=str(directory),
         max_steps=steps,
         per_device_train_batch_size=recipe.batch_size,
@@ -168,7 +169,7 @@ def _arguments(recipe: Recipe, steps: int, directory: Path) -> SFTConfig:
         weight_decay=0.0,
         optim="adamw_torch",
         bf16=recipe.bf16,
-        use_cpu=not torch.cuda.is_available(),
+        use_cpu=not on_gpu(),
         gradient_checkpointing=False,
         seed=recipe.seed,
         train_sampling_strategy="sequential",
@@ -183,6 +184,8 @@ def _arguments(recipe: Recipe, steps: int, directory: Path) -> SFTConfig:
         report_to="none",
         disable_tqdm=True,
     )
+    arguments._n_gpu = min(1, arguments.n_gpu)  # with more, transformers would copy the model to all of them
+    return arguments
 
 
 @torch.no_grad()

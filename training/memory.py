@@ -116,7 +116,8 @@ def require(needed: int, free: int, what: Estimate) -> None:
     if needed > free:
         raise DoesNotFit(
             f"training would take {gib(needed)} of memory and {gib(free)} are free ({what}); a smaller batch_size or "
-            "rank, GRAFT_LEARNER_DTYPE=bfloat16 or a smaller base model would help"
+            "rank, GRAFT_LEARNER_DTYPE=bfloat16, a smaller base model or, on a GPU, a larger "
+            "GRAFT_LEARNER_GPU_SHARE would help"
         )
 
 

@@ -25,6 +25,9 @@ class Settings(Addresses):
     learner_dtype: Dtype = "float32"
     """How training holds the frozen base model. `bfloat16` takes half the memory: for bases of billions of
     parameters."""
+    learner_gpu_share: float = Field(0.45, gt=0, le=1)
+    """The most of the first GPU's memory that training takes, where there is a GPU. A supervised engine is started with
+    the rest, less a twentieth."""
     anchors_file: str = ""
     """JSON lines {messages, answer}: the base model's own answers, replayed in training. Empty:
     `anchors.jsonl` beside the base model, if it is there."""

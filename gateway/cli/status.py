@@ -95,9 +95,9 @@ def _findings(session: Session) -> list[preflight.Finding]:
     overrides = {} if session.data_dir is None else {"data_dir": session.data_dir}
     try:
         settings = launch.read_settings(launch.environment(), overrides)
+        plan = launch.make_plan(settings, session.secrets or Credentials("", "", ""))
     except LaunchError as error:
         return [preflight.Finding("settings", False, error.message, error.fix)]
-    plan = launch.make_plan(settings, session.secrets or Credentials("", "", ""))
     found = [preflight.Finding("settings", True, "every variable is known and valid")]
     if not preflight.running(session.directory):
         return [*found, *preflight.examine(plan)]

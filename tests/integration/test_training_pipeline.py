@@ -297,7 +297,7 @@ async def test_a_full_disk_is_reported_and_the_run_goes_on_when_there_is_room(
 async def test_a_recipe_that_cannot_fit_is_refused_before_anything_is_done(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.executor.free_memory", lambda: 100 * 2**20)
+    monkeypatch.setattr("training.executor.free_memory", lambda share: 100 * 2**20)
     await world.policy()
     await world.post()
     run = await world.run()

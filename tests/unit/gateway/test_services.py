@@ -34,6 +34,8 @@ PLAN = Plan(
     platform_key="gk-platform-1",
     workers=1,
     learner_threads=1,
+    gpu=False,
+    learner_gpu_share=0.45,
     max_loras=4,
     max_cpu_loras=16,
     max_lora_rank=16,
@@ -99,6 +101,27 @@ def test_threads_are_pinned_in_every_numeric_process() -> None:
         "gateway": "1",
         "learner": "3",
     }
+
+
+def test_an_engine_on_a_gpu_has_its_share_and_nothing_that_is_for_processors() -> None:
+    engine = named(replace(PLAN, gpu=True, learner_gpu_share=0.3))["engine"]
+    assert engine.command[-4:] == ["--gpu-memory-utilization", "0.65", "--max-model-len", "auto"]
+    assert (
+        "--enforce-eager" not in engine.command
+        and "--gpu-memory-utilization" not in named(PLAN)["engine"].command
+    )
+    for name in (
+        "VLLM_CPU_KVCACHE_SPACE",
+        "VLLM_CPU_OMP_THREADS_BIND",
+        "TORCHDYNAMO_DISABLE",
+        "OMP_NUM_THREADS",
+    ):
+        assert name in named(PLAN)["engine"].environment and name not in engine.environment
+
+
+def test_the_learner_is_told_its_share_of_the_gpu() -> None:
+    found = named(replace(PLAN, learner_gpu_share=0.3))
+    assert found["learner"].environment["GRAFT_LEARNER_GPU_SHARE"] == "0.3"
 
 
 def test_the_learner_gives_way_to_those_who_answer() -> None:

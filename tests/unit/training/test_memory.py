@@ -1,42 +1,26 @@
 import pytest
 
 from training.errors import DoesNotFit
-from training.memory import GIB, Shape, estimate, require, shape_of
+from training.memory import GIB, Shape, estimate, require
 from training.recipe import Recipe
+from training.shapes import KNOWN, shape
 
 RECIPE = Recipe()
 
 
-def llama(hidden: int, layers: int, intermediate: int, heads: int, kv: int, words: int, tied: bool) -> Shape:
-    head = hidden // heads
-    sides = {
-        "q": (hidden, hidden),
-        "k": (kv * head, hidden),
-        "v": (kv * head, hidden),
-        "o": (hidden, hidden),
-        "gate": (intermediate, hidden),
-        "up": (intermediate, hidden),
-        "down": (hidden, intermediate),
-    }
-    modules = {f"{layer}.{name}": shape for layer in range(layers) for name, shape in sides.items()}
+def llama(hidden: int, layers: int, intermediate: int, heads: int, kv: int, words: int) -> Shape:
     config = {
         "hidden_size": hidden,
         "intermediate_size": intermediate,
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
+        "num_key_value_heads": kv,
         "vocab_size": words,
-        "tie_word_embeddings": tied,
     }
-    return shape_of(config, modules)
+    return shape(config)
 
 
-HALF_B = llama(896, 24, 4864, 14, 2, 151_936, True)
-EIGHT_B = llama(4096, 32, 14_336, 32, 8, 128_256, False)
-
-
-def test_parameters_are_counted_from_the_shape() -> None:
-    assert HALF_B.parameters == pytest.approx(494e6, rel=0.01)
-    assert EIGHT_B.parameters == pytest.approx(8.03e9, rel=0.01)
+HALF_B, EIGHT_B = shape(KNOWN["0.5B"]), shape(KNOWN["8B"])
 
 
 MEASURED = [
@@ -55,9 +39,8 @@ MEASURED = [
 @pytest.mark.parametrize("row", MEASURED)
 def test_the_estimate_is_over_what_was_measured_and_not_by_much(row: tuple[int, ...]) -> None:
     hidden, layers, intermediate, heads, words, rows, tokens, answers, weight_bytes, peak = row
-    shape = llama(hidden, layers, intermediate, heads, heads if hidden > 256 else 2, words, True)
     planned = estimate(
-        shape,
+        llama(hidden, layers, intermediate, heads, heads if hidden > 256 else 2, words),
         Recipe(batch_size=rows),
         weight_bytes,
         row_tokens=tokens,
