@@ -1,10 +1,13 @@
 """The package's settings: the only place in it that reads the environment."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from adapters.pools import parse_pools
+from adapters.types import BASE_NAME
 from adapters.uris import parse_uri
 
 _SHIPPED_BASE = Path(__file__).resolve().parents[1] / "deploy" / "demo" / "model"
@@ -23,6 +26,8 @@ class Settings(BaseSettings):
     """Directory of the base model. Empty: the one that ships."""
     engine_urls: str = ""
     """Replicas, separated by commas. Empty: the one that the supervisor starts on `engine_port`."""
+    more_bases: str = ""
+    """Further base models with their replicas, as `adapters.pools` reads them."""
     engine_port: int = Field(8100, ge=1, le=65535)
     internal_token: SecretStr = SecretStr("")
     """Bearer token between our processes."""
@@ -67,6 +72,18 @@ class Settings(BaseSettings):
     def base_path(self) -> Path:
         """Directory of the base model."""
         return Path(self.base_model) if self.base_model else _SHIPPED_BASE
+
+    @property
+    def base_paths(self) -> Mapping[str, Path]:
+        """Directories of all base models, by name."""
+        more = {name: pool.model for name, pool in parse_pools(self.more_bases).items()}
+        return {BASE_NAME: self.base_path, **more}
+
+    @field_validator("more_bases")
+    @classmethod
+    def _readable(cls, value: str) -> str:
+        parse_pools(value)
+        return value
 
     @field_validator("import_sources")
     @classmethod

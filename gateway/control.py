@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.artifacts import ArtifactStore
 from adapters.base import BaseModel, describe_base
+from adapters.bases import Bases
 from adapters.engine import Engine
 from adapters.errors import AdaptersError
 from adapters.importing import Importer
@@ -24,7 +25,7 @@ from adapters.registry import Registry
 from adapters.settings import Settings as AdaptersSettings
 from adapters.sources import Sources
 from adapters.swap import Holds, Swapper
-from adapters.types import DEFAULT_ADAPTER
+from adapters.types import BASE_NAME, DEFAULT_ADAPTER, Adapter
 from adapters.vllm import VllmEngine
 from adapters.wants import Wants
 from gateway import audit
@@ -61,6 +62,7 @@ CANARY_EVERY_S = 1.0
 WEBHOOK_EVERY_S = 1.0
 RECONCILE_EVERY_S = 1.0
 OUTBOX_EVERY_S = 1.0
+BASES_EVERY_S = 1.0
 PRUNE_EVERY_S = 60.0
 
 
@@ -69,6 +71,8 @@ class Control:
     """What the admin API and the loops work with."""
 
     base: BaseModel
+    """The first one, which a new tenant's default adapter belongs to."""
+    bases: Bases
     sql: AsyncEngine
     redis: Redis
     registry: Registry
@@ -88,7 +92,7 @@ class Control:
     importer: Importer
     pruner: Pruner
     anchors: Path
-    """The base model's own answers, as JSON lines; the file may be missing."""
+    """Of the first base model."""
     canaries: Canaries
     webhooks: Webhooks
     cache_dir: Path
@@ -106,24 +110,33 @@ class Control:
     async def upsert_tenant(self, external_id: str, name: str, actor: str) -> tuple[Tenant, bool]:
         """A tenant with its default adapter; a call that broke off in between is mended by repeating it."""
         tenant, created, change = await self.tenants.upsert(external_id, name, actor)
-        await self.registry.ensure_adapter(tenant.id, DEFAULT_ADAPTER, self.base.digest)
+        await self.add_adapter(tenant.id, DEFAULT_ADAPTER, self.base)
         await self.settle(await self.registry.position() if created else change)
         return tenant, created
+
+    async def add_adapter(self, tenant_id: str, name: str, base: BaseModel) -> Adapter:
+        """The adapter of this name, whose base model workers know the name of. Raises WrongBase."""
+        await self.bases.publish()
+        return await self.registry.ensure_adapter(tenant_id, name, base.digest)
+
+    def anchors_of(self, base: BaseModel) -> Path:
+        """A base model's own answers, as JSON lines; the file may be missing."""
+        return self.anchors if base is self.base else base.path / self.anchors.name
 
 
 @contextlib.asynccontextmanager
 async def assembled(settings: Settings, adapters: AdaptersSettings) -> AsyncIterator[Control]:
     """Everything connected lazily: control starts, and says what is missing, while others are down."""
-    base = await asyncio.to_thread(describe_base, adapters.base_path)
+    found = {name: await asyncio.to_thread(describe_base, path) for name, path in adapters.base_paths.items()}
     token = settings.internal_token.get_secret_value()
     sql = connect(settings.database)
     redis: Redis = Redis.from_url(settings.redis)
     async with (
         httpx.AsyncClient(trust_env=False) as http,
-        RetrievalClient(settings.retrieval, token) as found,
+        RetrievalClient(settings.retrieval, token) as retrieval,
     ):
         try:
-            yield _control(settings, adapters, base, sql, redis, http, found)
+            yield _control(settings, adapters, found, sql, redis, http, retrieval)
         finally:
             await redis.aclose()
             await sql.dispose()
@@ -132,7 +145,7 @@ async def assembled(settings: Settings, adapters: AdaptersSettings) -> AsyncIter
 def _control(
     settings: Settings,
     adapters: AdaptersSettings,
-    base: BaseModel,
+    found: Mapping[str, BaseModel],
     sql: AsyncEngine,
     redis: Redis,
     http: httpx.AsyncClient,
@@ -145,12 +158,17 @@ def _control(
         RedisWorkers(redis),
         Holds(),
     )
-    engines = tuple(VllmEngine(url, settings.engine_key, http) for url in settings.engines)
+    engines = tuple(
+        VllmEngine(url, settings.engine_key, http, found[name].digest)
+        for name, urls in settings.pools.items()
+        for url in urls
+    )
     tenants, runs = TenantStore(sql), RunStore(sql)
     token = settings.internal_token.get_secret_value()
     swapper = Swapper(registry, store, engines, workers, adapters.cache_dir, holds)
     return Control(
-        base=base,
+        base=found[BASE_NAME],
+        bases=Bases(sql, found),
         sql=sql,
         redis=redis,
         registry=registry,
@@ -177,7 +195,7 @@ def _control(
         delivery=Delivery(Outbox(sql), retrieval),
         retrieval=retrieval,
         leadership=Leadership(redis),
-        importer=_importer(adapters, base, registry, store, http),
+        importer=_importer(adapters, registry, store, http),
         pruner=Pruner(sql, store, engines, workers, tenants, runs, adapters.cache_dir),
         anchors=TrainingSettings(base_model=adapters.base_model).anchors,
         canaries=Canaries(sql, registry, swapper, workers, RolloutMoves(sql, tenants)),
@@ -190,7 +208,6 @@ def _control(
 
 def _importer(
     adapters: AdaptersSettings,
-    base: BaseModel,
     registry: Registry,
     store: ArtifactStore,
     http: httpx.AsyncClient,
@@ -199,7 +216,6 @@ def _importer(
         registry,
         store,
         Sources(http, adapters.import_places, private=adapters.import_private_hosts),
-        base,
         adapters.cache_dir.parent / "imports",
         max_rank=adapters.max_lora_rank,
         max_bytes=adapters.import_max_bytes,
@@ -231,6 +247,7 @@ class Loops:
             asyncio.create_task(
                 self._every(WEBHOOK_EVERY_S, self._control.webhooks.run_once), name="webhooks"
             ),
+            asyncio.create_task(self._every(BASES_EVERY_S, self._control.bases.publish), name="bases"),
             asyncio.create_task(self._every(OUTBOX_EVERY_S, self._control.delivery.run_once), name="outbox"),
             asyncio.create_task(self._every(PRUNE_EVERY_S, self._responses.prune), name="responses"),
             asyncio.create_task(self._every(PRUNE_EVERY_S, self._control.pruner.run_once), name="retention"),

@@ -10,10 +10,12 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
 
+from adapters.pools import parse_pools
 from gateway.launch_errors import LaunchError
 from gateway.services import Plan, redis_server
 
@@ -40,8 +42,8 @@ def require_model(path: Path) -> None:
     if missing:
         raise LaunchError(
             f"The base model at {path} has no {', '.join(missing)}.",
-            fix="Set GRAFT_BASE_MODEL to a Hugging Face model directory, or restore the shipped one "
-            "(git checkout deploy/demo/model).",
+            fix="Set GRAFT_BASE_MODEL, or `model` in GRAFT_MORE_BASES, to a Hugging Face model directory, or restore "
+            "the shipped one (git checkout deploy/demo/model).",
         )
 
 
@@ -187,6 +189,8 @@ def checks(plan: Plan) -> list[tuple[str, Callable[[], object], str]]:
     ]
     if plan.engine_port is not None:
         found.append(("base model", lambda: require_model(plan.base_model), str(plan.base_model)))
+    for name, pool in parse_pools(plan.more_bases).items():
+        found.append((f"base model {name}", partial(require_model, pool.model), str(pool.model)))
     if plan.redis_socket is not None:
         found.append(("redis-server", redis_server, "found"))
     for host, port, variable in ports(plan):

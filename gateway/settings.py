@@ -1,9 +1,13 @@
 """What the gateway's processes are told by their environment (`GRAFT_*`)."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from adapters.pools import parse_pools
+from adapters.types import BASE_NAME
 
 VLLM_MAX_NUM_SEQS = 256
 
@@ -23,6 +27,8 @@ class Settings(BaseSettings):
     engine_urls: str = ""
     """Comma-separated; empty: one supervised engine on `engine_port`."""
     engine_port: int = Field(default=8100, ge=1, le=65535)
+    more_bases: str = ""
+    """Further base models with their replicas, as `adapters.pools` reads them."""
     retrieval_url: str = ""
     retrieval_port: int = Field(default=8200, ge=1, le=65535)
     internal_token: SecretStr = SecretStr("")
@@ -71,9 +77,20 @@ class Settings(BaseSettings):
 
     @property
     def engines(self) -> tuple[str, ...]:
-        """Engine base URLs without a trailing slash, at least one."""
-        urls = tuple(url.strip().rstrip("/") for url in self.engine_urls.split(",") if url.strip())
-        return urls or (f"http://127.0.0.1:{self.engine_port}",)
+        """URLs of the first base model's replicas without a trailing slash, at least one."""
+        return _listed(self.engine_urls) or (f"http://127.0.0.1:{self.engine_port}",)
+
+    @field_validator("more_bases")
+    @classmethod
+    def _readable(cls, value: str, info: ValidationInfo) -> str:
+        parse_pools(value, _listed(info.data["engine_urls"]))
+        return value
+
+    @property
+    def pools(self) -> Mapping[str, tuple[str, ...]]:
+        """URLs of the replicas by the name of their base model."""
+        more = parse_pools(self.more_bases)
+        return {BASE_NAME: self.engines, **{name: pool.engines for name, pool in more.items()}}
 
     @property
     def engine_key(self) -> str:
@@ -87,3 +104,7 @@ class Settings(BaseSettings):
     @property
     def retrieval(self) -> str:
         return self.retrieval_url.rstrip("/") or f"http://127.0.0.1:{self.retrieval_port}"
+
+
+def _listed(urls: str) -> tuple[str, ...]:
+    return tuple(url.strip().rstrip("/") for url in urls.split(",") if url.strip())

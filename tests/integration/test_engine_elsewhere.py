@@ -93,6 +93,7 @@ async def elsewhere(base_model: Path, tmp_path_factory: pytest.TempPathFactory) 
     async with house(directory, f"http://127.0.0.1:{port}", serving.TOKEN) as made:
         app = create_app(lambda: assembled(made.settings, told), "gk-admin", serving.TOKEN, loops=False)
         async with app.router.lifespan_context(app), listening(app) as control_url:
+            await app.state.control.bases.publish()
             with home() as place:
                 starting = engine_of(place, base_model, control_url, port)
                 running = await asyncio.to_thread(starting.__enter__)
