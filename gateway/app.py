@@ -185,8 +185,10 @@ def _turns(settings: Settings, heartbeat: Heartbeat, slots: Slots) -> Mapping[st
     of them than the engine takes at once."""
 
     def of_pool(urls: Sequence[str]) -> Turns:
+        whole = settings.slots * len(urls)
+
         def places() -> int:
-            mine = max(1, heartbeat.share.of(settings.slots * len(urls)))
+            mine = max(1, heartbeat.share.of(whole))
             return mine + min(mine, slots.waiting_at(urls))
 
         return Turns(places, settings.queue_size, settings.queue_seconds)

@@ -65,3 +65,12 @@ def test_requests_to_the_base_model_spread_over_all_replicas() -> None:
     for _ in range(30):
         replicas.pick("base", "base").running += 1
     assert all(replicas.pick("base", "base", set(URLS) - {url}).running > 5 for url in URLS)
+
+
+def test_a_request_never_goes_to_a_replica_of_another_base_model() -> None:
+    """Not even where that one is said to hold the version."""
+    pools = {"base": URLS[:2], "large": URLS[2:]}
+    replicas = Replicas(pools, resident=lambda _: URLS)
+    chosen = {base: {replicas.pick(base, f"ver_{number}").url for number in range(50)} for base in pools}
+    assert chosen == {base: set(urls) for base, urls in pools.items()}
+    assert replicas.pick("large", "ver_1", URLS[2:]) is None

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from adapters.registry import Registry
 from training.feedback import FeedbackDraft, FeedbackStore
 from training.record import read_counters
 from training.runs import RunStore
@@ -65,3 +66,10 @@ async def test_a_queued_run_makes_its_adapter_busy(database: AsyncEngine) -> Non
     await post(database, "two")
     (counters,) = await read_counters(database, "sha256:base")
     assert counters.busy
+
+
+async def test_corrections_of_another_base_models_adapter_fire_nothing_here(database: AsyncEngine) -> None:
+    await Registry(database).ensure_adapter("ten_1", "default", "sha256:large")
+    await post(database, "one")
+    assert await read_counters(database, "sha256:base") == []
+    assert len(await read_counters(database, "sha256:large")) == 1
