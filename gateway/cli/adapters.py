@@ -20,11 +20,11 @@ def list_adapters(context: typer.Context, tenant: Tenant) -> None:
     """A tenant's adapters and what each serves."""
     session = of(context)
     rows = session.admin().get(f"tenants/{tenant}/adapters")["data"]
-    shown = rows if session.output.json else [{**row, "stable": row["stable"] or "base"} for row in rows]
+    shown = rows if session.output.json else [{**row, "stable": row["stable"] or row["base"]} for row in rows]
     for row in shown:
         row["live"] = row["versions"]["live"]
-    columns = {"name": "adapter", "stable": "serves", "candidate": "candidate", "live": "versions"}
-    columns["created_at"] = "created"
+    columns = {"name": "adapter", "base": "base", "stable": "serves", "candidate": "candidate"}
+    columns |= {"live": "versions", "created_at": "created"}
     session.output.rows(shown, columns, "There are no adapters.")
 
 
