@@ -18,8 +18,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("digest"),
     )
     op.execute(
-        "INSERT INTO bases (name, digest) SELECT 'base', MIN(base_digest) FROM adapters "
-        "HAVING COUNT(DISTINCT base_digest) = 1"
+        "INSERT INTO bases (name, digest) SELECT 'base', digest FROM "
+        "(SELECT MIN(base_digest) AS digest, COUNT(DISTINCT base_digest) AS number FROM adapters) AS found "
+        "WHERE number = 1"
     )
 
 
