@@ -26,6 +26,10 @@ class Engine(Protocol):
     def url(self) -> str:
         """Names the replica in results, logs and errors."""
 
+    @property
+    def base_digest(self) -> str:
+        """Of the base model that the replica holds; no version of another one is loaded there."""
+
     async def pull(self, version_id: str, digest: str) -> bool:
         """Have the replica fetch an artifact by itself and load it; False when it cannot fetch, so that `load` is left.
 

@@ -3,9 +3,11 @@
 AdaptersError
 ├── NotFound
 │   ├── UnknownAdapter
+│   ├── UnknownBase           no base model has this name
 │   ├── UnknownRollout
 │   └── UnknownVersion
 ├── ConflictError             the record is not in the state that the caller assumed
+│   ├── BaseNotServed         no engine of ours holds this base model now
 │   ├── IllegalTransition
 │   ├── NothingToRollBack
 │   └── WrongBase
@@ -42,6 +44,13 @@ class UnknownAdapter(NotFound):
         super().__init__(f"tenant {tenant_id} has no adapter {name!r}")
 
 
+class UnknownBase(NotFound):
+    param = "base"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no base model {name!r}")
+
+
 class UnknownVersion(NotFound):
     def __init__(self, version: str) -> None:
         super().__init__(f"there is no version {version}")
@@ -54,6 +63,11 @@ class UnknownRollout(NotFound):
 
 class ConflictError(AdaptersError):
     """Somebody else was faster, or the record does not allow the step."""
+
+
+class BaseNotServed(ConflictError):
+    def __init__(self, digest: str) -> None:
+        super().__init__(f"no engine here holds base model {digest}")
 
 
 class IllegalTransition(ConflictError):

@@ -33,6 +33,8 @@ class Order:
 
     tenant_id: str
     adapter: str
+    base: BaseModel
+    """The one that the adapter belongs to."""
     actor: str
     digest: str | None = None
     """`sha256:…` of the archive, or of the artifact as an export names it."""
@@ -57,7 +59,6 @@ class Importer:
         registry: Registry,
         store: ArtifactStore,
         sources: Sources,
-        base: BaseModel,
         scratch: Path,
         *,
         max_rank: int,
@@ -66,7 +67,6 @@ class Importer:
         self._registry = registry
         self._store = store
         self._sources = sources
-        self._base = base
         self._scratch = scratch
         self._max_rank = max_rank
         self._max_bytes = max_bytes
@@ -95,7 +95,7 @@ class Importer:
         folder, claims, shape = await asyncio.to_thread(self._examine, order, found)
         artifact = await self._store.put(folder)
         lineage = Lineage(
-            base_digest=self._base.digest,
+            base_digest=order.base.digest,
             recipe=claims.recipe,
             dataset_digest=claims.dataset_digest,
             source=source[:1024],
@@ -114,8 +114,8 @@ class Importer:
             folder.mkdir()
             unpack(found, folder, self._max_bytes)
         claims = _claims(folder / LINEAGE)
-        _check_base(claims, read_config(folder / CONFIG).declared_base, self._base, order.accept_base)
-        shape = validate(folder, self._base, self._max_rank)
+        _check_base(claims, read_config(folder / CONFIG).declared_base, order.base, order.accept_base)
+        shape = validate(folder, order.base, self._max_rank)
         if order.digest is not None:
             _check_digest(order.digest, found, folder)
         return folder, claims, shape
@@ -155,7 +155,7 @@ def _check_base(claims: _Claims, declared: str, base: BaseModel, accept: bool) -
     name = PurePosixPath(declared.replace("\\", "/")).name
     if name and not accept and name.casefold() != base.id.casefold():
         raise InvalidAdapter(
-            f"says {declared[:200]!r}, the base model here is {base.id!r}; if they are the same weights, "
+            f"says {declared[:200]!r}, the adapter's base model is {base.id!r}; if they are the same weights, "
             "import it with accept_base",
             "base_model_name_or_path",
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adapters.artifacts import ArtifactStore
 from adapters.engine import Engine
-from adapters.errors import EngineRefused, EngineUnavailable, ProbeFailed
+from adapters.errors import EngineRefused, EngineUnavailable, ProbeFailed, WrongBase
 from adapters.types import BASE_NAME, Version
 
 PROBES = (
@@ -32,20 +32,25 @@ class Loader:
         self._engines = engines
         self._cache_dir = cache_dir.resolve()
 
-    async def healthy(self) -> list[Engine]:
-        """The replicas that answer now. Raises EngineUnavailable when there are none."""
-        answers = await asyncio.gather(*(engine.healthy() for engine in self._engines))
-        serving = [engine for engine, healthy in zip(self._engines, answers, strict=True) if healthy]
+    async def healthy(self, base_digest: str) -> list[Engine]:
+        """The replicas of this base model that answer now. Raises EngineUnavailable when there are none."""
+        engines = [engine for engine in self._engines if engine.base_digest == base_digest]
+        answers = await asyncio.gather(*(engine.healthy() for engine in engines))
+        serving = [engine for engine, healthy in zip(engines, answers, strict=True) if healthy]
         if not serving:
-            urls = ", ".join(engine.url for engine in self._engines) or "(none configured)"
+            urls = ", ".join(engine.url for engine in engines) or f"(none of base model {base_digest})"
             raise EngineUnavailable(urls, "no replica is healthy")
         return serving
 
     async def load(self, version: Version, engines: Sequence[Engine]) -> list[Engine]:
         """Load on each of these replicas, verified; returns those that did not hold it before.
 
-        Loading is repeatable, so whoever fails half-way may try again. Raises ArtifactError, EngineError.
+        Loading is repeatable, so whoever fails half-way may try again. Raises ArtifactError, EngineError, and WrongBase
+        for a replica of another base model.
         """
+        for engine in engines:
+            if engine.base_digest != version.lineage.base_digest:
+                raise WrongBase(version.lineage.base_digest, engine.base_digest)
         held = await asyncio.gather(*(engine.resident() for engine in engines))
         lacking = [engine for engine, names in zip(engines, held, strict=True) if version.id not in names]
         if lacking:
@@ -64,8 +69,8 @@ class Loader:
         await asyncio.gather(*(_probe(version_id, engine) for engine in engines))
 
     async def ensure(self, version: Version) -> None:
-        """Load on every healthy replica and probe it. Raises ArtifactError, EngineError, ProbeFailed."""
-        engines = await self.healthy()
+        """Load on every healthy replica of its base and probe it. Raises ArtifactError, EngineError, ProbeFailed."""
+        engines = await self.healthy(version.lineage.base_digest)
         await self.load(version, engines)
         await self.probe(version.id, engines)
 

@@ -22,6 +22,8 @@ from adapters.types import Version
 from adapters.wants import Wants
 
 NOTHING: Mapping[str, float] = {}
+Observed = tuple[Engine, frozenset[str]]
+"""A replica that answers, and what it holds."""
 
 
 @dataclass(frozen=True)
@@ -87,32 +89,45 @@ class Reconciler:
         """
         self.heat.add(asked, self._clock())
         observed = await self._observe()
+        hot = self.heat.hottest(self._capacity * len(observed))
+        pools: dict[str, list[Observed]] = {}
+        for each in observed:
+            pools.setdefault(each[0].base_digest, []).append(each)
+        return _together([await self._repaired(base, pool, hot, waiting) for base, pool in pools.items()])
+
+    async def _repaired(
+        self, base: str, observed: Sequence[Observed], hot: Mapping[str, float], waiting: Collection[str]
+    ) -> Repairs:
+        """The replicas of one base model, which hold versions of that one only."""
         held = {engine.url: names for engine, names in observed}
-        versions, wishes = await self._wished(held, waiting)
+        versions, wishes = await self._wished(base, held, hot, waiting)
         planned = plan(wishes, held, self._capacity, self._copies)
         loaded, failed = await self._load_missing(observed, planned, versions)
         unloaded, stuck = await self._unload_idle(observed, planned, waiting)
         return Repairs(loaded, unloaded, [*failed, *stuck], _after(held, loaded, unloaded))
 
     async def _wished(
-        self, held: Mapping[str, frozenset[str]], waiting: Collection[str]
+        self,
+        base: str,
+        held: Mapping[str, frozenset[str]],
+        hot: Mapping[str, float],
+        waiting: Collection[str],
     ) -> tuple[Mapping[str, Version], Sequence[Wish]]:
         """The record's wishes: what must be held, what is asked for, and as many others as there is room for."""
         room = self._capacity * len(held)
-        hot = self.heat.hottest(room)
         present = {name for names in held.values() for name in names}
-        wanted = await self._wants.wanted(waiting, hot.keys(), room)
-        serving = await self._wants.aliased(present - wanted.keys())
+        wanted = await self._wants.wanted(base, waiting, hot.keys(), room)
+        serving = await self._wants.aliased(base, present - wanted.keys())
         wishes = [
             Wish(name, hot.get(name, 0.0), want.must or name in waiting) for name, want in wanted.items()
         ]
         wishes += [Wish(name) for name in sorted(serving)]
         return {name: want.version for name, want in wanted.items()}, wishes
 
-    async def _observe(self) -> list[tuple[Engine, frozenset[str]]]:
+    async def _observe(self) -> list[Observed]:
         """Replicas that answer, and what they hold. Read before the record, so that it is never newer than
         that."""
-        observed: list[tuple[Engine, frozenset[str]]] = []
+        observed: list[Observed] = []
         for engine in self._engines:
             try:
                 observed.append((engine, await engine.resident()))
@@ -122,7 +137,7 @@ class Reconciler:
 
     async def _load_missing(
         self,
-        observed: Sequence[tuple[Engine, frozenset[str]]],
+        observed: Sequence[Observed],
         planned: Mapping[str, frozenset[str]],
         versions: Mapping[str, Version],
     ) -> tuple[list[Repair], list[Repair]]:
@@ -139,7 +154,7 @@ class Reconciler:
 
     async def _unload_idle(
         self,
-        observed: Sequence[tuple[Engine, frozenset[str]]],
+        observed: Sequence[Observed],
         planned: Mapping[str, frozenset[str]],
         waiting: Collection[str],
     ) -> tuple[list[Repair], list[Repair]]:
@@ -175,6 +190,15 @@ class Reconciler:
         except WorkersBehind:
             return set()
         return {name for name in idle if not leases.get(name) and name not in self._holds}
+
+
+def _together(pools: Sequence[Repairs]) -> Repairs:
+    return Repairs(
+        loaded=[repair for pool in pools for repair in pool.loaded],
+        unloaded=[repair for pool in pools for repair in pool.unloaded],
+        failed=[repair for pool in pools for repair in pool.failed],
+        residency={url: names for pool in pools for url, names in pool.residency.items()},
+    )
 
 
 def _after(

@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters import tables
+from adapters.bases import read_names
 from adapters.errors import ConflictError, IllegalTransition, UnknownVersion
 from adapters.rollout_records import read_splits
 from adapters.rules import TRANSITIONS
@@ -146,7 +147,8 @@ async def add_history(connection: AsyncConnection, move: AliasMove) -> AliasMove
 async def read_routes(connection: AsyncConnection, tenant_id: str | None) -> list[AdapterRoutes]:
     """One tenant's routes, or everybody's: three reads of only what a route needs, joined here."""
     adapters, aliases, versions = tables.adapters.c, tables.aliases.c, tables.versions.c
-    owners = await _read(connection, tenant_id, adapters.tenant_id, adapters.name)
+    owners = await _read(connection, tenant_id, adapters.tenant_id, adapters.name, adapters.base_digest)
+    bases = await read_names(connection)
     pointers: dict[tuple[str, str], dict[Alias, str | None]] = {}
     columns = aliases.tenant_id, aliases.adapter, aliases.alias, aliases.version_id
     for row in await _read(connection, tenant_id, *columns):
@@ -158,7 +160,7 @@ async def read_routes(connection: AsyncConnection, tenant_id: str | None) -> lis
         servable.setdefault((row.tenant_id, row.adapter), {})[row.number] = row.id
     splits = await read_splits(connection, tenant_id)
     return [
-        _adapter_routes(row.tenant_id, row.name, pointers, servable, splits)
+        _adapter_routes(row.tenant_id, row.name, pointers, servable, splits, bases.get(row.base_digest, ""))
         for row in sorted(owners, key=lambda row: (row.tenant_id, row.name))
     ]
 
@@ -183,11 +185,12 @@ def _adapter_routes(
     pointers: Mapping[tuple[str, str], Mapping[Alias, str | None]],
     servable: Mapping[tuple[str, str], Mapping[int, str]],
     splits: Mapping[tuple[str, str], Split],
+    base: str,
 ) -> AdapterRoutes:
     place = tenant_id, name
     versions = servable.get(place, {})
     numbers = {version_id: number for number, version_id in versions.items()}
-    return AdapterRoutes(tenant_id, name, pointers.get(place, {}), versions, numbers, split=splits.get(place))
+    return AdapterRoutes(tenant_id, name, pointers.get(place, {}), versions, numbers, splits.get(place), base)
 
 
 def of(table: sa.Table, tenant_id: str, adapter: str) -> tuple[sa.ColumnElement[bool], ...]:

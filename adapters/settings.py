@@ -1,10 +1,13 @@
 """The package's settings: the only place in it that reads the environment."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from adapters.pools import parse_pools
+from adapters.types import BASE_NAME
 from adapters.uris import parse_uri
 
 _SHIPPED_BASE = Path(__file__).resolve().parents[1] / "deploy" / "demo" / "model"
@@ -21,6 +24,8 @@ class Addresses(BaseSettings):
     redis_url: str = ""
     engine_urls: str = ""
     """Replicas, separated by commas. Empty: the one that the supervisor starts on `engine_port`."""
+    more_bases: str = ""
+    """Further base models with their replicas, as `adapters.pools` reads them."""
     engine_port: int = Field(8100, ge=1, le=65535)
     retrieval_url: str = ""
     retrieval_port: int = Field(8200, ge=1, le=65535)
@@ -41,9 +46,20 @@ class Addresses(BaseSettings):
 
     @property
     def engines(self) -> tuple[str, ...]:
-        """URLs of all replicas without a trailing slash, at least one."""
-        urls = tuple(url.rstrip("/") for url in _listed(self.engine_urls))
-        return urls or (f"http://127.0.0.1:{self.engine_port}",)
+        """URLs of the first base model's replicas without a trailing slash, at least one."""
+        return _urls(self.engine_urls) or (f"http://127.0.0.1:{self.engine_port}",)
+
+    @property
+    def pools(self) -> Mapping[str, tuple[str, ...]]:
+        """URLs of the replicas by the name of their base model."""
+        more = parse_pools(self.more_bases)
+        return {BASE_NAME: self.engines, **{name: pool.engines for name, pool in more.items()}}
+
+    @field_validator("more_bases")
+    @classmethod
+    def _readable(cls, value: str, info: ValidationInfo) -> str:
+        parse_pools(value, _urls(info.data["engine_urls"]))
+        return value
 
     @property
     def engine_key(self) -> str:
@@ -97,6 +113,12 @@ class Settings(Addresses):
         """Directory of the base model."""
         return Path(self.base_model) if self.base_model else _SHIPPED_BASE
 
+    @property
+    def base_paths(self) -> Mapping[str, Path]:
+        """Directories of all base models, by name."""
+        more = {name: pool.model for name, pool in parse_pools(self.more_bases).items()}
+        return {BASE_NAME: self.base_path, **more}
+
     @field_validator("import_sources")
     @classmethod
     def _known_sources(cls, value: str) -> str:
@@ -117,3 +139,7 @@ class Settings(Addresses):
 
 def _listed(value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _urls(value: str) -> tuple[str, ...]:
+    return tuple(url.rstrip("/") for url in _listed(value))

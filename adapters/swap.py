@@ -152,7 +152,7 @@ class Swapper:
         return await self._to(tenant_id, adapter, previous, actor, revision, rolled_back=True)
 
     async def ensure_loaded(self, version_id: str) -> None:
-        """Load and probe a version on every healthy replica, for a gate or a pinned request.
+        """Load and probe a version on every healthy replica of its base, for a gate or a pinned request.
 
         Raises UnknownVersion, ArtifactError, EngineError, ProbeFailed.
         """
@@ -180,8 +180,8 @@ class Swapper:
             return await self._settle(move, watch)
 
     async def _prepare(self, version: Version, watch: "_Stopwatch") -> None:
-        """Loaded and proved on every healthy replica; on failure, out of those that it was loaded into."""
-        engines = await self._loader.healthy()
+        """Loaded and proved on every healthy replica of its base; on failure, out of those that it was loaded into."""
+        engines = await self._loader.healthy(version.lineage.base_digest)
         fresh: list[Engine] = []
         try:
             fresh = await self._loader.load(version, engines)

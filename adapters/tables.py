@@ -15,6 +15,15 @@ adapters = sa.Table(
     sa.Column("created_at", Moment, nullable=False),
 )
 
+bases = sa.Table(
+    "bases",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("digest", sa.String(80), nullable=False),
+    sa.UniqueConstraint("digest"),
+)
+"""What the engines hold now, by the name that tenants use."""
+
 versions = sa.Table(
     "versions",
     metadata,

@@ -22,8 +22,11 @@ class FakeEngine:
     probabilities NaN, in `refused` to have its load fail, in `deaf` to have it loaded but not listed.
     """
 
-    def __init__(self, url: str = "fake://engine", answer: Answer | None = None) -> None:
+    def __init__(
+        self, url: str = "fake://engine", answer: Answer | None = None, base_digest: str = "sha256:base"
+    ) -> None:
         self._url = url
+        self._base_digest = base_digest
         self._answer = answer or (lambda model, messages: f"{model} answers")
         self.loaded: dict[str, Path] = {}
         self.calls: list[tuple[str, str]] = []
@@ -37,6 +40,10 @@ class FakeEngine:
     @property
     def url(self) -> str:
         return self._url
+
+    @property
+    def base_digest(self) -> str:
+        return self._base_digest
 
     def restart(self) -> None:
         """Forget everything, as a new process does."""

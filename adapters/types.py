@@ -10,6 +10,7 @@ from adapters.rollout import Plan
 
 DEFAULT_ADAPTER = "default"
 BASE_NAME = "base"
+"""The first base model's name, and every base model's inside its engines."""
 
 
 class VersionStatus(StrEnum):
@@ -185,6 +186,8 @@ class AdapterRoutes:
     """Version id to number."""
     split: Split | None = None
     """How its traffic is shared, or shadowed, now."""
+    base: str = BASE_NAME
+    """Name of its base model; empty while no engine holds that."""
 
 
 @dataclass(frozen=True)

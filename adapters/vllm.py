@@ -36,14 +36,20 @@ class VllmEngine:
     """One vLLM replica at `url`, asked with `token` as its API key. The client is shared and not closed
     here."""
 
-    def __init__(self, url: str, token: str, http: httpx.AsyncClient) -> None:
+    def __init__(self, url: str, token: str, http: httpx.AsyncClient, base_digest: str = "") -> None:
+        """base_digest: may be left out by who loads nothing through `adapters.loading`."""
         self._url = url.rstrip("/")
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
         self._http = http
+        self._base_digest = base_digest
 
     @property
     def url(self) -> str:
         return self._url
+
+    @property
+    def base_digest(self) -> str:
+        return self._base_digest
 
     async def pull(self, version_id: str, digest: str) -> bool:
         body = {"artifact_digest": digest}

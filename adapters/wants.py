@@ -29,9 +29,11 @@ class Wants:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def wanted(self, waiting: Collection[str], hot: Collection[str], most: int) -> dict[str, Want]:
-        """By version id: what must be held; what requests wait for; of `hot`, what an alias points to; and so many
-        more of those that an alias points to, newest first, as there may be room for."""
+    async def wanted(
+        self, base_digest: str, waiting: Collection[str], hot: Collection[str], most: int
+    ) -> dict[str, Want]:
+        """Of one base model's versions, by id: what must be held; what requests wait for; of `hot`, what an alias
+        points to; and so many more of those that an alias points to, newest first, as there may be room for."""
         table, pins = tables.versions, tables.pins
         aliased = sa.select(tables.aliases.c.version_id).where(tables.aliases.c.version_id.is_not(None))
         statuses = [status.value for status in WANTED_STATUSES]
@@ -41,7 +43,7 @@ class Wants:
             table.c.id.in_(versions_in_use()),
         )
         each = table.alias()
-        newest = sa.select(each.c.id).where(each.c.id.in_(aliased))
+        newest = sa.select(each.c.id).where(each.c.id.in_(aliased), each.c.base_digest == base_digest)
         newest = newest.order_by(each.c.created_at.desc(), each.c.id).limit(most)
         chosen = sa.or_(
             must,
@@ -50,15 +52,19 @@ class Wants:
             table.c.id.in_(newest),
         )
         query = sa.select(table, must.label("must")).where(chosen, table.c.pruned_at.is_(None))
+        query = query.where(table.c.base_digest == base_digest)
         async with self._engine.connect() as connection:
             rows = (await connection.execute(query)).all()
         return {row.id: Want(to_version(row), bool(row.must)) for row in rows}
 
-    async def aliased(self, ids: Collection[str]) -> set[str]:
-        """Those of `ids` that an alias points to."""
-        column = tables.aliases.c.version_id
+    async def aliased(self, base_digest: str, ids: Collection[str]) -> set[str]:
+        """Those of `ids` that an alias points to and that belong to this base model."""
+        column, versions = tables.aliases.c.version_id, tables.versions.c
+        query = sa.select(column).join(tables.versions, versions.id == column)
         async with self._engine.connect() as connection:
-            found = await connection.execute(sa.select(column).where(column.in_(ids)))
+            found = await connection.execute(
+                query.where(column.in_(ids), versions.base_digest == base_digest)
+            )
             return set(found.scalars())
 
     async def pin(self, version_id: str, actor: str) -> None:

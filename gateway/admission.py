@@ -2,9 +2,14 @@
 
 from collections.abc import Mapping
 
+from adapters.types import BASE_NAME
+from gateway.errors import EngineUnavailable
 from gateway.limits import Limiter, Reservation
 from gateway.principal import Principal
 from gateway.turns import Place, Turns
+
+NO_BASE_S = 10.0
+"""When to try again where no engine holds an adapter's base model."""
 
 
 class Admission:
@@ -41,12 +46,17 @@ class Admission:
 class Admissions:
     """The one of a worker."""
 
-    def __init__(self, limiter: Limiter, turns: Turns) -> None:
+    def __init__(self, limiter: Limiter, turns: Mapping[str, Turns]) -> None:
+        """turns: by base model."""
         self._limiter = limiter
         self._turns = turns
 
-    async def admit(self, principal: Principal, estimate: int) -> Admission:
-        """estimate: tokens that the request is expected to use. Raises RateLimited or InsufficientQuota."""
+    async def admit(self, principal: Principal, estimate: int, base: str = BASE_NAME) -> Admission:
+        """estimate: tokens that the request is expected to use. base: the model that it is for. Raises RateLimited or
+        InsufficientQuota, and EngineUnavailable when no engine holds this base model."""
+        turns = self._turns.get(base)
+        if turns is None:
+            raise EngineUnavailable("No engine holds this adapter's base model.", retry_after_s=NO_BASE_S)
         tenant, key = principal.tenant, principal.key
         owners = (tenant.id, tenant.policy.limits), (key.id, key.limits)
-        return Admission(await self._limiter.admit(owners, estimate), self._turns, principal, estimate)
+        return Admission(await self._limiter.admit(owners, estimate), turns, principal, estimate)

@@ -6,7 +6,7 @@ import importlib
 import logging
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -135,9 +135,10 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
         limiter = Limiter(RedisLedger(redis, worker_id), lambda: heartbeat.share)
         limiter.start()
         stack.push_async_callback(limiter.close)
+        pools = settings.pools
         slots = Slots(
             RedisSlots(redis, worker_id, settings.max_loras),
-            settings.engines,
+            [url for urls in pools.values() for url in urls],
             settings.max_loras,
             lambda: heartbeat.share,
             settings.queue_size,
@@ -147,7 +148,7 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
         listener.start()
         stack.push_async_callback(listener.close)
         stack.push_async_callback(slots.close)
-        replicas = Replicas(settings.engines, resident=lambda name: heartbeat.residency.get(name, ()))
+        replicas = Replicas(pools, resident=lambda name: heartbeat.residency.get(name, ()))
         proxy = Proxy(replicas, slots, leases, settings.engine_key, settings.engine_timeout_seconds)
         stack.push_async_callback(proxy.close)
         turns = _turns(settings, heartbeat, slots)
@@ -177,17 +178,25 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
         )
 
 
-def _turns(settings: Settings, heartbeat: Heartbeat, slots: Slots) -> Turns:
-    """A request that waits for its adapter's slot lets another one go ahead to the engine, but no more of them than
-    the engine takes at once."""
-    whole = settings.slots * len(settings.engines)
+def _turns(settings: Settings, heartbeat: Heartbeat, slots: Slots) -> Mapping[str, Turns]:
+    """By base model. A request that waits for its adapter's slot lets another one go ahead to the engine, but no more
+    of them than the engine takes at once."""
 
-    def places() -> int:
-        mine = max(1, heartbeat.share.of(whole))
-        return mine + min(mine, slots.waiting)
+    def of_pool(urls: Sequence[str]) -> Turns:
+        whole = settings.slots * len(urls)
 
-    turns = Turns(places, settings.queue_size, settings.queue_seconds)
-    slots.on_wait = turns.serve
+        def places() -> int:
+            mine = max(1, heartbeat.share.of(whole))
+            return mine + min(mine, slots.waiting_at(urls))
+
+        return Turns(places, settings.queue_size, settings.queue_seconds)
+
+    def serve() -> None:
+        for queue in turns.values():
+            queue.serve()
+
+    turns = {base: of_pool(urls) for base, urls in settings.pools.items()}
+    slots.on_wait = serve
     return turns
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.artifacts import ArtifactStore
 from adapters.base import BaseModel, describe_base
+from adapters.bases import Bases
 from adapters.database import connect
 from adapters.engine import Engine
 from adapters.errors import AdaptersError
@@ -21,7 +22,7 @@ from adapters.registry import Registry
 from adapters.settings import Settings as AdaptersSettings
 from adapters.sources import Sources
 from adapters.swap import Holds, Swapper
-from adapters.types import DEFAULT_ADAPTER
+from adapters.types import BASE_NAME, DEFAULT_ADAPTER, Adapter
 from adapters.vllm import VllmEngine
 from adapters.wants import Wants
 from gateway.canaries import Canaries
@@ -48,6 +49,8 @@ class Control:
     """What the admin API and the loops work with."""
 
     base: BaseModel
+    """The first one, which a new tenant's default adapter belongs to."""
+    bases: Bases
     sql: AsyncEngine
     redis: Redis
     registry: Registry
@@ -67,7 +70,7 @@ class Control:
     importer: Importer
     pruner: Pruner
     anchors: Path
-    """The base model's own answers, as JSON lines; the file may be missing."""
+    """Of the first base model."""
     canaries: Canaries
     webhooks: Webhooks
     cache_dir: Path
@@ -85,24 +88,33 @@ class Control:
     async def upsert_tenant(self, external_id: str, name: str, actor: str) -> tuple[Tenant, bool]:
         """A tenant with its default adapter; a call that broke off in between is mended by repeating it."""
         tenant, created, change = await self.tenants.upsert(external_id, name, actor)
-        await self.registry.ensure_adapter(tenant.id, DEFAULT_ADAPTER, self.base.digest)
+        await self.add_adapter(tenant.id, DEFAULT_ADAPTER, self.base)
         await self.settle(await self.registry.position() if created else change)
         return tenant, created
+
+    async def add_adapter(self, tenant_id: str, name: str, base: BaseModel) -> Adapter:
+        """The adapter of this name, whose base model workers know the name of. Raises WrongBase."""
+        await self.bases.publish()
+        return await self.registry.ensure_adapter(tenant_id, name, base.digest)
+
+    def anchors_of(self, base: BaseModel) -> Path:
+        """A base model's own answers, as JSON lines; the file may be missing."""
+        return self.anchors if base is self.base else base.path / self.anchors.name
 
 
 @contextlib.asynccontextmanager
 async def assembled(settings: Settings, adapters: AdaptersSettings) -> AsyncIterator[Control]:
     """Everything connected lazily: control starts, and says what is missing, while others are down."""
-    base = await asyncio.to_thread(describe_base, adapters.base_path)
+    found = {name: await asyncio.to_thread(describe_base, path) for name, path in adapters.base_paths.items()}
     token = settings.internal_token.get_secret_value()
     sql = connect(settings.database)
     redis: Redis = Redis.from_url(settings.redis)
     async with (
         httpx.AsyncClient(trust_env=False) as http,
-        RetrievalClient(settings.retrieval, token) as found,
+        RetrievalClient(settings.retrieval, token) as retrieval,
     ):
         try:
-            yield _control(settings, adapters, base, sql, redis, http, found)
+            yield _control(settings, adapters, found, sql, redis, http, retrieval)
         finally:
             await redis.aclose()
             await sql.dispose()
@@ -111,7 +123,7 @@ async def assembled(settings: Settings, adapters: AdaptersSettings) -> AsyncIter
 def _control(
     settings: Settings,
     adapters: AdaptersSettings,
-    base: BaseModel,
+    found: Mapping[str, BaseModel],
     sql: AsyncEngine,
     redis: Redis,
     http: httpx.AsyncClient,
@@ -124,12 +136,17 @@ def _control(
         RedisWorkers(redis),
         Holds(),
     )
-    engines = tuple(VllmEngine(url, settings.engine_key, http) for url in settings.engines)
+    engines = tuple(
+        VllmEngine(url, settings.engine_key, http, found[name].digest)
+        for name, urls in settings.pools.items()
+        for url in urls
+    )
     tenants, runs = TenantStore(sql), RunStore(sql)
     token = settings.internal_token.get_secret_value()
     swapper = Swapper(registry, store, engines, workers, adapters.cache_dir, holds)
     return Control(
-        base=base,
+        base=found[BASE_NAME],
+        bases=Bases(sql, found),
         sql=sql,
         redis=redis,
         registry=registry,
@@ -156,7 +173,7 @@ def _control(
         delivery=Delivery(Outbox(sql), retrieval),
         retrieval=retrieval,
         leadership=Leadership(redis),
-        importer=_importer(adapters, base, registry, store, http),
+        importer=_importer(adapters, registry, store, http),
         pruner=Pruner(sql, store, engines, workers, tenants, runs, adapters.cache_dir),
         anchors=TrainingSettings(base_model=adapters.base_model).anchors,
         canaries=Canaries(sql, registry, swapper, workers, RolloutMoves(sql, tenants)),
@@ -169,7 +186,6 @@ def _control(
 
 def _importer(
     adapters: AdaptersSettings,
-    base: BaseModel,
     registry: Registry,
     store: ArtifactStore,
     http: httpx.AsyncClient,
@@ -178,7 +194,6 @@ def _importer(
         registry,
         store,
         Sources(http, adapters.import_places, private=adapters.import_private_hosts),
-        base,
         adapters.cache_dir.parent / "imports",
         max_rank=adapters.max_lora_rank,
         max_bytes=adapters.import_max_bytes,

@@ -119,7 +119,11 @@ def interaction_of(exchange: Exchange, decided: Decided) -> Interaction:
         latency_ms=exchange.elapsed() * 1000,
         status=exchange.status,
         at=datetime.now(UTC),
-        detail={"scores": dict(context.scores), "timings_ms": exchange.timings()},
+        detail={
+            "scores": dict(context.scores),
+            "timings_ms": exchange.timings(),
+            "base": decided.route.base,
+        },
         flaw=flaw_of(exchange.status, exchange.outcome),
         rollout=decided.route.rollout,
         draw=decided.route.draw,

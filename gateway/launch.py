@@ -117,6 +117,7 @@ def make_plan(settings: AllSettings, secrets: credentials.Credentials) -> Plan:
         retrieval_port=None if gateway.retrieval_url else gateway.retrieval_port,
         artifacts_url=adapters.artifacts_url or (data_dir / "artifacts").as_uri(),
         base_model=Path(adapters.base_model or ROOT / "deploy" / "demo" / "model").resolve(),
+        more_bases=gateway.more_bases,
         encoder=settings.retrieval.encoder_path().resolve(),
         internal_token=secrets.internal_token,
         engine_token=gateway.engine_token.get_secret_value() or secrets.internal_token,

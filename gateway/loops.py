@@ -30,6 +30,7 @@ CANARY_EVERY_S = 1.0
 WEBHOOK_EVERY_S = 1.0
 RECONCILE_EVERY_S = 1.0
 OUTBOX_EVERY_S = 1.0
+BASES_EVERY_S = 1.0
 PRUNE_EVERY_S = 60.0
 
 
@@ -59,6 +60,7 @@ class Loops:
             asyncio.create_task(
                 self._every(WEBHOOK_EVERY_S, self._control.webhooks.run_once), name="webhooks"
             ),
+            asyncio.create_task(self._every(BASES_EVERY_S, self._control.bases.publish), name="bases"),
             asyncio.create_task(self._every(OUTBOX_EVERY_S, self._notices.run_once), name="notices"),
             asyncio.create_task(self._every(OUTBOX_EVERY_S, self._control.delivery.run_once), name="outbox"),
             asyncio.create_task(self._every(PRUNE_EVERY_S, self._responses.prune), name="responses"),

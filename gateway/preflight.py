@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from adapters.pools import parse_pools
 from gateway.accelerator import require_gpu
 from gateway.launch_errors import LaunchError
 from gateway.services import Plan, redis_server
@@ -42,8 +43,8 @@ def require_model(path: Path) -> None:
     if missing:
         raise LaunchError(
             f"The base model at {path} has no {', '.join(missing)}.",
-            fix="Set GRAFT_BASE_MODEL to a Hugging Face model directory, or restore the shipped one "
-            "(git checkout deploy/demo/model).",
+            fix="Set GRAFT_BASE_MODEL, or `model` in GRAFT_MORE_BASES, to a Hugging Face model directory, or restore "
+            "the shipped one (git checkout deploy/demo/model).",
         )
 
 
@@ -192,6 +193,8 @@ def checks(plan: Plan) -> list[tuple[str, Callable[[], object], str]]:
         if plan.gpu:
             fits = partial(require_gpu, plan.base_model, plan.learner_gpu_share)
             found.append(("gpu", fits, "the base model fits"))
+    for name, pool in parse_pools(plan.more_bases).items():
+        found.append((f"base model {name}", partial(require_model, pool.model), str(pool.model)))
     if plan.redis_socket is not None:
         found.append(("redis-server", redis_server, "found"))
     for host, port, variable in ports(plan):

@@ -243,7 +243,7 @@ class Proxy:
                     self._replicas.succeeded(replica)
                     return reply
                 self._failed(replica, call)
-                if self._replicas.pick(call.route.engine_model, call.tried) is None:
+                if self._replicas.pick(call.route.base, call.route.engine_model, call.tried) is None:
                     return reply
             if not self._budget.spend():
                 break
@@ -252,11 +252,11 @@ class Proxy:
 
     async def _next(self, call: Call, attempt: int) -> Replica:
         """The replica to try; after all were, a pause before the first of them again."""
-        replica = self._replicas.pick(call.route.engine_model, call.tried)
+        replica = self._replicas.pick(call.route.base, call.route.engine_model, call.tried)
         if replica is None:
             call.tried.clear()
             await asyncio.sleep(BACKOFF_S * 2**attempt)
-            replica = self._replicas.pick(call.route.engine_model)
+            replica = self._replicas.pick(call.route.base, call.route.engine_model)
         if replica is None:
             raise EngineUnavailable("No engine can be reached.", retry_after_s=1.0)
         return replica

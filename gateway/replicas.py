@@ -2,7 +2,7 @@
 rendezvous hashing that has not much more to do than the others, around open breakers."""
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from adapters.placement import weight
@@ -29,25 +29,26 @@ class Replica:
 
 
 class Replicas:
-    """The engines, their breakers and what runs on each from here. resident: URLs of the replicas that hold a version,
-    as far as is known."""
+    """The engines, their breakers and what runs on each from here. pools: URLs by the name of the base model that they
+    hold. resident: URLs of the replicas that hold a version, as far as is known."""
 
     def __init__(
         self,
-        urls: Sequence[str],
+        pools: Mapping[str, Sequence[str]],
         clock: Callable[[], float] = time.monotonic,
         resident: Callable[[str], Collection[str]] = lambda _: (),
     ) -> None:
-        self._replicas = [Replica(url) for url in urls]
+        self._pools = {base: [Replica(url) for url in urls] for base, urls in pools.items()}
         self._clock = clock
         self._resident = resident
 
-    def pick(self, engine_model: str, tried: Collection[str] = ()) -> Replica | None:
-        """The replica that this version prefers among those not tried yet; None when all were tried.
+    def pick(self, base: str, engine_model: str, tried: Collection[str] = ()) -> Replica | None:
+        """Of the base model's replicas, the one that this version prefers among those not tried yet; None when all
+        were tried.
 
         One with an open breaker is taken only when no other is left: an error from it is no worse than none.
         """
-        untried = [replica for replica in self._replicas if replica.url not in tried]
+        untried = [replica for replica in self._pools[base] if replica.url not in tried]
         now = self._clock()
         closed = [replica for replica in untried if replica.closed_at <= now]
         candidates = closed or untried
@@ -69,7 +70,7 @@ class Replicas:
 
     @property
     def urls(self) -> Sequence[str]:
-        return [replica.url for replica in self._replicas]
+        return [replica.url for pool in self._pools.values() for replica in pool]
 
 
 def _least_bound(engine_model: str, replicas: Sequence[Replica]) -> Replica:

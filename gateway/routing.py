@@ -7,7 +7,7 @@ has.
 import hashlib
 from dataclasses import dataclass
 
-from adapters.types import BASE_NAME, DEFAULT_ADAPTER, AdapterRoutes, Alias, RolloutKind, Split
+from adapters.types import BASE_NAME, AdapterRoutes, Alias, RolloutKind, Split
 from gateway.errors import ModelNotFound
 from gateway.snapshot import TenantView
 
@@ -25,11 +25,13 @@ class Route:
     version_id: str | None
     """None: the base model alone."""
     label: str
-    """What the tenant is told: `base` or `support@v7`."""
+    """What the tenant is told: `support@v7`, or a base model's name."""
     arm: str
     rollout: str | None = None
     """The rollout, and its step, that drew the version."""
     draw: float | None = None
+    base: str = BASE_NAME
+    """Name of the base model, whose replicas the request goes to."""
 
     @property
     def engine_model(self) -> str:
@@ -55,18 +57,23 @@ def route(
 ) -> Route:
     """The version that a request asks for.
 
-    model: `base`, `<adapter>`, `<adapter>@v7` or `<adapter>@candidate`.
-    adapter_header: `X-Adapter`, which has the same forms or `none`, and wins.
+    model: `base` or another base model's name, `<adapter>`, `<adapter>@v7` or `<adapter>@candidate`.
+    adapter_header: `X-Adapter`, which has the same forms, or is `none` for the base model of what `model` names. It
+    wins.
     sticky: whose request it is, for a rollout's draw; None: what an adapter's name stands for without one.
 
     Raises ModelNotFound.
     """
     name = adapter_header or model
-    if name == BASE_NAME or adapter_header == NO_ADAPTER:
-        return Route(DEFAULT_ADAPTER, None, BASE_NAME, Alias.STABLE.value)
+    if name == BASE_NAME:
+        return _bare(tenant, BASE_NAME)
+    if adapter_header == NO_ADAPTER:
+        return _bare(tenant, _base_of(tenant, model))
     adapter_name, at, which = name.partition("@")
     adapter = tenant.adapters.get(adapter_name)
     if adapter is None:
+        if name in tenant.bases:
+            return _bare(tenant, name)
         raise _not_found(name)
     if at and which not in (Alias.STABLE.value, Alias.CANDIDATE.value):
         return _pinned(adapter, name, which)
@@ -74,6 +81,17 @@ def route(
     if not at and sticky is not None and split is not None and split.version_id in adapter.numbers:
         return _split(adapter, split, sticky)
     return _aliased(adapter, name, Alias(which) if at else Alias.STABLE)
+
+
+def _bare(tenant: TenantView, base: str) -> Route:
+    return Route(tenant.bases[base], None, base, Alias.STABLE.value, base=base)
+
+
+def _base_of(tenant: TenantView, model: str) -> str:
+    """The first base model for a name that says nothing of another."""
+    adapter = tenant.adapters.get(model.partition("@")[0])
+    named = adapter.base if adapter else model
+    return named if named in tenant.bases else BASE_NAME
 
 
 def _split(adapter: AdapterRoutes, split: Split, sticky: str) -> Route:
@@ -90,7 +108,8 @@ def _split(adapter: AdapterRoutes, split: Split, sticky: str) -> Route:
         arm = alias.value
     if version_id is not None and version_id not in adapter.numbers:
         return _aliased(adapter, adapter.name, Alias.STABLE)
-    return Route(adapter.name, version_id, _label(adapter, version_id), arm, split.reference, draw)
+    label = _label(adapter, version_id)
+    return Route(adapter.name, version_id, label, arm, split.reference, draw, adapter.base)
 
 
 def _aliased(adapter: AdapterRoutes, name: str, alias: Alias) -> Route:
@@ -99,7 +118,7 @@ def _aliased(adapter: AdapterRoutes, name: str, alias: Alias) -> Route:
     version_id = adapter.aliases.get(alias)
     if version_id is None and alias is Alias.CANDIDATE:
         raise _not_found(name)
-    return Route(adapter.name, version_id, _label(adapter, version_id), alias.value)
+    return Route(adapter.name, version_id, _label(adapter, version_id), alias.value, base=adapter.base)
 
 
 def _pinned(adapter: AdapterRoutes, name: str, which: str) -> Route:
@@ -108,11 +127,11 @@ def _pinned(adapter: AdapterRoutes, name: str, which: str) -> Route:
     version_id = adapter.versions.get(int(number)) if known else None
     if version_id is None:
         raise _not_found(name)
-    return Route(adapter.name, version_id, _label(adapter, version_id), PINNED)
+    return Route(adapter.name, version_id, _label(adapter, version_id), PINNED, base=adapter.base)
 
 
 def _label(adapter: AdapterRoutes, version_id: str | None) -> str:
-    return f"{adapter.name}@v{adapter.numbers[version_id]}" if version_id else BASE_NAME
+    return f"{adapter.name}@v{adapter.numbers[version_id]}" if version_id else adapter.base
 
 
 def _not_found(name: str) -> ModelNotFound:

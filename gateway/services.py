@@ -50,6 +50,8 @@ class Plan:
     """None: retrieval is somebody else's."""
     artifacts_url: str
     base_model: Path
+    more_bases: str
+    """Further base models, whose engines are somebody else's, as the setting has them."""
     encoder: Path
     internal_token: str
     engine_token: str
@@ -98,6 +100,7 @@ class Plan:
             "GRAFT_RETRIEVAL_URL": self.retrieval_url,
             "GRAFT_ARTIFACTS_URL": self.artifacts_url,
             "GRAFT_BASE_MODEL": str(self.base_model),
+            "GRAFT_MORE_BASES": self.more_bases,
             "GRAFT_ENCODER": str(self.encoder),
             "GRAFT_INTERNAL_TOKEN": self.internal_token,
             "GRAFT_ENGINE_TOKEN": self.engine_token,

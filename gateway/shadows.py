@@ -7,6 +7,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -18,7 +19,7 @@ from gateway.flaws import flaw_of
 from gateway.leases import Leases
 from gateway.protocol import Names, engine_body, engine_error, new_id
 from gateway.proxy import Call, Proxy
-from gateway.routing import Route, drawn
+from gateway.routing import drawn
 from gateway.tasks import end
 from gateway.turns import Turns
 from training.journal import JournalWriter
@@ -36,8 +37,14 @@ class Shadows:
     """One worker's."""
 
     def __init__(
-        self, proxy: Proxy, contexts: ContextSource, turns: Turns, leases: Leases, journal: JournalWriter
+        self,
+        proxy: Proxy,
+        contexts: ContextSource,
+        turns: Mapping[str, Turns],
+        leases: Leases,
+        journal: JournalWriter,
     ) -> None:
+        """turns: by base model."""
         self._proxy = proxy
         self._contexts = contexts
         self._turns = turns
@@ -80,7 +87,8 @@ class Shadows:
         self._leases.acquire(split.version_id)
         spent = 0
         try:
-            place = await self._turns.enter(f"shadow:{decided.principal.tenant.id}", WEIGHT, estimate)
+            turns = self._turns[decided.route.base]
+            place = await turns.enter(f"shadow:{decided.principal.tenant.id}", WEIGHT, estimate)
             try:
                 written = await self._ask(split, exchange, decided)
             finally:
@@ -104,7 +112,7 @@ class Shadows:
             if name not in ("stream", "stream_options")
         }
         request = replace(decided.request, payload=whole, stream=False)
-        chosen = Route(decided.route.adapter, split.version_id, SHADOW, SHADOW)
+        chosen = replace(decided.route, version_id=split.version_id, label=SHADOW, arm=SHADOW)
         context = await self._contexts.gather(tenant, split.version_id, request.question, decided.wanted)
         body = engine_body(request, context.text, chosen.engine_model, tenant.cache_salt, token)
         asked = time.perf_counter()

@@ -53,6 +53,8 @@ class Board:
     """Given up, and not yet told."""
     short: int = 0
     """Versions that wait for a slot anywhere."""
+    waiting: int = 0
+    """Requests that wait here for a slot."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def enter(self, version_id: str) -> Slot | None:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from redis.asyncio import Redis
@@ -80,6 +80,7 @@ class Slots:
             raise EngineUnavailable("The engine is overloaded.", retry_after_s=RETRY_AFTER_S)
         waiter = Waiter(self._clock(), asyncio.get_running_loop().create_future())
         self.waiting += 1
+        board.waiting += 1
         board.wait(version_id, waiter)
         self.on_wait()
         try:
@@ -93,6 +94,11 @@ class Slots:
             raise
         finally:
             self.waiting -= 1
+            board.waiting -= 1
+
+    def waiting_at(self, urls: Iterable[str]) -> int:
+        """Requests that wait for a slot of these replicas."""
+        return sum(self._boards[url].waiting for url in urls)
 
     def changed(self, url: str) -> None:
         """Another worker's exchange changed something for this one, or wants a slot back."""

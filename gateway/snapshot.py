@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
-from adapters.types import AdapterRoutes
+from adapters.types import BASE_NAME, DEFAULT_ADAPTER, AdapterRoutes
 from gateway.keys import Key
 from gateway.policy import Policy
 
@@ -32,6 +32,13 @@ class TenantView:
     adapters: Mapping[str, AdapterRoutes] = field(default_factory=dict)
     learned: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Version id to the corrections that it answers without memory."""
+
+    @cached_property
+    def bases(self) -> Mapping[str, str]:
+        """Base models that it may ask by name, the first one and those of its adapters, each with the adapter whose
+        record such requests belong to."""
+        found = {self.adapters[name].base: name for name in sorted(self.adapters, reverse=True)}
+        return {base: name for base, name in found.items() if base} | {BASE_NAME: DEFAULT_ADAPTER}
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ from training.rows import now
 from training.runs import RunStore
 from training.settings import Settings
 from training.triggers import decide
-from training.types import LEARNER_KEY, LearningPolicy, Outcome, Run, RunStatus
+from training.types import LEARNER_KEY, LEARNER_OF, LearningPolicy, Outcome, Run, RunStatus
 from training.workshop import Workshop, tidy
 
 TRIGGER_SECONDS = 0.5
@@ -91,7 +91,8 @@ class Learner:
         if not self._prepared:
             await self._shop.gate.prepare()
             self._prepared = True
-        await self._redis.set(LEARNER_KEY, self._owner, px=int(PRESENCE_SECONDS * 1000))
+        for key in (LEARNER_KEY, LEARNER_OF.format(digest=self._shop.base.digest)):
+            await self._redis.set(key, self._owner, px=int(PRESENCE_SECONDS * 1000))
 
     async def _journal(self) -> None:
         await self._drain.drain(block_ms=1000)
@@ -101,9 +102,9 @@ class Learner:
         await tidy(self._shop)
 
     async def fire(self) -> None:
-        """Queue the runs whose trigger fires now."""
+        """Queue the runs of this base model's adapters whose trigger fires now."""
         policies = await read_policies(self._engine)
-        for counters in await read_counters(self._engine):
+        for counters in await read_counters(self._engine, self._shop.base.digest):
             policy = policies.get(counters.tenant_id, LearningPolicy())
             trigger = decide(policy.triggers, counters, now())
             if trigger is not None:
@@ -112,7 +113,7 @@ class Learner:
 
     async def work_once(self) -> bool:
         """Take one run, if there is one, and finish it or give it back."""
-        run = await self._shop.runs.claim(self._owner, LEASE_SECONDS)
+        run = await self._shop.runs.claim(self._owner, LEASE_SECONDS, self._shop.base.digest)
         if run is None:
             return False
         policies = await read_policies(self._engine)
@@ -168,7 +169,7 @@ async def assemble(
 ) -> Learner:
     """The learner's parts from its settings."""
     base: BaseModel = await asyncio.to_thread(describe_base, settings.base_path)
-    engines = [VllmEngine(url, settings.engine_key, http) for url in settings.engines]
+    engines = [VllmEngine(url, settings.engine_key, http, base.digest) for url in settings.engines]
     store = ArtifactStore(settings.artifact_store)
     asker = Asker(engines)
     teacher = Teacher(asker, retrieval)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from training.rows import of_another_base
 from training.runs import ACTIVE
 from training.tables import feedback, runs
 from training.triggers import Counters
@@ -14,8 +15,8 @@ _TOOK_UP = [status.value for status in RunStatus if status not in (RunStatus.FAI
 """Runs in these statuses have taken up the corrections that were there when they were created."""
 
 
-async def read_counters(engine: AsyncEngine) -> Sequence[Counters]:
-    """Counters of every adapter that has corrections which no run has taken up."""
+async def read_counters(engine: AsyncEngine, base_digest: str) -> Sequence[Counters]:
+    """Counters of every adapter of this base model that has corrections which no run has taken up."""
     taken = (
         sa.select(sa.func.max(runs.c.created_at))
         .where(
@@ -37,6 +38,7 @@ async def read_counters(engine: AsyncEngine) -> Sequence[Counters]:
             feedback.c.status == CorrectionStatus.ACCEPTED.value,
             feedback.c.correction.is_not(None),
             sa.or_(taken.is_(None), feedback.c.created_at > taken),
+            ~of_another_base(feedback, base_digest),
         )
         .group_by(feedback.c.tenant_id, feedback.c.adapter)
     )

@@ -9,6 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.tables import adapters
+
 
 def new_id(prefix: str) -> str:
     """An id such as `fb_` and 24 hexadecimal digits."""
@@ -17,6 +19,15 @@ def new_id(prefix: str) -> str:
 
 def now() -> datetime:
     return datetime.now(UTC)
+
+
+def of_another_base(table: sa.Table, base_digest: str) -> sa.ColumnElement[bool]:
+    """Whether a row's adapter (columns `tenant_id` and `adapter`) belongs to another base model."""
+    return sa.exists().where(
+        adapters.c.tenant_id == table.c.tenant_id,
+        adapters.c.name == table.c.adapter,
+        adapters.c.base_digest != base_digest,
+    )
 
 
 async def insert_absent(

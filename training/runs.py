@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from training.errors import LeaseLost, RunConflict, RunNotFound
 from training.outbox import owe_notice
-from training.rows import insert_absent, new_id, now
+from training.rows import insert_absent, new_id, now, of_another_base
 from training.tables import learned, run_events
 from training.tables import runs as table
 from training.types import Run, RunEvent, RunPhase, RunStatus
@@ -79,10 +79,13 @@ class RunStore:
         async with self._engine.connect() as connection:
             return [_run(row) for row in (await connection.execute(query)).mappings()]
 
-    async def claim(self, owner: str, lease_s: float = 30.0) -> Run | None:
+    async def claim(self, owner: str, lease_s: float = 30.0, base_digest: str | None = None) -> Run | None:
         """Take a run that waits, or one whose learner stopped renewing its lease; None when there is nothing to do.
-        Tenants take turns: the one whose last start is longest ago is next, with its oldest run."""
-        for run_id in await self._claimable():
+        Tenants take turns: the one whose last start is longest ago is next, with its oldest run.
+
+        base_digest: of the base model that the learner holds; runs of another one's adapters are left alone.
+        """
+        for run_id in await self._claimable(base_digest):
             async with self._engine.begin() as connection:
                 taken = await connection.execute(
                     sa.update(table)
@@ -104,7 +107,7 @@ class RunStore:
                     return _run(row.mappings().one())
         return None
 
-    async def _claimable(self) -> Sequence[str]:
+    async def _claimable(self, base_digest: str | None) -> Sequence[str]:
         turns = table.alias()
         latest = (
             sa.select(sa.func.max(turns.c.started_at))
@@ -114,6 +117,8 @@ class RunStore:
         )
         order = latest.asc().nulls_first(), table.c.created_at
         query = sa.select(table.c.id).where(_free()).order_by(*order).limit(8)
+        if base_digest is not None:
+            query = query.where(~of_another_base(table, base_digest))
         async with self._engine.connect() as connection:
             return (await connection.execute(query)).scalars().all()
 

@@ -10,6 +10,8 @@ Message = Mapping[str, Any]
 
 LEARNER_KEY = "graft:learner"
 """In Redis while a learner with a warm base model is alive."""
+LEARNER_OF = "graft:learner:{digest}"
+"""The same of one base model."""
 MERGE = "merge"
 """Key of a run's recipe that makes it a merge of versions instead of a training."""
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from adapters.types import DEFAULT_ADAPTER
+from adapters.types import BASE_NAME, DEFAULT_ADAPTER
 from gateway.cli.output import Output
 from gateway.cli.session import of
 
@@ -20,12 +20,24 @@ def list_adapters(context: typer.Context, tenant: Tenant) -> None:
     """A tenant's adapters and what each serves."""
     session = of(context)
     rows = session.admin().get(f"tenants/{tenant}/adapters")["data"]
-    shown = rows if session.output.json else [{**row, "stable": row["stable"] or "base"} for row in rows]
+    shown = rows if session.output.json else [{**row, "stable": row["stable"] or row["base"]} for row in rows]
     for row in shown:
         row["live"] = row["versions"]["live"]
-    columns = {"name": "adapter", "stable": "serves", "candidate": "candidate", "live": "versions"}
-    columns["created_at"] = "created"
+    columns = {"name": "adapter", "base": "base", "stable": "serves", "candidate": "candidate"}
+    columns |= {"live": "versions", "created_at": "created"}
     session.output.rows(shown, columns, "There are no adapters.")
+
+
+@adapters.command("create")
+def create(
+    context: typer.Context,
+    tenant: Tenant,
+    name: Annotated[str, typer.Argument(help="As the tenant will ask for it.")],
+    base: Annotated[str, typer.Option(help="The base model that it belongs to, for good.")] = BASE_NAME,
+) -> None:
+    """Another adapter for a tenant; every tenant has `default`."""
+    session = of(context)
+    session.output.record(session.admin().post(f"tenants/{tenant}/adapters", {"name": name, "base": base}))
 
 
 @adapters.command("versions")

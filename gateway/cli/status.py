@@ -38,7 +38,8 @@ def status(context: typer.Context) -> None:
     session.output.line("")
     session.output.rows(_parts(known), {"part": "part", "answers": "answers", "detail": "detail"}, "")
     session.output.line("")
-    columns = {"engine": "engine", "version": "version", "version_id": "id", "leases": "in flight"}
+    columns = {"engine": "engine", "base": "base", "version": "version", "version_id": "id"}
+    columns["leases"] = "in flight"
     session.output.rows(
         _resident(replicas), columns, "No adapter is loaded: every tenant is served by the base."
     )
@@ -55,7 +56,7 @@ def _parts(known: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _resident(replicas: dict[str, Any]) -> list[dict[str, Any]]:
     return [
-        {"engine": replica["id"], **version}
+        {"engine": replica["id"], "base": replica["base"], **version}
         for replica in replicas["data"]
         for version in replica.get("versions", ())
     ]

@@ -57,7 +57,7 @@ def show_tenant(context: typer.Context, tenant: Tenant) -> None:
     shown = admin.get(f"tenants/{tenant}")
     adapters = admin.get(f"tenants/{tenant}/adapters")["data"]
     policy = admin.get(f"tenants/{tenant}/policy")
-    serves = {each["name"]: each["stable"] or "base" for each in adapters}
+    serves = {each["name"]: each["stable"] or each["base"] for each in adapters}
     session.output.record({**shown, "adapters": serves, **policy})
 
 

@@ -1,6 +1,7 @@
 """Adapters, their versions, the hot swap and the way back."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Response
@@ -8,7 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from adapters.errors import UnknownAdapter
 from adapters.swap import SwapResult
-from adapters.types import Adapter, Alias, Version
+from adapters.types import BASE_NAME, Adapter, Alias, Version
 from gateway import audit
 from gateway.audit import Act
 from gateway.canaries import swap_detail
@@ -36,6 +37,8 @@ class Target(BaseModel):
 class NewAdapter(BaseModel):
     model_config = ConfigDict(extra="forbid")
     name: str = Field(max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    base: str = BASE_NAME
+    """Name of the base model that it belongs to, for good."""
 
 
 @router.get("")
@@ -43,22 +46,21 @@ async def list_adapters(tenant: str, control: Access) -> Document:
     owner = await control.tenants.get(tenant)
     found = await control.registry.adapters_of(owner.id)
     counts = await control.pruner.retention.counts(owner.id)
-    shown = [
-        documents.adapter(each, await _aliases(control, each), counts.get(each.name, {})) for each in found
-    ]
+    shown = [await _shown(control, each, counts.get(each.name, {})) for each in found]
     return documents.whole(shown, lambda each: each)
 
 
 @router.post("", status_code=201)
 async def create_adapter(tenant: str, body: NewAdapter, control: Access, actor: Actor) -> Document:
-    """Another adapter of this tenant; every tenant has `default`. Repeating it changes nothing."""
+    """Another adapter of this tenant; every tenant has `default`. Repeating it changes nothing; 409 when it belongs to
+    another base model."""
     owner = await control.tenants.get(tenant)
-    if body.name in ("base", "none"):
-        raise InvalidRequest(f"{body.name!r} names the base model.", param="name")
-    made = await control.registry.ensure_adapter(owner.id, body.name, control.base.digest)
+    if body.name in ("none", *control.bases.all):
+        raise InvalidRequest(f"{body.name!r} names a base model.", param="name")
+    made = await control.add_adapter(owner.id, body.name, control.bases.named(body.base))
     await audit.record_alone(control.sql, Act(actor, "adapter.created", body.name, owner.id))
     await control.settle(await control.registry.position())
-    return await _shown(control, made)
+    return await _counted(control, made)
 
 
 @router.get("/{adapter}")
@@ -66,7 +68,7 @@ async def get_adapter(tenant: str, adapter: str, control: Access) -> Document:
     """With the newest moves of its stable alias."""
     found = await find_adapter(control, tenant, adapter)
     history = await control.registry.alias_history(found.tenant_id, adapter, Alias.STABLE, 50)
-    return {**await _shown(control, found), "history": [documents.move(move) for move in history]}
+    return {**await _counted(control, found), "history": [documents.move(move) for move in history]}
 
 
 @router.get("/{adapter}/versions")
@@ -189,9 +191,14 @@ async def find_version(control: Access, adapter: Adapter, reference: str) -> Ver
     return found
 
 
-async def _shown(control: Access, adapter: Adapter) -> Document:
+async def _counted(control: Access, adapter: Adapter) -> Document:
     counts = await control.pruner.retention.counts(adapter.tenant_id)
-    return documents.adapter(adapter, await _aliases(control, adapter), counts.get(adapter.name, {}))
+    return await _shown(control, adapter, counts.get(adapter.name, {}))
+
+
+async def _shown(control: Access, adapter: Adapter, versions: Mapping[str, int]) -> Document:
+    base = control.bases.name_of(adapter.base_digest)
+    return documents.adapter(adapter, base, await _aliases(control, adapter), versions)
 
 
 async def _aliases(control: Access, adapter: Adapter) -> Document:

@@ -59,14 +59,17 @@ def key(one: KeyRecord) -> Document:
     }
 
 
-def adapter(one: Adapter, aliases: Mapping[str, Any], versions: Mapping[str, int]) -> Document:
-    """`aliases`: alias to its version's label and id (both None: the base model) and its revision. `versions`: how many
-    have each status, and how many were pruned."""
+def adapter(
+    one: Adapter, base: str | None, aliases: Mapping[str, Any], versions: Mapping[str, int]
+) -> Document:
+    """`base`: name of its base model; None while no engine holds that. `aliases`: alias to its version's label and id
+    (both None: the base model) and its revision. `versions`: how many have each status, and how many were pruned."""
     return {
         "object": "adapter",
         "id": one.name,
         "tenant_id": one.tenant_id,
         "name": one.name,
+        "base": base,
         "base_digest": one.base_digest,
         "stable": aliases.get("stable", {}).get("version"),
         "candidate": aliases.get("candidate", {}).get("version"),

@@ -9,16 +9,17 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from adapters.errors import UnknownAdapter
-from adapters.types import DEFAULT_ADAPTER, VersionStatus
+from adapters.types import DEFAULT_ADAPTER, Adapter, VersionStatus
 from gateway import audit
 from gateway.audit import Act
 from gateway.control import Control
+from gateway.errors import Conflict
 from gateway.routes import admin_documents as documents
 from gateway.routes.admin_access import Access, Actor
+from gateway.routes.admin_adapters import find_adapter
 from gateway.routes.admin_documents import Document
 from training.runs import OPEN
-from training.types import Run, RunStatus
+from training.types import LEARNER_OF, Run, RunStatus
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 
@@ -61,10 +62,10 @@ async def list_runs(
 
 @router.post("", status_code=201)
 async def create_run(body: NewRun, control: Access, actor: Actor) -> Document:
-    """Train on what is there now, without waiting for a trigger. 409 while the adapter has a run."""
+    """Train on what is there now, without waiting for a trigger. 409 while the adapter has a run, and when no learner
+    holds its base model."""
     owner = await control.tenants.get(body.tenant_id)
-    if body.adapter not in {each.name for each in await control.registry.adapters_of(owner.id)}:
-        raise UnknownAdapter(owner.external_id, body.adapter)
+    await require_learner(control, await find_adapter(control, owner.id, body.adapter))
     run = await control.runs.create(owner.id, body.adapter, "manual", body.recipe)
     await _note(control, actor, "run.created", run)
     return documents.run(run)
@@ -139,6 +140,20 @@ def _event(kind: str, data: Document, number: int | None = None) -> bytes:
     """One server-sent event."""
     identity = b"" if number is None else f"id: {number}\n".encode()
     return identity + f"event: {kind}\n".encode() + b"data: " + orjson.dumps(data) + b"\n\n"
+
+
+async def require_learner(control: Control, adapter: Adapter) -> None:
+    """The first base model's runs wait for its learner; another one's are refused while nobody would work on them.
+
+    Raises BaseNotServed, Conflict.
+    """
+    base = control.bases.of(adapter.base_digest)
+    if base is control.base or await control.redis.exists(LEARNER_OF.format(digest=base.digest)):
+        return
+    raise Conflict(
+        f"No learner holds {control.bases.name_of(base.digest)!r}, the base model of {adapter.name!r}: "
+        f"start one with GRAFT_BASE_MODEL={base.path}."
+    )
 
 
 async def _judge_version(control: Control, run_id: str, status: VersionStatus) -> None:

@@ -44,6 +44,7 @@ async def status(control: Access) -> Document:
     return {
         "leader": control.leadership.leading,
         "base_model": {"id": control.base.id, "digest": control.base.digest},
+        "base_models": {name: {"id": b.id, "digest": b.digest} for name, b in control.bases.all.items()},
         "engines": {engine.url: healthy for engine, healthy in zip(control.engines, engines, strict=True)},
         "redis": redis,
         "sql": sql,
@@ -117,12 +118,14 @@ def _said(tenant_id: str | None) -> sa.Select[Any]:
 
 async def _replica(control: Control, engine: Engine, leases: dict[str, int]) -> Document:
     """An engine that does not answer is shown as such, not left out."""
+    base = control.bases.name_of(engine.base_digest)
     try:
         resident = sorted(await engine.resident())
     except EngineError as error:
         return {
             "id": engine.url,
             "object": "replica",
+            "base": base,
             "healthy": False,
             "error": error.detail,
             "resident": [],
@@ -132,7 +135,7 @@ async def _replica(control: Control, engine: Engine, leases: dict[str, int]) -> 
         for name in resident
     ]
     state = {"healthy": await engine.healthy(), "resident": resident, "versions": held}
-    return {"id": engine.url, "object": "replica", **state}
+    return {"id": engine.url, "object": "replica", "base": base, **state}
 
 
 async def _label(control: Control, version_id: str) -> str | None:

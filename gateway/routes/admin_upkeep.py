@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.divergence import divergence
+from adapters.errors import WrongBase
 from adapters.retention import Judged
 from adapters.types import Version
 from gateway import audit
@@ -18,6 +19,7 @@ from gateway.routes import admin_documents as documents
 from gateway.routes.admin_access import Access, Actor
 from gateway.routes.admin_adapters import find_adapter, find_version
 from gateway.routes.admin_documents import Document
+from gateway.routes.admin_runs import require_learner
 from training.types import MERGE
 
 router = APIRouter(prefix="/tenants/{tenant}/adapters/{adapter}", tags=["upkeep"])
@@ -69,6 +71,7 @@ async def merge(tenant: str, adapter: str, body: Merge, control: Access, actor: 
     """Queue a run that makes one version out of several. It goes through the same gate as a trained one. 409 while the
     adapter has a run."""
     owner = await find_adapter(control, tenant, adapter)
+    await require_learner(control, owner)
     rank = body.rank or control.max_lora_rank
     if rank > control.max_lora_rank:
         raise InvalidRequest(f"the engines take rank {control.max_lora_rank} at most", param="rank")
@@ -76,6 +79,8 @@ async def merge(tenant: str, adapter: str, body: Merge, control: Access, actor: 
     for source in body.sources:
         name, at, _ = source.version.partition("@")
         found = await _servable(control, tenant, name if at else adapter, source.version)
+        if found.lineage.base_digest != owner.base_digest:
+            raise WrongBase(owner.base_digest, found.lineage.base_digest)
         sources.append({"version_id": found.id, "weight": source.weight})
     if len({source["version_id"] for source in sources}) < len(sources):
         raise InvalidRequest("a version can be merged only once", param="sources")
@@ -102,10 +107,12 @@ async def version_divergence(
     """KL(base ‖ version) in nats at the first token of the answers to anchors, asked of an engine; a lower bound. The
     version is loaded where it is not."""
     found = await _servable(control, tenant, adapter, version)
-    prompts = _anchors(control.anchors, anchors)
+    base = control.bases.of(found.lineage.base_digest)
+    prompts = _anchors(control.anchors_of(base), anchors)
     with control.holds.hold(found.id):
         await control.swapper.ensure_loaded(found.id)
-        serving = [engine for engine in control.engines if await engine.healthy()]
+        replicas = [engine for engine in control.engines if engine.base_digest == base.digest]
+        serving = [engine for engine in replicas if await engine.healthy()]
         measured = await divergence(serving[0], found.id, prompts)
     return {
         "object": "divergence",

@@ -1,6 +1,7 @@
 """Versions by themselves: taken in, let out, judged by people, measured."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import orjson
@@ -8,12 +9,15 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from adapters.base import BaseModel as Base
 from adapters.drift import base_norms, drift, read_factors, similarity
+from adapters.errors import WrongBase
 from adapters.exporting import export
 from adapters.importing import Order
 from adapters.types import Version, VersionStatus
 from gateway import audit
 from gateway.audit import Act
+from gateway.control import Control
 from gateway.errors import Conflict, InvalidRequest
 from gateway.routes import admin_documents as documents
 from gateway.routes.access import read_all
@@ -65,12 +69,14 @@ async def import_version(
     new version, or 200 with the one that this artifact already is: repeating an import changes nothing. It
     waits for a person's approval before anything serves it."""
     owner = await find_adapter(control, tenant, adapter)
+    base = control.bases.of(owner.base_digest)
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
         source = _source(await read_all(request, _MAX_JSON_BYTES))
-        order = Order(owner.tenant_id, adapter, actor, source.digest or x_graft_digest, source.accept_base)
+        digest, accept_base = source.digest or x_graft_digest, source.accept_base
+        order = Order(owner.tenant_id, adapter, base, actor, digest, accept_base)
         version, new = await control.importer.fetch(order, source.uri)
     else:
-        order = Order(owner.tenant_id, adapter, actor, x_graft_digest, accept_base)
+        order = Order(owner.tenant_id, adapter, base, actor, x_graft_digest, accept_base)
         version, new = await control.importer.upload(order, request.stream())
     if new:
         detail = {"source": version.lineage.source, "artifact_digest": version.artifact_digest}
@@ -87,7 +93,8 @@ async def export_version(
     """The version as a `.tar.gz` with its lineage. Importing it gives the artifact that `x-graft-digest`
     names."""
     found = await find_version(control, await find_adapter(control, tenant, adapter), version)
-    pieces = await export(found, control.base, control.store, control.cache_dir)
+    base = control.bases.get(found.lineage.base_digest)
+    pieces = await export(found, base, control.store, control.cache_dir)
     await _note(control, actor, "version.exported", found, {"artifact_digest": found.artifact_digest})
     headers = {
         "content-disposition": f'attachment; filename="{found.adapter}-v{found.number}.tar.gz"',
@@ -114,8 +121,9 @@ async def version_drift(tenant: str, adapter: str, version: str, control: Access
     """How far the version moves the base model: ‖ΔW‖ / ‖W‖, per linear layer and over all."""
     found = await find_version(control, await find_adapter(control, tenant, adapter), version)
     path = await control.store.fetch(found.artifact_digest, control.cache_dir)
-    factors = await asyncio.to_thread(read_factors, path, control.base)
-    norms = await asyncio.to_thread(base_norms, control.base, control.cache_dir.parent / "norms")
+    base = control.bases.of(found.lineage.base_digest)
+    factors = await asyncio.to_thread(read_factors, path, base)
+    norms = await asyncio.to_thread(base_norms, base, control.cache_dir.parent / "norms")
     measured = drift(factors, norms)
     return {
         "object": "drift",
@@ -140,8 +148,9 @@ async def version_similarity(
     name, at, _ = to.partition("@")
     other_owner = await find_adapter(control, tenant, name) if at else owner
     pair = [await find_version(control, owner, version), await find_version(control, other_owner, to)]
+    base = _common_base(control, pair)
     paths = [await control.store.fetch(each.artifact_digest, control.cache_dir) for each in pair]
-    one, other = [await asyncio.to_thread(read_factors, path, control.base) for path in paths]
+    one, other = [await asyncio.to_thread(read_factors, path, base) for path in paths]
     measured = similarity(one, other)
     return {
         "object": "similarity",
@@ -150,6 +159,14 @@ async def version_similarity(
         "total": measured.total,
         "modules": dict(measured.modules),
     }
+
+
+def _common_base(control: Control, pair: Sequence[Version]) -> Base:
+    """Raises WrongBase for versions of two base models, whose changes cannot be compared."""
+    one, other = (each.lineage.base_digest for each in pair)
+    if one != other:
+        raise WrongBase(one, other)
+    return control.bases.of(one)
 
 
 async def _judge(

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from adapters.errors import UnknownVersion
 from adapters.registry import Registry
-from adapters.types import Version
+from adapters.types import BASE_NAME, Version
 from gateway.errors import NotFound
 from gateway.keys import Scope
 from gateway.routes.access import Access, json_response
@@ -67,7 +67,8 @@ async def explanation(parts: ExplainParts, found: Interaction) -> Mapping[str, A
 async def _version(parts: ExplainParts, found: Interaction) -> Mapping[str, Any]:
     """Where the weights came from; the base model alone has no lineage here."""
     if found.version_id is None:
-        return {"id": None, "label": "base", "learned": [], "run": None}
+        label = (found.detail or {}).get("base", BASE_NAME)
+        return {"id": None, "label": label, "learned": [], "run": None}
     try:
         version = await parts.registry.version(found.version_id)
     except UnknownVersion:

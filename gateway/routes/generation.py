@@ -122,7 +122,7 @@ class GenerationEndpoint:
         session_id = (headers.get(b"x-session-id") or "")[:MAX_SESSION_ID] or None
         sticky = sticky_key(session_id, request.payload.get("user"), exchange.token)
         chosen = route(principal.tenant, request.model, headers.get(b"x-adapter"), sticky)
-        admission = await parts.admissions.admit(principal, request.token_estimate)
+        admission = await parts.admissions.admit(principal, request.token_estimate, chosen.base)
         parts.demand.note(principal.tenant, chosen.version_id)
         span = parts.tracing.begin(headers)
         if chosen.version_id:

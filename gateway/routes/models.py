@@ -1,4 +1,4 @@
-"""`/v1/models`: the base model and the tenant's own adapters, never anybody else's."""
+"""`/v1/models`: the base models that the tenant may use and its own adapters, never anybody else's."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ def models_router(access: Access) -> APIRouter:
     @router.get("")
     async def list_models(request: Request) -> Response:
         tenant = access.principal(request).tenant
-        names = [BASE_NAME, *sorted(tenant.adapters)]
+        names = dict.fromkeys([BASE_NAME, *sorted(tenant.bases), *sorted(tenant.adapters)])
         return json_response(200, {"object": "list", "data": [_model(tenant, name) for name in names]})
 
     @router.get("/{name}")
@@ -32,11 +32,12 @@ def models_router(access: Access) -> APIRouter:
 def _model(tenant: TenantView, name: str) -> Mapping[str, Any]:
     """`version` is what answers under this name now."""
     chosen = route(tenant, name)
+    base = name == chosen.base and name not in tenant.adapters
     return {
         "id": name,
         "object": "model",
         "created": int(tenant.created_at.timestamp()),
-        "owned_by": "graft" if name == BASE_NAME else tenant.id,
-        "parent": None if name == BASE_NAME else BASE_NAME,
-        "version": chosen.label,
+        "owned_by": "graft" if base else tenant.id,
+        "parent": None if base else chosen.base or None,
+        "version": chosen.label or None,
     }

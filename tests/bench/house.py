@@ -103,6 +103,7 @@ async def furnish(database_url: str, tenants: int, versions: int = 1) -> Sequenc
     engine = connect(database_url)
     secrets: list[str] = []
     async with engine.begin() as connection:
+        await connection.execute(sa.insert(adapters.tables.bases).values(name="base", digest="sha256:base"))
         for start in range(0, tenants, ROWS_AT_ONCE):
             minted = [mint() for _ in range(start, min(start + ROWS_AT_ONCE, tenants))]
             secrets += [key.secret for key in minted]

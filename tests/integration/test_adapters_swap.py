@@ -84,7 +84,7 @@ async def house(engine: RunningEngine, base: BaseModel, tmp_path: Path) -> Async
         await connection.run_sync(tables.metadata.create_all)
     await Registry(database).ensure_adapter(*ACME, base.digest)
     async with httpx.AsyncClient(trust_env=False) as http:
-        vllm = VllmEngine(engine.url, engine.token, http)
+        vllm = VllmEngine(engine.url, engine.token, http, base.digest)
         yield House(database, vllm, base, tmp_path)
         for version_id in await vllm.resident():
             await vllm.unload(version_id)

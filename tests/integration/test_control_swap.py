@@ -14,6 +14,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from adapters.base import describe_base
 from adapters.settings import Settings as AdaptersSettings
 from adapters.types import Lineage, VersionStatus
 from deploy.demo.serving import RunningEngine
@@ -84,7 +85,8 @@ async def operated(
 ) -> AsyncIterator[Operated]:
     directory = tmp_path_factory.mktemp("house")
     told = AdaptersSettings(data_dir=directory, base_model=str(base_model))
-    async with house(directory, engine.url, engine.token) as made:
+    digest = describe_base(base_model).digest
+    async with house(directory, engine.url, engine.token, base_digest=digest) as made:
         app = create_app(lambda: assembled(made.settings, told), ADMIN_KEY, loops=False)
         headers = {"authorization": f"Bearer {ADMIN_KEY}"}
         async with (

@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from adapters.artifacts import hex_of
+from adapters.base import describe_base
 from adapters.errors import EngineRefused
 from adapters.settings import Settings as AdaptersSettings
 from adapters.types import Lineage, Version, VersionStatus
@@ -90,7 +91,9 @@ async def elsewhere(base_model: Path, tmp_path_factory: pytest.TempPathFactory) 
         shutil.chown(directory, OTHER_USER)
     told = AdaptersSettings(data_dir=directory, base_model=str(base_model))
     port = serving.free_port()
-    async with house(directory, f"http://127.0.0.1:{port}", serving.TOKEN) as made:
+    async with house(
+        directory, f"http://127.0.0.1:{port}", serving.TOKEN, base_digest=describe_base(base_model).digest
+    ) as made:
         app = create_app(lambda: assembled(made.settings, told), "gk-admin", serving.TOKEN, loops=False)
         async with app.router.lifespan_context(app), listening(app) as control_url:
             with home() as place:

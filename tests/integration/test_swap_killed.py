@@ -98,7 +98,7 @@ async def whole(place: Town, customer: Customer, statuses: tuple[VersionStatus, 
     newest, *_ = await place.registry.alias_history(customer.id, DEFAULT_ADAPTER, Alias.STABLE)
     assert newest.version_id == stable.id
     resident = await place.engine.resident()
-    assert resident == set(await Wants(place.control.sql).wanted((), (), 100))
+    assert resident == set(await Wants(place.control.sql).wanted(place.control.base.digest, (), (), 100))
     assert not await place.reconciler.run_once()
     answer = await place.ask(customer)
     assert (answer.status_code, answer.headers.get("x-graft-version")) == (200, stable.label), answer.text

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from adapters.artifacts import ArtifactStore
-from adapters.errors import ArtifactMissing, EngineRefused, EngineUnavailable, ProbeFailed
+from adapters.errors import ArtifactMissing, EngineRefused, EngineUnavailable, ProbeFailed, WrongBase
 from adapters.loading import Loader
 from adapters.testing import FakeEngine
 from tests.unit.adapters.conftest import MakeVersion
@@ -98,3 +98,29 @@ async def test_a_probe_finds_a_version_that_does_not_act(
     getattr(engines[1], fault).add(version.id)
     with pytest.raises(ProbeFailed, match=reason):
         await loader.ensure(version)
+
+
+async def test_a_replica_of_another_base_model_is_passed_over(
+    store: ArtifactStore, engines: list[FakeEngine], make_version: MakeVersion, tmp_path: Path
+) -> None:
+    other = FakeEngine("fake://other", base_digest="sha256:other")
+    version = await make_version()
+    await Loader(store, [*engines, other], tmp_path / "cache").ensure(version)
+    assert not other.loaded and all(version.id in engine.loaded for engine in engines)
+
+
+async def test_a_replica_of_another_base_model_is_never_loaded_by_name_either(
+    loader: Loader, make_version: MakeVersion
+) -> None:
+    other = FakeEngine("fake://other", base_digest="sha256:other")
+    with pytest.raises(WrongBase):
+        await loader.load(await make_version(), [other])
+    assert not other.loaded
+
+
+async def test_other_base_models_replicas_are_no_help_when_its_own_are_down(
+    store: ArtifactStore, make_version: MakeVersion, tmp_path: Path
+) -> None:
+    other = FakeEngine("fake://other", base_digest="sha256:other")
+    with pytest.raises(EngineUnavailable, match="none of base model sha256:base"):
+        await Loader(store, [other], tmp_path / "cache").ensure(await make_version())

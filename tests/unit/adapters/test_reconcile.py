@@ -9,11 +9,12 @@ from adapters.reconcile import Reconciler, Repair
 from adapters.registry import Registry
 from adapters.swap import Holds
 from adapters.testing import FakeEngine, FakeWorkers
-from adapters.types import Alias, Version, VersionStatus
+from adapters.types import Alias, Lineage, Version, VersionStatus
 from adapters.wants import Wants
 from tests.unit.adapters.conftest import MakeVersion
 
 APPROVED = VersionStatus.APPROVED
+OTHER = "sha256:other"
 
 
 @pytest.fixture
@@ -239,3 +240,67 @@ async def test_a_pass_says_what_each_replica_holds(
 ) -> None:
     repairs = await reconciler.run_once()
     assert repairs.residency == {engine.url: frozenset(engine.loaded) for engine in engines}
+
+
+@pytest.fixture
+def strangers() -> list[FakeEngine]:
+    """Replicas of another base model."""
+    return [FakeEngine(f"fake://other-{number}", base_digest=OTHER) for number in range(2)]
+
+
+@pytest.fixture
+def pools(
+    registry: Registry,
+    database: AsyncEngine,
+    store: ArtifactStore,
+    engines: list[FakeEngine],
+    strangers: list[FakeEngine],
+    workers: FakeWorkers,
+    holds: Holds,
+    tmp_path: Path,
+) -> Reconciler:
+    """Of both base models' replicas."""
+    every, cache = [*engines, *strangers], tmp_path / "cache"
+    return Reconciler(registry, Wants(database), store, every, workers, holds, cache, capacity=3)
+
+
+@pytest.fixture
+async def foreign(registry: Registry, store: ArtifactStore, files: Path) -> Version:
+    """A stable version of an adapter of the other base model."""
+    await registry.ensure_adapter("ten_acme", "big", OTHER)
+    artifact = await store.put(files)
+    version = await registry.register("ten_acme", "big", artifact.digest, Lineage(OTHER), {})
+    await registry.set_status(version.id, APPROVED)
+    await registry.move_alias("ten_acme", "big", Alias.STABLE, version.id, "ada")
+    return version
+
+
+async def test_a_version_is_loaded_on_replicas_of_its_own_base_model_only(
+    pools: Reconciler,
+    engines: list[FakeEngine],
+    strangers: list[FakeEngine],
+    make_stable: MakeStable,
+    foreign: Version,
+) -> None:
+    """Asked for, waited for and hot as it may be."""
+    version = await make_stable()
+    for _ in range(2):
+        await pools.run_once({foreign.id: 5000.0, version.id: 5000.0}, [foreign.id, version.id])
+    assert [set(engine.loaded) for engine in engines] == [{version.id}] * 2
+    assert [set(engine.loaded) for engine in strangers] == [{foreign.id}] * 2
+    assert not await pools.run_once()
+
+
+async def test_a_version_that_somebody_put_on_a_replica_of_another_base_model_is_removed(
+    pools: Reconciler, engines: list[FakeEngine], foreign: Version, tmp_path: Path
+) -> None:
+    await engines[0].load(foreign.id, tmp_path)
+    await pools.run_once()
+    assert not engines[0].loaded
+
+
+async def test_full_replicas_of_one_base_model_leave_room_on_those_of_another(
+    pools: Reconciler, strangers: list[FakeEngine], many: list[Version], foreign: Version
+) -> None:
+    await pools.run_once()
+    assert [set(engine.loaded) for engine in strangers] == [{foreign.id}] * 2

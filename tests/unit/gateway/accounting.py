@@ -80,7 +80,7 @@ def workers(ledger: MemoryLedger, count: int) -> list[Limiter]:
 
 def admissions(places: int = 1000) -> Admissions:
     """One worker that nobody shares with."""
-    return Admissions(workers(MemoryLedger(Clock()), 1)[0], Turns(lambda: places, 1000, 30.0))
+    return Admissions(workers(MemoryLedger(Clock()), 1)[0], {"base": Turns(lambda: places, 1000, 30.0)})
 
 
 @dataclass

@@ -105,9 +105,9 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         await connection.run_sync(metadata.create_all)
     responses, uses = ResponseStore(record), KeyUse(record)
     async with served(engine) as upstream:
-        proxy = Proxy(Replicas([upstream]), slots([upstream]), leases, "token", 5.0)
+        proxy = Proxy(Replicas({"base": [upstream]}), slots([upstream]), leases, "token", 5.0)
         contexts = ContextSource(memories)
-        turns = Turns(lambda: 1000, 1000, 30.0)
+        turns = {"base": Turns(lambda: 1000, 1000, 30.0)}
         shadows = Shadows(proxy, contexts, turns, leases, journal)
         parts = GenerationParts(
             current=current,

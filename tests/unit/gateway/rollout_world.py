@@ -43,7 +43,7 @@ class World:
     actions: list[str] = field(default_factory=list)
 
     async def approved(self) -> Version:
-        made = await self.registry.register("ten_a", "default", self.artifact, Lineage("sha256:b"), {})
+        made = await self.registry.register("ten_a", "default", self.artifact, Lineage("sha256:base"), {})
         await self.registry.set_status(made.id, APPROVED)
         return made
 
@@ -72,7 +72,7 @@ async def rollout_world(tmp_path: Path) -> AsyncIterator[World]:
             )
         )
     registry, store, engine = Registry(sql), ArtifactStore((tmp_path / "store").as_uri()), FakeEngine()
-    await registry.ensure_adapter("ten_a", "default", "sha256:b")
+    await registry.ensure_adapter("ten_a", "default", "sha256:base")
     files = tmp_path / "files"
     files.mkdir()
     (files / "adapter_model.safetensors").write_bytes(b"weights")

@@ -250,3 +250,16 @@ async def test_metrics_count_what_was_served(bench: Bench) -> None:
     exposition = bench.telemetry.exposition().decode()
     assert 'gen_ai_client_token_usage_total{arm="stable",kind="prompt_tokens"' in exposition
     assert "graft_inflight 0.0" in exposition
+
+
+async def test_an_adapter_whose_base_model_no_engine_holds_is_unavailable_with_the_reason(
+    bench: Bench,
+) -> None:
+    """And nothing of the tenant's limits is spent on it."""
+    left = {name: replace(routes, base="") for name, routes in bench.acme.view.adapters.items()}
+    view = replace(bench.acme.view, adapters=left)
+    bench.current.value = snapshot(replace(bench.acme, view=view), bench.globex)
+    response = await bench.chat()
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "engine_unavailable")
+    assert "base model" in response.json()["error"]["message"] and response.headers["retry-after"]
+    assert not bench.engine.asked

@@ -99,3 +99,23 @@ def test_a_path_too_long_for_sockets_is_replaced_by_a_stable_short_one(tmp_path:
     found = launch.sockets_dir(deep)
     assert found == launch.sockets_dir(deep)
     assert len(str(found / "tmp" / "engine-1" / str(uuid4()))) <= 107
+
+
+def test_a_further_base_model_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFT_ENGINE_URLS", "http://one:8000/")
+    value = '{"large": {"model": "/models/large", "engines": ["http://one:8000"]}}'
+    monkeypatch.setenv("GRAFT_MORE_BASES", value)
+    with pytest.raises(
+        LaunchError, match=r"GRAFT_MORE_BASES=.*large\.engines: an engine holds one base model"
+    ):
+        settings()
+
+
+def test_every_process_is_told_of_further_base_models(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    value = '{"large": {"model": "/models/large", "engines": ["http://two:8000"]}}'
+    found = settings(data_dir=tmp_path, more_bases=value)
+    assert launch.make_plan(found, SECRETS).environment()["GRAFT_MORE_BASES"] == value
+    assert found.gateway.pools == {"base": ("http://127.0.0.1:8100",), "large": ("http://two:8000",)}
+    assert found.adapters.base_paths["large"] == Path("/models/large")

@@ -1,12 +1,16 @@
 """The one migration history against the four packages' tables."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from adapters import tables
 from adapters.database import connect
 from adapters.tables import metadata as adapters
 from gateway import migrate
@@ -43,3 +47,22 @@ def test_the_history_has_one_head() -> None:
 def test_no_table_belongs_to_two_packages() -> None:
     names = [name for metadata in ALL for name in metadata.tables]
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(("digests", "named"), [(["a", "a"], [("base", "a")]), (["a", "b"], []), ([], [])])
+async def test_adapters_that_share_a_base_model_are_served_before_control_has_named_it(
+    tmp_path: Path, digests: list[str], named: list[tuple[str, str]]
+) -> None:
+    def move(connection: sa.Connection, revision: str) -> None:
+        command.upgrade(migrate.config(connection), revision)
+
+    engine = connect(f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}")
+    async with engine.begin() as connection:
+        await connection.run_sync(move, "0009")
+        for number, digest in enumerate(digests):
+            row = {"tenant_id": f"ten_{number}", "name": "default", "created_at": datetime.now(UTC)}
+            await connection.execute(sa.insert(tables.adapters).values(base_digest=digest, **row))
+        await connection.run_sync(move, "head")
+        found = (await connection.execute(sa.select(tables.bases.c.name, tables.bases.c.digest))).all()
+    await engine.dispose()
+    assert [tuple(row) for row in found] == named

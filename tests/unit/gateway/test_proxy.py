@@ -30,7 +30,7 @@ def call_of(route: Route, body: bytes) -> Call:
 
 @asynccontextmanager
 async def proxied(*urls: str, timeout_s: float = 5.0) -> AsyncIterator[Proxy]:
-    proxy = Proxy(Replicas(urls), slots(urls), Leases(), "token", timeout_s)
+    proxy = Proxy(Replicas({"base": urls}), slots(urls), Leases(), "token", timeout_s)
     yield proxy
     await proxy.close()
 
@@ -187,11 +187,11 @@ def full_listener() -> Iterator[str]:
 
 
 async def test_a_stream_that_broke_off_counts_against_its_replica() -> None:
-    replicas = Replicas(["http://a", "http://b"])
+    replicas = Replicas({"base": ["http://a", "http://b"]})
     proxy = Proxy(replicas, slots(["http://a", "http://b"]), Leases(), "token", 5.0)
     call = call_of(VERSION, STREAM)
-    call.replica = replicas.pick(VERSION.engine_model)
+    call.replica = replicas.pick("base", VERSION.engine_model)
     for _ in range(FAILURES_TO_OPEN):
         proxy.broke_off(call)
-    assert replicas.pick(VERSION.engine_model) is not call.replica
+    assert replicas.pick("base", VERSION.engine_model) is not call.replica
     await proxy.close()

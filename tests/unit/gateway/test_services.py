@@ -25,6 +25,7 @@ PLAN = Plan(
     retrieval_port=8200,
     artifacts_url="file:///data/artifacts",
     base_model=Path("/model"),
+    more_bases="",
     encoder=Path("/encoder"),
     internal_token="the-token",
     engine_token="the-engines-token",

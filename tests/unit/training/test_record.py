@@ -2,6 +2,7 @@ from dataclasses import replace
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from adapters.registry import Registry
 from training.drafts import FeedbackDraft
 from training.feedback import FeedbackStore
 from training.record import read_counters
@@ -33,7 +34,7 @@ async def finish(database: AsyncEngine, status: RunStatus) -> None:
 
 async def test_corrections_wait_per_adapter(database: AsyncEngine) -> None:
     await post(database, "one", "two")
-    (counters,) = await read_counters(database)
+    (counters,) = await read_counters(database, "sha256:base")
     assert (counters.tenant_id, counters.accepted, counters.busy) == ("ten_1", 2, False)
 
 
@@ -41,22 +42,22 @@ async def test_ratings_and_quarantined_corrections_do_not_count(database: AsyncE
     store = FeedbackStore(database)
     await store.record(replace(POSTED, correction=None, rating=1))
     await store.record(replace(POSTED, correction="password: hunter2hunter2"))
-    assert await read_counters(database) == []
+    assert await read_counters(database, "sha256:base") == []
 
 
 async def test_a_run_takes_up_what_was_there(database: AsyncEngine) -> None:
     await post(database, "one", "two")
     await finish(database, RunStatus.SUCCEEDED)
-    assert await read_counters(database) == []
+    assert await read_counters(database, "sha256:base") == []
     await post(database, "three")
-    (counters,) = await read_counters(database)
+    (counters,) = await read_counters(database, "sha256:base")
     assert counters.accepted == 1 and counters.last_run_at is not None
 
 
 async def test_a_failed_run_leaves_its_corrections_waiting(database: AsyncEngine) -> None:
     await post(database, "one")
     await finish(database, RunStatus.FAILED)
-    (counters,) = await read_counters(database)
+    (counters,) = await read_counters(database, "sha256:base")
     assert (counters.accepted, counters.last_run_failed) == (1, True)
 
 
@@ -64,5 +65,12 @@ async def test_a_queued_run_makes_its_adapter_busy(database: AsyncEngine) -> Non
     await post(database, "one")
     await RunStore(database).create("ten_1", "default", "manual")
     await post(database, "two")
-    (counters,) = await read_counters(database)
+    (counters,) = await read_counters(database, "sha256:base")
     assert counters.busy
+
+
+async def test_corrections_of_another_base_models_adapter_fire_nothing_here(database: AsyncEngine) -> None:
+    await Registry(database).ensure_adapter("ten_1", "default", "sha256:large")
+    await post(database, "one")
+    assert await read_counters(database, "sha256:base") == []
+    assert len(await read_counters(database, "sha256:large")) == 1

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from adapters.registry import Registry
 from training.errors import LeaseLost, RunConflict, RunNotFound
 from training.runs import RunStore
 from training.tables import runs
@@ -199,3 +200,16 @@ async def test_only_known_fields_of_a_run_change(database: AsyncEngine) -> None:
     await store.claim("learner")
     with pytest.raises(ValueError, match="tenant_id"):
         await store.update(run.id, "learner", tenant_id="ten_2")
+
+
+async def test_a_learner_takes_only_runs_of_adapters_of_its_own_base_model(database: AsyncEngine) -> None:
+    await Registry(database).ensure_adapter("ten_1", "big", "sha256:large")
+    await Registry(database).ensure_adapter("ten_1", "small", "sha256:base")
+    store = RunStore(database)
+    for adapter in ("big", "small"):
+        await store.create("ten_1", adapter, "manual")
+    first = await store.claim("one", base_digest="sha256:base")
+    assert first is not None and first.adapter == "small"
+    assert await store.claim("one", base_digest="sha256:base") is None
+    second = await store.claim("two", base_digest="sha256:large")
+    assert second is not None and second.adapter == "big"

@@ -1,0 +1,75 @@
+"""The base models that engines of ours hold, by the names that tenants use for them.
+
+A name is configuration and may change hands; an adapter is bound to a digest. The record says which digest each name
+stands for now, so that workers know an adapter's replicas without reading any weights.
+"""
+
+from collections.abc import Mapping
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from adapters import changes, tables
+from adapters.base import BaseModel
+from adapters.errors import BadBaseModel, BaseNotServed, UnknownBase
+
+
+class Bases:
+    """found: by name. Raises BadBaseModel when two names stand for one model."""
+
+    def __init__(self, engine: AsyncEngine, found: Mapping[str, BaseModel]) -> None:
+        self._engine = engine
+        self._found = found
+        self._names: dict[str, str] = {}
+        for name, base in found.items():
+            if base.digest in self._names:
+                raise BadBaseModel(base.path, f"{self._names[base.digest]!r} and {name!r} are the same model")
+            self._names[base.digest] = name
+
+    def named(self, name: str) -> BaseModel:
+        """Raises UnknownBase."""
+        if name not in self._found:
+            raise UnknownBase(name)
+        return self._found[name]
+
+    def of(self, digest: str) -> BaseModel:
+        """Raises BaseNotServed."""
+        found = self.get(digest)
+        if found is None:
+            raise BaseNotServed(digest)
+        return found
+
+    def get(self, digest: str) -> BaseModel | None:
+        """None for a base model that no engine of ours holds."""
+        name = self._names.get(digest)
+        return None if name is None else self._found[name]
+
+    def name_of(self, digest: str) -> str | None:
+        return self._names.get(digest)
+
+    @property
+    def all(self) -> Mapping[str, BaseModel]:
+        """By name."""
+        return self._found
+
+    async def publish(self) -> None:
+        """Make the record say what the names stand for; workers read again the tenants that a change concerns."""
+        async with self._engine.connect() as connection:
+            before = await read_names(connection)
+        changed = {digest for digest, _ in before.items() ^ self._names.items()}
+        if not changed:
+            return
+        async with self._engine.begin() as connection:
+            await connection.execute(sa.delete(tables.bases))
+            rows = [{"name": name, "digest": digest} for digest, name in self._names.items()]
+            await connection.execute(sa.insert(tables.bases), rows)
+            adapters = tables.adapters.c
+            concerned = sa.select(adapters.tenant_id).where(adapters.base_digest.in_(changed)).distinct()
+            for tenant_id in (await connection.execute(concerned)).scalars().all():
+                await changes.append(connection, tenant_id)
+
+
+async def read_names(connection: AsyncConnection) -> Mapping[str, str]:
+    """Digest to name, of the base models that are served now."""
+    rows = (await connection.execute(sa.select(tables.bases))).all()
+    return {row.digest: row.name for row in rows}
