@@ -10,7 +10,7 @@ from retrieval.errors import RetrievalUnavailable
 from training.errors import DiskFull, OutOfMemory, OutOfResources
 from training.types import Outcome, RunStatus
 
-RETRY_SECONDS = (10.0, 30.0, 120.0, 600.0)
+RETRY_SECONDS = (10.0, 30.0, 60.0, 120.0)
 """Pauses before a run that met a passing fault is tried again; after the last it has failed."""
 _PASSING = (OutOfResources, EngineUnavailable, RetrievalUnavailable, OperationalError)
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT})

@@ -32,7 +32,7 @@ async def stopped(world: World, status: RunStatus, policy: dict[str, Any] = HOOK
     runs = RunStore(world.sql)
     run = await runs.create("ten_a", "default", "manual")
     await runs.claim("learner")
-    lineage = Lineage("sha256:b", run_id=run.id)
+    lineage = Lineage("sha256:base", run_id=run.id)
     made = await world.registry.register(
         "ten_a", "default", world.artifact, lineage, {}, status=VersionStatus.GATING
     )
