@@ -35,7 +35,7 @@ ASK_AGAIN_S = (0.01, 0.04)
 """Waits before a refusal of what others hold only: what just ended elsewhere is on its way back."""
 ROUNDS = 3
 BATCH = 32
-"""Accounts in one call to the ledger: it serves nobody else meanwhile, nor does the worker while it reads the answer."""
+"""Accounts in one call to the ledger: it serves nobody else meanwhile, nor does a worker that reads its answer."""
 
 
 class Ledger(Protocol):
