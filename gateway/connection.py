@@ -5,11 +5,13 @@ long a client may leave its answer unread. Any of these would keep a socket, and
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from gateway.asgi import CLIENT
 from gateway.errors import GatewayError, HeadersTooLarge, InvalidRequest
 
 MIN_BYTES = 512
@@ -24,6 +26,8 @@ class Connection(HttpToolsProtocol):
     cut off after once to twice that time."""
 
     patience_s: ClassVar[float] = 30.0
+    gone = False
+    on_leave: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -34,6 +38,9 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._look.cancel()
         super().connection_lost(exc)
+        self.gone = True
+        if self.on_leave is not None:
+            self.on_leave()
 
     def data_received(self, data: bytes) -> None:
         self._received += len(data)
@@ -43,6 +50,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope[CLIENT] = self  # type: ignore[typeddict-unknown-key]
         self._expect()
 
     def on_body(self, body: bytes) -> None:

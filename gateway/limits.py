@@ -152,7 +152,7 @@ class Limiter:
         account = self._accounts.get(owner)
         if account is None:
             account = self._accounts[owner] = Account(owner, caps, day, self._clock())
-        elif account.caps != caps or account.day != day:
+        elif account.day != day or (account.caps is not caps and account.caps != caps):
             account.follow(caps, day, self._clock())
         account.unused = 0
         return account

@@ -90,7 +90,7 @@ class GenerationEndpoint:
         exchange = Exchange()
         self._parts.telemetry.inflight.inc()
         try:
-            await self._serve(exchange, RequestHeaders(scope), receive, send)
+            await self._serve(exchange, scope, receive, send)
         except GatewayError as error:
             await self._refuse(exchange, send, error)
         except ClientLeft:
@@ -108,9 +108,9 @@ class GenerationEndpoint:
         if not exchange.responding:
             await respond_error(send, error, exchange.request_header())
 
-    async def _serve(self, exchange: Exchange, headers: RequestHeaders, receive: Receive, send: Send) -> None:
+    async def _serve(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         """From the first byte in to the last byte out."""
-        parts = self._parts
+        parts, headers = self._parts, RequestHeaders(scope)
         now = datetime.now(UTC)
         principal = authenticate(
             parts.current.value, headers.get(b"authorization"), headers.get(b"x-tenant-id"), now
@@ -128,7 +128,7 @@ class GenerationEndpoint:
             parts.leases.acquire(chosen.version_id)
         decided: Decided | None = None
         try:
-            async with DisconnectWatch(receive) as watch:
+            with DisconnectWatch(scope) as watch:
                 if isinstance(request, ResponseRequest):
                     request = await parts.responses.resume(principal.tenant, request)
                 policy = principal.tenant.policy
