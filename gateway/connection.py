@@ -50,7 +50,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope[CLIENT] = self  # type: ignore[typeddict-unknown-key]
+        self.scope[CLIENT] = self  # type: ignore[literal-required]
         self._expect()
 
     def on_body(self, body: bytes) -> None:

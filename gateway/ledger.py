@@ -69,7 +69,7 @@ class RedisLedger:
             (ask.meter.limit, ask.meter.rate, ask.spent, ask.held, ask.short, ask.want, ask.known)
             for ask in asks
         ]
-        told = [self._me, WORKER_KEY.format(id=""), KEEP_S, orjson.dumps(words)]
+        told: list[str | int | bytes] = [self._me, WORKER_KEY.format(id=""), KEEP_S, orjson.dumps(words)]
         found = await self._script(keys=[ask.meter.key for ask in asks], args=told)
         numbers = [float(value) for value in found.split()]
         return [Grant(*numbers[at : at + 3]) for at in range(0, len(numbers), 3)]
