@@ -21,6 +21,33 @@ FRAMING = 16
 """Bytes that may come with each byte of a body: the smallest chunk has six."""
 
 
+class Gathered:
+    """A transport whose writes leave together at the end of the loop's turn: uvicorn writes an answer's head and its
+    body one after the other, and each would be a call to the kernel and a packet."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._held:
+            self._loop.call_soon(self._flush)
+        self._held.append(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        held, self._held = self._held, []
+        if held:
+            self._transport.write(held[0] if len(held) == 1 else b"".join(held))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class Connection(HttpToolsProtocol):
     """patience_s: how long a client may send, or take, next to nothing while it owes the one or the other; it is
     cut off after once to twice that time."""
@@ -30,7 +57,7 @@ class Connection(HttpToolsProtocol):
     on_leave: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(Gathered(transport, self.loop))  # type: ignore[arg-type]
         self._expect()
         self._unread = 0
         self._look = self.loop.call_later(self.patience_s, self._look_after)
