@@ -202,6 +202,7 @@ class Origin:
         )
         self.idle: dict[Connection, None] = {}
         """Connections for the next requests, in the order in which they became free."""
+        self._sweeping: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
 
     async def ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -222,20 +223,32 @@ class Origin:
         if connection.complete and connection.reusable:
             connection.idle_since = self._loop.time()
             self.idle[connection] = None
+            if self._sweeping is None:
+                self._sweeping = self._loop.call_later(IDLE_S, self._sweep)
         else:
             connection.transport.abort()
 
     def close(self) -> None:
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         for connection in list(self.idle):
             connection.transport.abort()
 
     def _kept(self) -> Connection | None:
-        """The one that was used last. Those that have been idle for too long go."""
+        """The one that was used last."""
+        self._expire()
+        return self.idle.popitem()[0] if self.idle else None
+
+    def _expire(self) -> None:
+        """Those that have been idle for too long go."""
         oldest = self._loop.time() - IDLE_S
-        while self.idle and (first := next(iter(self.idle))).idle_since < oldest:
+        while self.idle and (first := next(iter(self.idle))).idle_since <= oldest:
             del self.idle[first]
             first.transport.abort()
-        return self.idle.popitem()[0] if self.idle else None
+
+    def _sweep(self) -> None:
+        self._expire()
+        self._sweeping = self._loop.call_later(IDLE_S, self._sweep) if self.idle else None
 
     def _forget(self, connection: Connection) -> None:
         self.idle.pop(connection, None)

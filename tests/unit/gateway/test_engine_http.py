@@ -120,11 +120,10 @@ async def test_an_idle_connection_goes_before_the_engine_closes_it(monkeypatch: 
     monkeypatch.setattr(engine_http, "IDLE_S", 0.01)
     talk = Peer(OK)
     async with peer(talk) as origin:
+        await asyncio.gather(*(asked(origin) for _ in range(3)))
+        await until(lambda: talk.left == 3)
         await asked(origin)
-        await asyncio.sleep(0.03)
-        await asked(origin)
-        await until(lambda: talk.left == 1)
-    assert talk.connections == 2
+    assert talk.connections == 4
 
 
 @settings(max_examples=50, deadline=None)
