@@ -32,8 +32,8 @@ class Account:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while the ledger is asked."""
     running: int = 0
-    used: bool = True
-    """Since the last synchronisation."""
+    unused: int = 0
+    """Synchronisations since its last use."""
 
     def __post_init__(self, now: float) -> None:
         self.follow(self.caps, self.day, now)

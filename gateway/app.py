@@ -262,6 +262,7 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
             access_log=False,
             log_config=None,
             server_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=settings.drain_seconds,
             timeout_keep_alive=75,
         )

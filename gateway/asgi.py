@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import orjson
 
@@ -16,6 +16,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
+CLIENT = "graft.client"
 JSON: tuple[bytes, bytes] = (b"content-type", b"application/json")
 EVENTS: tuple[bytes, bytes] = (b"content-type", b"text/event-stream; charset=utf-8")
 
@@ -93,41 +94,44 @@ def encoded(pairs: Iterable[tuple[str, str]]) -> Headers:
     return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
 
 
+class Client(Protocol):
+    """Who asked, in the scope under `CLIENT`: `gateway.connection` puts it there. on_leave: called when it goes."""
+
+    gone: bool
+    on_leave: Callable[[], None] | None
+
+
 class DisconnectWatch:
     """Cancels the task inside its context when the client leaves, so that the engine stops working for
     nobody.
 
-    The context turns that cancellation, and no other, into ClientLeft. The request's body must have been
-    read.
+    The context turns that cancellation, and no other, into ClientLeft. ASGI's `receive` would say the same, to a task
+    for each request that waits for it.
     """
 
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._watcher: asyncio.Task[None] | None = None
+    def __init__(self, scope: Scope) -> None:
+        self._client: Client = scope[CLIENT]
+        self._task: asyncio.Task[Any] | None = None
         self.left = False
         self.finished = False
         """Set it before the last byte goes out: what follows is not the client leaving early."""
 
-    async def __aenter__(self) -> Self:
-        task = asyncio.current_task()
-        assert task is not None
-        self._watcher = asyncio.create_task(self._watch(task))
+    def __enter__(self) -> Self:
+        self._task = asyncio.current_task()
+        self._client.on_leave = self._leave
+        if self._client.gone:
+            self._leave()
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._watcher is not None:
-            self._watcher.cancel()
-        if self.left and kind is asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None:
-                task.uncancel()
+        self._client.on_leave = None
+        if self.left and kind is asyncio.CancelledError and self._task is not None:
+            self._task.uncancel()
             raise ClientLeft from error
 
-    async def _watch(self, task: asyncio.Task[Any]) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        if not self.finished:
+    def _leave(self) -> None:
+        if self._task is not None and not self.finished:
             self.left = True
-            task.cancel()
+            self._task.cancel()

@@ -5,11 +5,13 @@ long a client may leave its answer unread. Any of these would keep a socket, and
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from gateway.asgi import CLIENT
 from gateway.errors import GatewayError, HeadersTooLarge, InvalidRequest
 
 MIN_BYTES = 512
@@ -19,14 +21,43 @@ FRAMING = 16
 """Bytes that may come with each byte of a body: the smallest chunk has six."""
 
 
+class Gathered:
+    """A transport whose writes leave together at the end of the loop's turn: uvicorn writes an answer's head and its
+    body one after the other, and each would be a call to the kernel and a packet."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._held:
+            self._loop.call_soon(self._flush)
+        self._held.append(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        held, self._held = self._held, []
+        if held and not self._transport.is_closing():
+            self._transport.write(held[0] if len(held) == 1 else b"".join(held))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class Connection(HttpToolsProtocol):
     """patience_s: how long a client may send, or take, next to nothing while it owes the one or the other; it is
     cut off after once to twice that time."""
 
     patience_s: ClassVar[float] = 30.0
+    gone = False
+    on_leave: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(Gathered(transport, self.loop))  # type: ignore[arg-type]
         self._expect()
         self._unread = 0
         self._look = self.loop.call_later(self.patience_s, self._look_after)
@@ -34,6 +65,9 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._look.cancel()
         super().connection_lost(exc)
+        self.gone = True
+        if self.on_leave is not None:
+            self.on_leave()
 
     def data_received(self, data: bytes) -> None:
         self._received += len(data)
@@ -43,6 +77,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope[CLIENT] = self  # type: ignore[literal-required]
         self._expect()
 
     def on_body(self, body: bytes) -> None:

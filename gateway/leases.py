@@ -1,7 +1,7 @@
 """Leases: which versions have requests in flight in this worker, and the heartbeat that tells the others.
 
 Counting happens in memory, so that no request pays a round trip; the heartbeat carries the counts to Redis
-every 0.3 s, and at once when the worker has applied a change or when a version's last request ended.
+every 0.3 s, and at once when the worker has applied a change or when the last request of before a change ended.
 """
 
 import asyncio
@@ -34,6 +34,9 @@ RESIDENCY_KEY = "graft:residency"
 """JSON that control writes: version id to the URLs of the replicas that hold it."""
 DEMAND_CHANNEL = "graft:demand"
 """Something is published here when a version is, or will be, asked for that no replica may hold."""
+ASKED_SCRIPT = """
+for version, count in pairs(cjson.decode(ARGV[1])) do redis.call('HINCRBYFLOAT', KEYS[1], version, count) end
+"""
 
 
 class Leases:
@@ -41,8 +44,9 @@ class Leases:
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
+        self._watched: set[str] = set()
         self.ended = asyncio.Event()
-        """Set whenever a version's count falls to zero, or by whoever wants the counts reported now."""
+        """Set when a watched version's count falls to zero, or by whoever wants the counts reported now."""
         self.lacking = False
         """Whether a request waits for a version that its replica does not hold."""
 
@@ -53,12 +57,15 @@ class Leases:
         left = self._counts[version_id] - 1
         if left:
             self._counts[version_id] = left
-        else:
-            del self._counts[version_id]
+            return
+        del self._counts[version_id]
+        if version_id in self._watched:
+            self._watched.remove(version_id)
             self.ended.set()
 
     def report(self) -> None:
-        """Ask for a heartbeat out of turn."""
+        """Ask for a heartbeat out of turn, and for another when a version that has requests now has none."""
+        self._watched = set(self._counts)
         self.ended.set()
 
     def lack(self) -> None:
@@ -95,6 +102,8 @@ class Heartbeat:
         """This worker among those that lived at the last heartbeat."""
         self._change = 0
         self._written = True
+        self._due = 0.0
+        """When the demand is told next."""
         self._task: asyncio.Task[None] | None = None
 
     def applied(self, change: int) -> None:
@@ -125,15 +134,15 @@ class Heartbeat:
     async def _write(self) -> None:
         now = time.time()
         state = {"change": self._change, "leases": self._leases.counts(), "at": now, "pid": os.getpid()}
-        fresh, asked = self._demand.fresh, self._demand.take()
+        fresh, asked = self._demand_due(now)
         urgent = self._leases.lacking or (fresh and not asked.keys() <= self.residency.keys())
         self._leases.lacking = False
         try:
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.set(WORKER_KEY.format(id=self._id), orjson.dumps(state), px=TTL_MS)
                 pipe.zadd(WORKERS_KEY, {self._id: now})
-                for version_id, count in asked.items():
-                    pipe.hincrbyfloat(ASKED_KEY, version_id, count)
+                if asked:
+                    pipe.eval(ASKED_SCRIPT, 1, ASKED_KEY, orjson.dumps(asked))
                 if urgent:
                     pipe.publish(DEMAND_CHANNEL, self._id)
                 pipe.get(RESIDENCY_KEY)
@@ -148,6 +157,13 @@ class Heartbeat:
                 log.warning("no heartbeat until Redis is back: %s", error)
             self._written = False
             self._demand.give_back(asked)
+
+    def _demand_due(self, now: float) -> tuple[bool, Mapping[str, float]]:
+        """Heartbeats out of turn do not carry it, unless a request waits for it to be met."""
+        if now < self._due and not self._leases.lacking:
+            return False, {}
+        self._due = now + INTERVAL_S
+        return self._demand.fresh, self._demand.take()
 
     def _read(self, residency: bytes | None) -> None:
         raw = residency or b"{}"

@@ -22,7 +22,10 @@ from gateway.tasks import end
 log = logging.getLogger(__name__)
 
 SYNC_S = 1.0
-"""How often every purse in use tells what was spent. One that was not used meanwhile gives everything back."""
+"""How often every purse in use tells what was spent."""
+KEEP = 3
+"""Synchronisations without use after which a purse gives everything back: whoever asks every two seconds shall not
+wait for the ledger every time."""
 MIN_GAP_S = 0.02
 LEDGER_S = 0.25
 """A ledger that takes longer is as good as gone."""
@@ -31,8 +34,8 @@ RECHECK_S = 0.25
 ASK_AGAIN_S = (0.01, 0.04)
 """Waits before a refusal of what others hold only: what just ended elsewhere is on its way back."""
 ROUNDS = 3
-BATCH = 200
-"""Accounts in one call to the ledger, which serves nobody else meanwhile."""
+BATCH = 32
+"""Accounts in one call to the ledger: it serves nobody else meanwhile, nor does a worker that reads its answer."""
 
 
 class Ledger(Protocol):
@@ -56,7 +59,7 @@ class Reservation:
             purse.reserve(amounts[name])
         for account in accounts:
             account.running += 1
-            account.used = True
+            account.unused = 0
         self._open = True
 
     def settle(self, tokens: int | None) -> None:
@@ -79,7 +82,7 @@ class Reservation:
             purse.settle(self._amounts[name], actual[name])
         for account in self._accounts:
             account.running -= 1
-            account.used = True
+            account.unused = 0
             self._limiter.ended(account)
 
 
@@ -149,9 +152,9 @@ class Limiter:
         account = self._accounts.get(owner)
         if account is None:
             account = self._accounts[owner] = Account(owner, caps, day, self._clock())
-        elif account.caps != caps or account.day != day:
+        elif account.day != day or (account.caps is not caps and account.caps != caps):
             account.follow(caps, day, self._clock())
-        account.used = True
+        account.unused = 0
         return account
 
     async def _obtain(self, account: Account, amounts: Amounts) -> None:
@@ -235,14 +238,14 @@ class Limiter:
         """Tell what was spent, fetch what was used up, give back what was not used, forget who left."""
         if self._away and not await self._back():
             return
-        in_use = [account for account in self._accounts.values() if account.used]
-        unused = [account for account in self._accounts.values() if not account.used]
-        for account in in_use:
-            account.used = False
-        await self._word_on(in_use)
-        await self._word_on([each for each in unused if not each.idle], stocked=False)
+        accounts = list(self._accounts.values())
+        for account in accounts:
+            account.unused += 1
+        await self._word_on([account for account in accounts if account.unused == 1])
+        unused = [account for account in accounts if account.unused > KEEP]
+        await self._word_on([account for account in unused if not account.idle], stocked=False)
         for account in unused:
-            if account.idle and not (account.running or account.used or account.lock.locked()):
+            if account.idle and account.unused and not (account.running or account.lock.locked()):
                 self._accounts.pop(account.owner, None)
 
     async def _word_on(self, accounts: Iterable[Account], stocked: bool = True) -> None:

@@ -6,15 +6,11 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import TypeVar
 
 import orjson
-from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import DecodeError, NetworkError, PyreqwestError, RequestTimeoutError
-from pyreqwest.request import RequestBuilder
-from pyreqwest.response import Response
 
+from gateway.engine_http import Answer, EngineHttpError, Origin, Silent
 from gateway.errors import EngineUnavailable, Timeout
 from gateway.leases import Leases
 from gateway.replicas import Replica, Replicas
@@ -25,10 +21,8 @@ from gateway.slots import Slots
 log = logging.getLogger(__name__)
 
 ABORT_PATH = "/inference/v1/abort_requests"
-CONNECT_TIMEOUT_S = 2.0
-POOL_IDLE_S = 4.0
-"""Below the five seconds after which vLLM closes an idle connection, so that we never write into a closing
-one."""
+QUICK_S = 2.0
+"""What an engine is asked beside generation."""
 ATTEMPTS = 4
 BACKOFF_S = 0.05
 ABSENT_WAIT_S = 15.0
@@ -37,9 +31,6 @@ ABSENT_POLL_S = 0.1
 
 BUSY = frozenset({502, 503, 504})
 """What a replica, or a proxy before it, says instead of answering."""
-
-NOT_CONNECTED = "client error (Connect)"
-"""What pyreqwest says of a timeout that was the connection's: its classes do not tell."""
 
 T = TypeVar("T")
 
@@ -118,24 +109,20 @@ class Proxy:
         self._slots = slots
         self._leases = leases
         self._budget = RetryBudget()
-        builder = ClientBuilder().no_proxy().follow_redirects(False).tcp_nodelay(True)
-        builder = builder.pool_idle_timeout(timedelta(seconds=POOL_IDLE_S))
-        builder = builder.connect_timeout(timedelta(seconds=CONNECT_TIMEOUT_S))
-        builder = builder.read_timeout(timedelta(seconds=timeout_s))
         self._aborts: set[asyncio.Task[None]] = set()
-        headers = {"content-type": "application/json", "authorization": f"Bearer {token}"}
-        self._http: Client = builder.default_headers(headers).build()
+        self._origins = {url: Origin(url, token, timeout_s) for url in replicas.urls}
 
     async def close(self) -> None:
         await asyncio.gather(*self._aborts)
-        await self._http.close()
+        for origin in self._origins.values():
+            origin.close()
 
     async def answer(self, call: Call) -> Reply:
         """The engine's answer, whatever its status. Raises EngineUnavailable or Timeout."""
 
         async def send(replica: Replica) -> Reply:
-            response = await self._request(replica, call).build().send()
-            return Reply(response.status, (await response.bytes()).to_bytes())
+            async with await self._ask(replica, call) as answer:
+                return Reply(answer.status, await answer.read())
 
         try:
             return await self._until_resident(call, send, lambda reply: reply.status)
@@ -143,19 +130,18 @@ class Proxy:
             call.leave()
 
     @asynccontextmanager
-    async def stream(self, call: Call) -> AsyncIterator[Response]:
+    async def stream(self, call: Call) -> AsyncIterator[Answer]:
         """The engine's answer as it comes. Leaving the context ends the engine's work.
 
-        Raises EngineUnavailable or Timeout before the first byte; afterwards pyreqwest's errors while
-        reading.
+        Raises EngineUnavailable or Timeout before the first byte; afterwards reading raises EngineHttpError.
         """
         async with AsyncExitStack() as stack:
             stack.callback(call.leave)
 
-            async def send(replica: Replica) -> Response:
-                return await stack.enter_async_context(self._request(replica, call).build_streamed())
+            async def send(replica: Replica) -> Answer:
+                return await stack.enter_async_context(await self._ask(replica, call))
 
-            yield await self._until_resident(call, send, lambda response: response.status)
+            yield await self._until_resident(call, send, lambda answer: answer.status)
 
     def broke_off(self, call: Call) -> None:
         """The engine's answer ended before its end."""
@@ -167,31 +153,32 @@ class Proxy:
         return await asyncio.gather(*(self._healthy(url) for url in self._replicas.urls))
 
     async def _healthy(self, url: str) -> bool:
-        request = self._http.get(f"{url}/health").timeout(timedelta(seconds=CONNECT_TIMEOUT_S))
         try:
-            return (await request.build().send()).status == 200
-        except PyreqwestError:
+            return await self._quick(url, "GET", "/health") == 200
+        except (EngineHttpError, TimeoutError):
             return False
 
-    def _request(self, replica: Replica, call: Call) -> RequestBuilder:
-        request = self._http.post(replica.url + call.path).streamed_read_buffer_limit(0)
-        for name, value in call.trace.items():
-            request = request.header(name, value)
-        return request.header("x-request-id", call.attempt_id).body_bytes(call.body)
+    async def _quick(self, url: str, method: str, path: str, body: bytes = b"") -> int:
+        """The status of an answer that must not take long."""
+        async with asyncio.timeout(QUICK_S), await self._origins[url].ask(method, path, {}, body) as answer:
+            await answer.read()
+        return answer.status
+
+    async def _ask(self, replica: Replica, call: Call) -> Answer:
+        headers = {"x-request-id": call.attempt_id, **call.trace}
+        return await self._origins[replica.url].ask("POST", call.path, headers, call.body)
 
     def _abort(self, replica: Replica, call: Call) -> None:
-        """Tell the engine to stop: before an answer's head has come, pyreqwest does not close the connection
-        of a request that is cancelled."""
+        """Tell the engine to stop: it may notice late that nobody listens any more."""
         task = asyncio.create_task(self._send_abort(replica.url, call.engine_ids(call.attempt_id)))
         self._aborts.add(task)
         task.add_done_callback(self._aborts.discard)
 
     async def _send_abort(self, url: str, engine_ids: Sequence[str]) -> None:
-        request = self._http.post(url + ABORT_PATH).timeout(timedelta(seconds=CONNECT_TIMEOUT_S))
         try:
-            await request.body_bytes(orjson.dumps({"request_ids": list(engine_ids)})).build().send()
-        except PyreqwestError as error:
-            log.warning("%s could not be stopped: %s", engine_ids[0], error)
+            await self._quick(url, "POST", ABORT_PATH, orjson.dumps({"request_ids": list(engine_ids)}))
+        except (EngineHttpError, TimeoutError) as error:
+            log.warning("%s could not be stopped: %r", engine_ids[0], error)
 
     async def _until_resident(
         self, call: Call, send: Callable[[Replica], Awaitable[T]], status: Callable[[T], int]
@@ -227,17 +214,12 @@ class Proxy:
             except asyncio.CancelledError:
                 self._abort(replica, call)
                 raise
-            except RequestTimeoutError as error:
+            except Silent as error:
                 self._failed(replica, call)
-                if NOT_CONNECTED not in str(error):
-                    self._abort(replica, call)
-                    raise Timeout("The engine did not answer in time.") from error
-            except (NetworkError, DecodeError):
+                self._abort(replica, call)
+                raise Timeout("The engine did not answer in time.") from error
+            except EngineHttpError:
                 self._failed(replica, call)
-            except PyreqwestError as error:
-                raise EngineUnavailable(
-                    "The engine's answer could not be read.", retry_after_s=1.0
-                ) from error
             else:
                 if status(reply) not in BUSY:
                     self._replicas.succeeded(replica)

@@ -3,6 +3,8 @@ few."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
@@ -39,6 +41,8 @@ class Telemetry:
         labels = LABELS
         self._series: dict[tuple[str, str, str], bool] = {}
         """Those that exist, and whether they were used since the last `forget`."""
+        self._child: Any = cache(lambda metric, *labels: metric.labels(*labels))
+        """Finding a metric's child by its labels costs more than counting in it."""
         self._seconds = Histogram(
             "gen_ai_server_request_duration_seconds",
             "Whole request",
@@ -81,19 +85,19 @@ class Telemetry:
 
     def record(self, measured: Measured) -> None:
         labels = measured.tenant_id, measured.route.label, measured.route.arm
-        self._seconds.labels(*labels, str(measured.status)).observe(measured.seconds)
+        self._child(self._seconds, *labels, measured.status).observe(measured.seconds)
         self._overhead.observe(measured.overhead)
         self._series[labels] = True
         if measured.first_token is not None:
-            self._first_token.labels(*labels).observe(measured.first_token)
+            self._child(self._first_token, *labels).observe(measured.first_token)
             if (later := (measured.usage or {}).get("completion_tokens", 0) - 1) > 0:
                 took = measured.seconds - measured.first_token
-                self._token_seconds.labels(*labels).observe(took / later)
+                self._child(self._token_seconds, *labels).observe(took / later)
         if measured.retries:
             self._retries.inc(measured.retries)
         for kind in ("prompt_tokens", "completion_tokens"):
             if measured.usage and (tokens := measured.usage.get(kind)):
-                self._tokens.labels(*labels, kind).inc(tokens)
+                self._child(self._tokens, *labels, kind).inc(tokens)
 
     def refuse(self, code: str) -> None:
         self._refused.labels(code).inc()
@@ -111,6 +115,7 @@ class Telemetry:
             named = dict(zip(LABELS, labels, strict=True))
             for metric in (self._seconds, self._first_token, self._token_seconds, self._tokens):
                 metric.remove_by_labels(named)
+            self._child.cache_clear()
 
     def exposition(self) -> bytes:
         """Prometheus' text format."""

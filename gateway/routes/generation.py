@@ -12,8 +12,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from pyreqwest.exceptions import PyreqwestError
-from pyreqwest.response import Response
 
 from gateway.admission import Admissions
 from gateway.asgi import (
@@ -33,6 +31,7 @@ from gateway.chat_request import ChatRequest
 from gateway.completion_request import CompletionRequest
 from gateway.context import ContextSource, wants
 from gateway.demand import Demand
+from gateway.engine_http import Answer, EngineHttpError
 from gateway.errors import EngineUnavailable, GatewayError, InvalidRequest, Unavailable
 from gateway.exchange import Decided, Exchange, described, interaction_of, response_headers
 from gateway.keep_alive import KeepAlive
@@ -91,7 +90,7 @@ class GenerationEndpoint:
         exchange = Exchange()
         self._parts.telemetry.inflight.inc()
         try:
-            await self._serve(exchange, RequestHeaders(scope), receive, send)
+            await self._serve(exchange, scope, receive, send)
         except GatewayError as error:
             await self._refuse(exchange, send, error)
         except ClientLeft:
@@ -109,9 +108,9 @@ class GenerationEndpoint:
         if not exchange.responding:
             await respond_error(send, error, exchange.request_header())
 
-    async def _serve(self, exchange: Exchange, headers: RequestHeaders, receive: Receive, send: Send) -> None:
+    async def _serve(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         """From the first byte in to the last byte out."""
-        parts = self._parts
+        parts, headers = self._parts, RequestHeaders(scope)
         now = datetime.now(UTC)
         principal = authenticate(
             parts.current.value, headers.get(b"authorization"), headers.get(b"x-tenant-id"), now
@@ -129,7 +128,7 @@ class GenerationEndpoint:
             parts.leases.acquire(chosen.version_id)
         decided: Decided | None = None
         try:
-            async with DisconnectWatch(receive) as watch:
+            with DisconnectWatch(scope) as watch:
                 if isinstance(request, ResponseRequest):
                     request = await parts.responses.resume(principal.tenant, request)
                 policy = principal.tenant.policy
@@ -205,17 +204,17 @@ class GenerationEndpoint:
     ) -> None:
         request = decided.request
         asked = time.perf_counter()
-        async with self._parts.proxy.stream(call) as response:
+        async with self._parts.proxy.stream(call) as answer:
             exchange.engine_seconds = time.perf_counter() - asked
-            if response.status != 200:
-                body = await _whole(response)
-                raise engine_error(response.status, body, call.route.engine_model, request.model)
+            if answer.status != 200:
+                body = await _whole(answer)
+                raise engine_error(answer.status, body, call.route.engine_model, request.model)
             keep_text = decided.principal.tenant.policy.logging is Logging.FULL
             renamer = request.renamer(decided.names, keep_text=keep_text)
             exchange.responding = True
             await start(send, 200, [EVENTS, *response_headers(exchange, decided)])
             try:
-                await self._relay(exchange, call, response, renamer, send)
+                await self._relay(exchange, call, answer, renamer, send)
                 if renamer.final is not None:
                     await self._close(decided, renamer, renamer.final, send)
             except asyncio.CancelledError:
@@ -230,22 +229,21 @@ class GenerationEndpoint:
             await send({"type": "http.response.body", "body": b""})
 
     async def _relay(
-        self, exchange: Exchange, call: Call, response: Response, renamer: Renamer, send: Send
+        self, exchange: Exchange, call: Call, answer: Answer, renamer: Renamer, send: Send
     ) -> None:
         """Pass events on until the engine ends the stream; a stream that breaks off ends with an error
         event."""
-        reader = response.body_reader
         try:
             with KeepAlive(send, self._parts.keep_alive_s) as alive:
-                while (chunk := await reader.read_chunk()) is not None:
-                    events = renamer.feed(chunk.to_bytes())
+                while (chunk := await answer.chunk()) is not None:
+                    events = renamer.feed(chunk)
                     if events:
                         if exchange.first_token is None and renamer.speaking:
                             exchange.first_token = exchange.elapsed()
                         alive.sent()
                         await send({"type": "http.response.body", "body": events, "more_body": True})
-        except (PyreqwestError, EngineUnavailable) as error:
-            log.warning("stream of req_%s broke off: %s", exchange.token, error)
+        except (EngineHttpError, EngineUnavailable) as error:
+            log.warning("stream of req_%s broke off: %r", exchange.token, error)
         if renamer.error is not None or not renamer.done:
             if not isinstance(renamer.error, InvalidRequest):
                 self._parts.proxy.broke_off(call)
@@ -283,11 +281,11 @@ class GenerationEndpoint:
             self._parts.journal.write(interaction_of(exchange, decided))
 
 
-async def _whole(response: Response) -> bytes:
+async def _whole(answer: Answer) -> bytes:
     """What came with a refusal; empty when it did not come whole."""
     try:
-        return (await response.bytes()).to_bytes()
-    except PyreqwestError:
+        return await answer.read()
+    except EngineHttpError:
         return b""
 
 

@@ -11,13 +11,14 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import adapters, gateway, scale, slots
+from tests.bench import adapters, fairness, gateway, scale, slots
 from tests.bench.part import Options, Outcome
 from tests.bench.processes import ROOT, BenchError
 from tests.bench.report import number, print_figures, print_rows, write_json
 
 PARTS: dict[str, tuple[Callable[[Options], Outcome], str]] = {
     "adapters": (adapters.run, "100 hot swaps under the load of two tenants"),
+    "fairness": (fairness.run, "one tenant floods at 20 times its share, against a real vLLM"),
     "gateway": (gateway.run, "what one worker adds to a request, beside other proxies"),
     "scale": (scale.run, "10,000 tenants with three versions each"),
     "slots": (slots.run, "more adapters than a real vLLM has slots, through us and asked directly"),

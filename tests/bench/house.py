@@ -69,9 +69,11 @@ def house(
     token: str = "stub-token",
     versions: int = 1,
     slots: int | None = None,
+    engine_slots: int = 0,
 ) -> Iterator[House]:
     """`tenants` tenants, each with one key and an adapter with `versions` versions, and a Redis; no worker yet.
-    token: the engine's API key. slots: versions that it batches; None: as many as there are."""
+    token: the engine's API key. slots: versions that it batches; None: as many as there are. engine_slots:
+    requests that it gets at once; 0: as many as usual."""
     overrides = {
         "data_dir": directory,
         "port": free_port(),
@@ -79,6 +81,7 @@ def house(
         "retrieval_url": "http://127.0.0.1:9",
         "base_model": "",
         "max_loras": slots or tenants,
+        "engine_slots": engine_slots,
     }
     plan = launch.make_plan(launch.read_settings({}, overrides), Credentials(token, "", ""))
     directory.mkdir(parents=True, exist_ok=True)

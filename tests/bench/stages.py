@@ -4,8 +4,8 @@ Each stage's functions are wrapped before the worker is composed. A coroutine's 
 thread's own processor time, so that waiting counts for nobody. The gateway itself has no hook and pays nothing.
 
 `GET /bench/stages` answers with the seconds and calls since it was last asked: per stage, each without the stages
-inside it. `server` is the rest of the main thread (uvicorn, the event loop, Redis), `other threads` is the client that
-asks the engine, which works outside Python.
+inside it. `server` is the rest of the main thread (uvicorn, the event loop, connections, Redis), `other threads` are
+the record's.
 """
 
 import functools

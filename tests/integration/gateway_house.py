@@ -24,6 +24,7 @@ import training.tables
 from adapters.database import connect
 from adapters.registry import Registry
 from gateway.app import data_plane
+from gateway.connection import connections
 from gateway.keys import ALL_SCOPES, Scope
 from gateway.settings import Settings
 from gateway.tenants import TenantStore
@@ -143,7 +144,9 @@ async def listening(app: Any, lifespan: str = "off") -> AsyncIterator[str]:
     """An application on a free port."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_level="warning", lifespan=lifespan, timeout_graceful_shutdown=2)
+    config = uvicorn.Config(
+        app, http=connections(30.0), log_level="warning", lifespan=lifespan, timeout_graceful_shutdown=2
+    )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     await until(lambda: _true_or_raise(task, server))

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from gateway.errors import InsufficientQuota, RateLimited
 from gateway.leases import WORKER_KEY, Heartbeat, Leases
 from gateway.ledger import RedisLedger
-from gateway.limits import Limiter, Reservation
+from gateway.limits import KEEP, Limiter, Reservation
 from gateway.policy import Caps
 
 
@@ -117,7 +117,7 @@ async def test_a_failed_request_gives_its_tokens_back_to_all(redis_url: str) -> 
     caps = Caps(tokens_per_day=100)
     async with workers(redis_url, 2) as (first, second):
         (await first.admit(caps, 100)).release()
-        for _ in range(2):
+        for _ in range(KEEP + 1):
             await first.limiter.synchronise()
         (await second.admit(caps, 100)).settle(40)
         await second.limiter.close()

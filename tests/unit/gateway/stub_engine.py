@@ -10,6 +10,7 @@ from typing import Any
 
 import uvicorn
 
+from gateway.connection import connections
 from tests.unit.gateway.stub_shapes import SHAPES, Chat, Response
 
 Send = Callable[[dict[str, Any]], Any]
@@ -115,7 +116,9 @@ async def served(app: Any) -> AsyncIterator[str]:
     """Any ASGI application on a free port; yields its URL."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        app, http=connections(30.0), log_level="critical", lifespan="off", timeout_graceful_shutdown=1
+    )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     await until(lambda: server.started)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import gateway.limits
 from gateway.accounts import duration
 from gateway.errors import InsufficientQuota, RateLimited
-from gateway.limits import Limiter, Reservation
+from gateway.limits import KEEP, Limiter, Reservation
 from gateway.policy import Caps, Limits
 from tests.unit.gateway.accounting import Clock, MemoryLedger, workers
 
@@ -168,9 +168,9 @@ async def test_what_is_not_used_is_given_back(ledger: MemoryLedger) -> None:
     await admit(first, limits)
     assert await admitted([second], limits, 200) < 159
     ledger.clock.now += 1e-3
-    for _ in range(2):
+    for _ in range(KEEP + 1):
         await first.synchronise()
-        ledger.clock.now += 0.3
+        ledger.clock.now += 0.15
     await admit(second, limits)
 
 
@@ -217,7 +217,7 @@ async def test_a_ledger_that_comes_back_empty_learns_what_was_spent(
 
 async def test_who_left_is_forgotten(limiter: Limiter) -> None:
     (await admit(limiter, Limits(requests_per_minute=10))).settle(1)
-    for _ in range(3):
+    for _ in range(KEEP + 1):
         await limiter.synchronise()
     assert not limiter._accounts
 

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 
 import pytest
-from pyreqwest.exceptions import PyreqwestError
 
+from gateway import engine_http
 from gateway import proxy as proxy_module
+from gateway.engine_http import EngineHttpError
 from gateway.errors import EngineUnavailable, Timeout
 from gateway.leases import Leases
 from gateway.proxy import Call, Proxy
@@ -103,29 +104,29 @@ async def test_leaving_a_stream_ends_the_engines_work() -> None:
     stub = StubEngine(hold=asyncio.Event())
     async with served(stub) as url, proxied(url) as proxy:
         async with proxy.stream(call_of(VERSION, STREAM)) as response:
-            await response.body_reader.read_chunk()
+            await response.chunk()
         await until(lambda: stub.left == 1)
 
 
 async def test_a_streams_first_event_does_not_wait_for_the_second() -> None:
     stub, call = StubEngine(hold=asyncio.Event()), call_of(VERSION, STREAM)
     async with served(stub) as url, proxied(url) as proxy, proxy.stream(call) as response:
-        assert b"assistant" in (await response.body_reader.read_chunk()).to_bytes()
+        assert b"assistant" in (await response.chunk() or b"")
         assert not stub.hold.is_set()
 
 
 async def test_a_stream_arrives_whole() -> None:
     call = call_of(VERSION, STREAM)
     async with served(StubEngine()) as url, proxied(url) as proxy, proxy.stream(call) as response:
-        body = (await response.bytes()).to_bytes()
+        body = await response.read()
     assert body.endswith(b"data: [DONE]\n\n")
 
 
 async def test_a_stream_that_breaks_off_raises() -> None:
     async with served(StubEngine(break_after=2)) as url, proxied(url) as proxy:
-        with pytest.raises(PyreqwestError):
+        with pytest.raises(EngineHttpError):
             async with proxy.stream(call_of(VERSION, STREAM)) as response:
-                while await response.body_reader.read_chunk() is not None:
+                while await response.chunk() is not None:
                     pass
 
 
@@ -165,7 +166,7 @@ async def test_retries_are_a_part_of_all_requests(monkeypatch: pytest.MonkeyPatc
 async def test_a_replica_that_cannot_be_connected_to_is_left_for_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(proxy_module, "CONNECT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(engine_http, "CONNECT_TIMEOUT_S", 0.1)
     with full_listener() as silent:
         async with served(StubEngine()) as url, proxied(silent, url) as proxy:
             routes = [Route("d", f"ver_{number}", "d@v1", "stable") for number in range(8)]

@@ -1,0 +1,264 @@
+"""HTTP/1.1 towards the engines: kept-alive connections, and bodies as their bytes arrive.
+
+On the event loop itself, because it is the hot path: a client with threads of its own wakes the loop for every chunk of
+every stream. It knows what engines do and nothing more: no redirects, no compression, and an answer says how long it is
+(by `content-length` or in chunks).
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import httptools
+
+CONNECT_TIMEOUT_S = 2.0
+IDLE_S = 4.0
+"""Below the five seconds after which vLLM closes an idle connection, so that we never write into a closing one."""
+READ_AHEAD = 64 * 1024
+"""Bytes of an answer that may lie here unread; then the engine has to wait."""
+
+
+class EngineHttpError(Exception):
+    """Base of what can happen on the way to an engine and back."""
+
+
+class NotConnected(EngineHttpError):
+    """Nobody took the connection; the engine knows nothing of the request."""
+
+
+class BrokenOff(EngineHttpError):
+    """The connection ended before the answer did, or what came is not HTTP."""
+
+
+class Silent(EngineHttpError):
+    """The engine has said nothing for too long."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection with one exchange at a time. timeout_s: longest silence. ended: told when there can be no further
+    exchange."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, timeout_s: float, ended: Callable[["Connection"], None]) -> None:
+        self._timeout_s = timeout_s
+        self._ended = ended
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpResponseParser(self)
+        self._parts: list[bytes] = []
+        self._held = 0
+        self._heard = 0.0
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: EngineHttpError | None = None
+        self._paused = False
+        self.status = 0
+        """Of the answer; 0 until its head has come."""
+        self.complete = True
+        """Whether the answer has come whole. True between exchanges."""
+        self.reusable = True
+        self.idle_since = 0.0
+
+    def begin(self, request: bytes) -> None:
+        self.status, self.complete = 0, False
+        self._parts, self._held = [], 0
+        self._heard = self._loop.time()
+        self.transport.write(request)
+
+    async def head(self) -> int:
+        """The status. Raises EngineHttpError."""
+        while not self.status:
+            await self._more()
+        return self.status
+
+    async def chunk(self) -> bytes | None:
+        """What has come of the body since it was last asked for; None at its end. Raises EngineHttpError."""
+        while not self._parts:
+            if self.complete:
+                return None
+            await self._more()
+        parts, self._parts, self._held = self._parts, [], 0
+        if self._paused and not self.transport.is_closing():
+            self._paused, self._heard = False, self._loop.time()
+            self.transport.resume_reading()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def _more(self) -> None:
+        if self._error is not None:
+            raise self._error
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _end(self, error: EngineHttpError) -> None:
+        """What has come can still be read."""
+        self._error = self._error or error
+        self.reusable = False
+        self._ended(self)
+        self._wake()
+
+    def _fail(self, error: EngineHttpError) -> None:
+        self._end(error)
+        self.transport.abort()
+
+    def _look(self) -> None:
+        """One timer for a connection's whole life; it is late for nobody and costs an exchange nothing."""
+        silence = 0.0 if self._waiter is None else self._loop.time() - self._heard
+        if silence >= self._timeout_s:
+            self._fail(Silent())
+        self._timer = self._loop.call_later(max(0.001, self._timeout_s - silence), self._look)
+
+    # -- asyncio's
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self._timer = self._loop.call_later(self._timeout_s, self._look)
+
+    def data_received(self, data: bytes) -> None:
+        if self.complete:  # nobody asked
+            return self._fail(BrokenOff())
+        self._heard = self._loop.time()
+        self._held += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            return self._fail(BrokenOff())
+        if self._held > READ_AHEAD and not (self._paused or self.complete):
+            self._paused = True
+            self.transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> None:
+        self._end(BrokenOff())
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._timer.cancel()
+        self._end(BrokenOff())
+
+    # -- httptools'
+
+    def on_message_begin(self) -> None:
+        if self.complete:
+            raise BrokenOff  # a second answer to one request
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+
+    def on_body(self, body: bytes) -> None:
+        self._parts.append(body)
+
+    def on_message_complete(self) -> None:
+        self.complete = True
+        self.reusable = self.reusable and self._parser.should_keep_alive()
+
+
+class Answer:
+    """An engine's answer as it comes. Leaving the context before its end closes the connection, which ends the
+    engine's work."""
+
+    def __init__(self, origin: "Origin", connection: Connection) -> None:
+        self._origin = origin
+        self._connection = connection
+        self.status = connection.status
+        self.chunk = connection.chunk
+
+    async def read(self) -> bytes:
+        """All of it that has not been read. Raises EngineHttpError."""
+        parts = []
+        while (part := await self.chunk()) is not None:
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._origin.leave(self._connection)
+
+
+class Origin:
+    """An engine's address and the connections to it. url: with a path before all paths, or none."""
+
+    def __init__(self, url: str, token: str, timeout_s: float) -> None:
+        parts = urlsplit(url)
+        secure = parts.scheme == "https"
+        self._host, self._port = parts.hostname or "", parts.port or (443 if secure else 80)
+        self._tls = ssl.create_default_context() if secure else None
+        self._path = parts.path.rstrip("/")
+        self._timeout_s = timeout_s
+        self._head = (
+            f" HTTP/1.1\r\nhost: {parts.netloc}\r\nauthorization: Bearer {token}\r\n"
+            "content-type: application/json\r\n"
+        )
+        self.idle: dict[Connection, None] = {}
+        """Connections for the next requests, in the order in which they became free."""
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+
+    async def ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """An answer whose head has come. Raises EngineHttpError."""
+        own = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        head = f"{method} {self._path}{path}{self._head}{own}content-length: {len(body)}\r\n\r\n"
+        connection = self._kept() or await self._connect()
+        try:
+            connection.begin(head.encode("latin-1") + body)
+            await connection.head()
+        except BaseException:
+            self.leave(connection)
+            raise
+        return Answer(self, connection)
+
+    def leave(self, connection: Connection) -> None:
+        """Keep a connection whose answer came whole; close any other."""
+        if connection.complete and connection.reusable:
+            connection.idle_since = self._loop.time()
+            self.idle[connection] = None
+            if self._sweeping is None:
+                self._sweeping = self._loop.call_later(IDLE_S, self._sweep)
+        else:
+            connection.transport.abort()
+
+    def close(self) -> None:
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        for connection in list(self.idle):
+            connection.transport.abort()
+
+    def _kept(self) -> Connection | None:
+        """The one that was used last."""
+        self._expire()
+        return self.idle.popitem()[0] if self.idle else None
+
+    def _expire(self) -> None:
+        """Those that have been idle for too long go."""
+        oldest = self._loop.time() - IDLE_S
+        while self.idle and (first := next(iter(self.idle))).idle_since <= oldest:
+            del self.idle[first]
+            first.transport.abort()
+
+    def _sweep(self) -> None:
+        self._expire()
+        self._sweeping = self._loop.call_later(IDLE_S, self._sweep) if self.idle else None
+
+    def _forget(self, connection: Connection) -> None:
+        self.idle.pop(connection, None)
+
+    async def _connect(self) -> Connection:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                _, connection = await self._loop.create_connection(
+                    lambda: Connection(self._timeout_s, self._forget), self._host, self._port, ssl=self._tls
+                )
+        except OSError as error:  # a timeout is one too
+            raise NotConnected(str(error)) from error
+        return connection
