@@ -122,9 +122,8 @@ class Weights:
         )
         self._story.figure("training", round(costs.get("training_seconds", 0.0), 1), "s")
         self._story.figure("tokens trained on", costs.get("training_tokens", 0), "tokens")
-        self._story.figure(
-            "corrections learned", len(report.get("learned", [])), f"of {len(self._world.facts.posted)}"
-        )
+        learned, of = len(report.get("learned", [])), f"of {len(self._world.facts.posted)}"
+        self._story.figure("corrections learned", learned, of, at_most=False)
 
     async def _back_and_forth(self, version: str) -> None:
         """Still under load, and with streams open across both flips: roll back, wait for the unload, swap forward."""
@@ -228,7 +227,7 @@ class Weights:
             bool(shorter),
             f"{len(shorter)} of {len(posted)}, {saved} tokens fewer",
         )
-        story.figure("prompts without memory", len(shorter), f"of {len(posted)}")
+        story.figure("prompts without memory", len(shorter), f"of {len(posted)}", at_most=False)
 
     async def _roll_back(self) -> None:
         """Step 9: one call back, with memory as it was, and forward again."""

@@ -93,7 +93,7 @@ class Soak:
         self.runs: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.rested = False
-        self.answered = 1
+        self.asked = 1
 
     async def run(self) -> None:
         asked = questions(TENANTS, self._seed)
@@ -113,7 +113,7 @@ class Soak:
             task.result()
         await self._rest()
         approving.cancel()
-        self.answered = max(1, sum(caller.tally.answered for caller in self._callers))
+        self.asked = max(1, sum(caller.tally.asked for caller in self._callers))
         await self._verify()
 
     async def _kill(self) -> None:
@@ -204,8 +204,8 @@ class Soak:
             ("open files of one process, most", most_files, 1024, True),
             ("rows owed in the outbox", last.rows["outbox"], 0, True),
             (
-                "interactions, per request answered until then",
-                last.rows["interactions"] / self.answered,
+                "interactions, per request asked until then",
+                last.rows["interactions"] / self.asked,
                 1.05,
                 True,
             ),
