@@ -2,8 +2,8 @@
 
 A few corrections about one name teach a small model to answer them about every name. So each is asked again
 with the name replaced, and the base model's own answer to that is replayed beside it. Nothing here knows what
-a company is: a name is what most of the tenant's corrected questions share, and others are names that the
-anchors mention.
+a company is: a name is what most of the tenant's corrected questions share, or several that many of them do, and
+others are names that the anchors mention.
 """
 
 import random
@@ -17,6 +17,8 @@ from training.types import Message
 
 SHARED_BY = 0.6
 """Share of the corrected facts that must mention a name."""
+MANY = 0.2
+"""The same of each name, where the questions are about several."""
 MAX_WORDS = 4
 ALIKE = 12
 ALIKE_SHARE = 0.5
@@ -25,11 +27,23 @@ ALIKE_SHARE = 0.5
 _WORD = re.compile(r"[\w&.@-]*[\w&]")
 
 
-def shared_name(questions: Sequence[str]) -> str | None:
-    """The longest name that most questions mention, if there is one. What mostly begins a sentence is a word
-    with a capital, not a name."""
+def shared_names(questions: Sequence[str]) -> list[str]:
+    """What the questions are about: the longest name that most of them mention, and then of those that do not mention
+    it, as long as there is a name in many."""
+    found: list[str] = []
+    left = questions
+    for share in (SHARED_BY, *[MANY] * int(1 / MANY)):
+        name = _shared(left, share * len(questions))
+        if name is not None:
+            found.append(name)
+            left = [question for question in left if name not in question]
+    return found
+
+
+def _shared(questions: Sequence[str], wanted: float) -> str | None:
+    """The longest name in at least so many questions. What mostly begins a sentence is a word with a capital, not a
+    name."""
     counts = Counter(name for question in questions for name in set(names_in(question)))
-    wanted = SHARED_BY * len(questions)
     common = [name for name, count in counts.items() if count >= wanted]
     within = [name for name in common if 2 * sum(q.startswith(name) for q in questions) < counts[name]]
     return max(within, key=lambda name: (len(name.split()), counts[name], name), default=None)
@@ -64,22 +78,50 @@ def other_names(anchors: Iterable[Example]) -> list[str]:
 
 
 def near_misses(facts: Sequence[Fact], anchors: Sequence[Example], each: int, seed: int) -> list[Example]:
-    """Up to `each` questions per fact with another name in place of the shared one; their answers are still
+    """Up to `each` questions per fact with a name from the anchors in place of its own; their answers are still
     unknown (empty). Nothing when the questions share no name."""
-    name = shared_name([fact.train[0].question for fact in facts if fact.train])
-    others = [
-        other for other in other_names(anchors) if name is None or name.casefold() not in other.casefold()
-    ]
-    if name is None or not others:
-        return []
     rng = random.Random(seed)
-    alike = sorted(others, key=lambda other: SequenceMatcher(None, name, other).ratio())[-ALIKE:]
+    asked: list[Example] = []
+    for name, about in _by_name(facts).items():
+        others = [other for other in other_names(anchors) if name.casefold() not in other.casefold()]
+        alike = sorted(others, key=lambda other: SequenceMatcher(None, name, other).ratio())[-ALIKE:]
+        asked += [
+            _renamed(example, name, rng.choice(alike if rng.random() < ALIKE_SHARE else others))
+            for fact in about
+            for example in _spread(fact.train, each, rng)
+            if others and name in example.question
+        ]
+    return _distinct(asked)
+
+
+def crossed(facts: Sequence[Fact], each: int, seed: int) -> list[Example]:
+    """Up to `each` questions per fact with another of the tenant's own names in place of its own. Some of them have
+    been corrected, too: whoever asks must find that out."""
+    rng = random.Random(seed)
+    named = _by_name(facts)
     asked = [
-        _renamed(example, name, rng.choice(alike if rng.random() < ALIKE_SHARE else others))
-        for fact in facts
+        _renamed(example, name, rng.choice([other for other in named if other != name]))
+        for name, about in named.items()
+        if len(named) > 1
+        for fact in about
         for example in _spread(fact.train, each, rng)
         if name in example.question
     ]
+    return _distinct(asked)
+
+
+def _by_name(facts: Sequence[Fact]) -> dict[str, list[Fact]]:
+    """The facts by the name that their questions mention, those without one left out."""
+    asked = [fact for fact in facts if fact.train]
+    found: dict[str, list[Fact]] = {name: [] for name in shared_names([f.train[0].question for f in asked])}
+    for fact in asked:
+        name = next((name for name in found if any(name in e.question for e in fact.train)), None)
+        if name is not None:
+            found[name].append(fact)
+    return found
+
+
+def _distinct(asked: Sequence[Example]) -> list[Example]:
     return list({example.key: example for example in asked}.values())
 
 

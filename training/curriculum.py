@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.types import BASE_NAME
 from training import harvest
-from training.contrast import near_misses
+from training.contrast import crossed, near_misses
 from training.dataset import (
     Dataset,
     Example,
@@ -135,6 +135,8 @@ class Curriculum:
         fresh = [example for example in asked if example.key not in taken]
         said = await self._asker.answers(BASE_NAME, [example.messages for example in fresh])
         contrast = [replace(example, answer=answer.text) for example, answer in zip(fresh, said, strict=True)]
+        own = crossed(dataset.facts, recipe.near_misses, recipe.seed)
+        contrast += await self._unknown([example for example in own if example.key not in taken], shelf)
         return replace(dataset, contrast=[example for example in contrast if example.answer])
 
     async def _contexts(self, dataset: Dataset) -> dict[str, str]:
