@@ -32,8 +32,11 @@ _EXPANSIONS = ("bgmv_expand", "bgmv_expand_slice")
 _CORE = "vllm.lora.ops.torch_ops.lora_ops"
 _USERS = ("vllm.lora.ops.torch_ops", "vllm.lora.punica_wrapper.punica_cpu")
 """Modules that imported these functions by name."""
-_MARK = "keeps_base_rows"
+_MARK = "of_graft"
 BUSY_LOOP_S = 0.001
+ASLEEP_MS = 10
+"""Then they look by themselves: of two messages within a millisecond the second may wake nobody (zmq drops what goes
+over the high-water mark, which is 1 here), and the whole engine would stand still for five seconds."""
 _QUEUES = "vllm.distributed.device_communicators.shm_broadcast"
 
 Tensor = Any
@@ -58,7 +61,10 @@ def register() -> None:
             if hasattr(module, name):
                 setattr(module, name, replacement)
     if import_module("vllm.platforms").current_platform.is_cpu():
-        import_module(_QUEUES).SpinCondition.__init__.__defaults__ = (BUSY_LOOP_S,)
+        condition = import_module(_QUEUES).SpinCondition
+        condition.__init__.__defaults__ = (BUSY_LOOP_S,)
+        if not hasattr(condition.wait, _MARK):
+            condition.wait = sleeping_briefly(condition.wait)
     worker = import_module("vllm.v1.worker.worker_base").WorkerBase
     setattr(worker, STATE, lora_state)
     setattr(worker, UNPIN, unpin_lora)
@@ -66,6 +72,17 @@ def register() -> None:
     if RESOLVER not in registry.get_supported_resolvers():
         request = import_module("vllm.lora.request").LoRARequest
         registry.register_resolver(RESOLVER, Resolver(Settings(), request))
+
+
+def sleeping_briefly(wait: Callable[..., None]) -> Callable[..., None]:
+    """A method of `SpinCondition` that returns after `ASLEEP_MS` at the latest; who calls it looks again, and keeps the
+    time itself."""
+
+    def wait_briefly(condition: Any, timeout_ms: int | None = None) -> None:
+        wait(condition, ASLEEP_MS if timeout_ms is None else min(timeout_ms, ASLEEP_MS))
+
+    setattr(wait_briefly, _MARK, True)
+    return wait_briefly
 
 
 def keep_base_rows(expand: Expand) -> Expand:

@@ -87,7 +87,7 @@ async def _run(options: Options, directory: Path, cores: Cores) -> Outcome:
         names = ["control", *(f"gateway-{number + 1}" for number in range(WORKERS))]
         await asyncio.gather(*(place.start(name, cores.load) for name in names))
         admin = httpx.AsyncClient(
-            base_url=f"{plan.admin_url}/admin/v1/tenants",
+            base_url=f"{plan.admin_url}/admin/v1",
             headers={"authorization": f"Bearer {plan.admin_key}"},
             trust_env=False,
             timeout=60,
@@ -102,8 +102,8 @@ async def _tenant(
     place: Town, admin: httpx.AsyncClient, http: httpx.AsyncClient, name: str, versions: int
 ) -> Tenant:
     """A tenant whose versions have all served once, so that what each of them says is known."""
-    made = (await admin.post("", json={"external_id": name})).json()
-    key = (await admin.post(f"/{made['id']}/keys", json={})).json()["secret"]
+    made = (await admin.post("/tenants", json={"external_id": name})).json()
+    key = (await admin.post(f"/tenants/{made['id']}/keys", json={})).json()["secret"]
     headers = {"authorization": f"Bearer {key}"}
     texts: dict[str, str] = {}
     for _ in range(versions):
@@ -158,7 +158,7 @@ async def _swaps(admin: httpx.AsyncClient, tenant: Tenant) -> list[tuple[float, 
 
 async def swap(admin: httpx.AsyncClient, tenant_id: str, version: str) -> Mapping[str, Any]:
     """Raises BenchError. Control may be putting an approved version live by itself just then: 409, asked again."""
-    path = f"/{tenant_id}/adapters/{DEFAULT_ADAPTER}/aliases/stable"
+    path = f"/tenants/{tenant_id}/adapters/{DEFAULT_ADAPTER}/aliases/stable"
     for _ in range(20):
         response = await admin.put(path, json={"version": version})
         if response.status_code == 200:
