@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 CHANGES_CHANNEL = "graft:changes"
 """A change's position is published here after its transaction has committed."""
 FORGET_AFTER_S = 60.0
-POLL_S = 0.02
+POLL_S = 0.005
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """The part of the engine plugin that is arithmetic; tests/integration/test_adapters_vllm.py has it in the engine."""
 
+import pytest
 import torch
 
-from adapters.vllm_plugin import keep_base_rows
+from adapters.vllm_plugin import keep_base_rows, sleeping_briefly
 
 
 def expand(
@@ -38,3 +39,10 @@ def test_not_even_nan_in_the_last_slot_reaches_the_base_model() -> None:
     output = torch.zeros(1, 2)
     keep_base_rows(expand)(torch.ones(1, 1), weights, output, torch.tensor([-1]))
     assert output.tolist() == [[0.0, 0.0]]
+
+
+@pytest.mark.parametrize(("wanted", "given"), [(None, 10), (5000, 10), (3, 3), (0, 0)])
+def test_a_queue_looks_by_itself_after_ten_milliseconds(wanted: int | None, given: int) -> None:
+    waited: list[int | None] = []
+    sleeping_briefly(lambda _, timeout_ms=None: waited.append(timeout_ms))(object(), timeout_ms=wanted)
+    assert waited == [given]
