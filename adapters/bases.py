@@ -7,7 +7,7 @@ stands for now, so that workers know an adapter's replicas without reading any w
 from collections.abc import Mapping
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters import changes, tables
 from adapters.base import BaseModel
@@ -55,21 +55,16 @@ class Bases:
     async def publish(self) -> None:
         """Make the record say what the names stand for; workers read again the tenants that a change concerns."""
         async with self._engine.connect() as connection:
-            before = await read_names(connection)
+            rows = (await connection.execute(sa.select(tables.bases))).all()
+        before = {row.digest: row.name for row in rows}
         changed = {digest for digest, _ in before.items() ^ self._names.items()}
         if not changed:
             return
         async with self._engine.begin() as connection:
             await connection.execute(sa.delete(tables.bases))
-            rows = [{"name": name, "digest": digest} for digest, name in self._names.items()]
-            await connection.execute(sa.insert(tables.bases), rows)
+            named = [{"name": name, "digest": digest} for digest, name in self._names.items()]
+            await connection.execute(sa.insert(tables.bases), named)
             adapters = tables.adapters.c
             concerned = sa.select(adapters.tenant_id).where(adapters.base_digest.in_(changed)).distinct()
             for tenant_id in (await connection.execute(concerned)).scalars().all():
                 await changes.append(connection, tenant_id)
-
-
-async def read_names(connection: AsyncConnection) -> Mapping[str, str]:
-    """Digest to name, of the base models that are served now."""
-    rows = (await connection.execute(sa.select(tables.bases))).all()
-    return {row.digest: row.name for row in rows}

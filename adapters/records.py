@@ -11,7 +11,6 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters import tables
-from adapters.bases import read_names
 from adapters.errors import ConflictError, IllegalTransition, UnknownVersion
 from adapters.rollout_records import read_splits
 from adapters.rules import TRANSITIONS
@@ -145,10 +144,11 @@ async def add_history(connection: AsyncConnection, move: AliasMove) -> AliasMove
 
 
 async def read_routes(connection: AsyncConnection, tenant_id: str | None) -> list[AdapterRoutes]:
-    """One tenant's routes, or everybody's: three reads of only what a route needs, joined here."""
+    """One tenant's routes, or everybody's: a read of each thing that a route needs, joined here."""
     adapters, aliases, versions = tables.adapters.c, tables.aliases.c, tables.versions.c
-    owners = await _read(connection, tenant_id, adapters.tenant_id, adapters.name, adapters.base_digest)
-    bases = await read_names(connection)
+    served = sa.select(tables.bases.c.name).where(tables.bases.c.digest == adapters.base_digest)
+    base = served.scalar_subquery().label("base")
+    owners = await _read(connection, tenant_id, adapters.tenant_id, adapters.name, base)
     pointers: dict[tuple[str, str], dict[Alias, str | None]] = {}
     columns = aliases.tenant_id, aliases.adapter, aliases.alias, aliases.version_id
     for row in await _read(connection, tenant_id, *columns):
@@ -160,7 +160,7 @@ async def read_routes(connection: AsyncConnection, tenant_id: str | None) -> lis
         servable.setdefault((row.tenant_id, row.adapter), {})[row.number] = row.id
     splits = await read_splits(connection, tenant_id)
     return [
-        _adapter_routes(row.tenant_id, row.name, pointers, servable, splits, bases.get(row.base_digest, ""))
+        _adapter_routes(row.tenant_id, row.name, pointers, servable, splits, row.base or "")
         for row in sorted(owners, key=lambda row: (row.tenant_id, row.name))
     ]
 
@@ -169,7 +169,7 @@ async def _read(
     connection: AsyncConnection,
     tenant_id: str | None,
     owner: sa.Column[str],
-    *columns: sa.Column[Any],
+    *columns: sa.ColumnElement[Any],
     where: Sequence[sa.ColumnElement[bool]] = (),
 ) -> Sequence[sa.Row[Any]]:
     """Rows of one tenant, or of all. owner: the table's column of tenant ids."""

@@ -136,9 +136,10 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
         limiter.start()
         stack.push_async_callback(limiter.close)
         pools = settings.pools
+        replicas = Replicas(pools, resident=lambda name: heartbeat.residency.get(name, ()))
         slots = Slots(
             RedisSlots(redis, worker_id, settings.max_loras),
-            [url for urls in pools.values() for url in urls],
+            replicas.urls,
             settings.max_loras,
             lambda: heartbeat.share,
             settings.queue_size,
@@ -148,17 +149,14 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
         listener.start()
         stack.push_async_callback(listener.close)
         stack.push_async_callback(slots.close)
-        replicas = Replicas(pools, resident=lambda name: heartbeat.residency.get(name, ()))
         proxy = Proxy(replicas, slots, leases, settings.engine_key, settings.engine_timeout_seconds)
         stack.push_async_callback(proxy.close)
-        turns = _turns(settings, heartbeat, slots)
+        turns = _turns(settings, pools, heartbeat, slots)
         admissions = Admissions(limiter, turns)
         uses = KeyUse(record)
         uses.start()
         stack.push_async_callback(uses.close)
-        tracing: Tracing = NoSpans()
-        if settings.otlp_url:
-            tracing = importlib.import_module(SPANS).OtlpTracing(settings.otlp_url)
+        tracing = _tracing(settings.otlp_url)
         stack.push_async_callback(tracing.close)
         shadows = Shadows(proxy, ContextSource(retrieval), turns, leases, journal)
         stack.push_async_callback(shadows.close)
@@ -178,7 +176,15 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
         )
 
 
-def _turns(settings: Settings, heartbeat: Heartbeat, slots: Slots) -> Mapping[str, Turns]:
+def _tracing(otlp_url: str) -> Tracing:
+    """OpenTelemetry is imported only where spans go somewhere."""
+    found: Tracing = importlib.import_module(SPANS).OtlpTracing(otlp_url) if otlp_url else NoSpans()
+    return found
+
+
+def _turns(
+    settings: Settings, pools: Mapping[str, Sequence[str]], heartbeat: Heartbeat, slots: Slots
+) -> Mapping[str, Turns]:
     """By base model. A request that waits for its adapter's slot lets another one go ahead to the engine, but no more
     of them than the engine takes at once."""
 
@@ -195,7 +201,7 @@ def _turns(settings: Settings, heartbeat: Heartbeat, slots: Slots) -> Mapping[st
         for queue in turns.values():
             queue.serve()
 
-    turns = {base: of_pool(urls) for base, urls in settings.pools.items()}
+    turns = {base: of_pool(urls) for base, urls in pools.items()}
     slots.on_wait = serve
     return turns
 

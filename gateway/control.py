@@ -136,11 +136,7 @@ def _control(
         RedisWorkers(redis),
         Holds(),
     )
-    engines = tuple(
-        VllmEngine(url, settings.engine_key, http, found[name].digest)
-        for name, urls in settings.pools.items()
-        for url in urls
-    )
+    engines = _engines(settings, found, http)
     tenants, runs = TenantStore(sql), RunStore(sql)
     token = settings.internal_token.get_secret_value()
     swapper = Swapper(registry, store, engines, workers, adapters.cache_dir, holds)
@@ -181,6 +177,17 @@ def _control(
         cache_dir=adapters.cache_dir,
         max_lora_rank=adapters.max_lora_rank,
         journal_days=settings.journal_days,
+    )
+
+
+def _engines(
+    settings: Settings, found: Mapping[str, BaseModel], http: httpx.AsyncClient
+) -> tuple[VllmEngine, ...]:
+    """All replicas of all base models."""
+    return tuple(
+        VllmEngine(url, settings.engine_key, http, found[name].digest)
+        for name, urls in settings.pools.items()
+        for url in urls
     )
 
 

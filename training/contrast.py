@@ -31,12 +31,12 @@ def shared_names(questions: Sequence[str]) -> list[str]:
     """What the questions are about: the longest name that most of them mention, and then of those that do not mention
     it, as long as there is a name in many."""
     found: list[str] = []
-    left = questions
-    for share in (SHARED_BY, *[MANY] * int(1 / MANY)):
-        name = _shared(left, share * len(questions))
-        if name is not None:
-            found.append(name)
-            left = [question for question in left if name not in question]
+    left, many = questions, MANY * len(questions)
+    name = _shared(left, SHARED_BY * len(questions)) or _shared(left, many)
+    while name is not None:
+        found.append(name)
+        left = [question for question in left if name not in question]
+        name = _shared(left, many)
     return found
 
 
@@ -81,9 +81,10 @@ def near_misses(facts: Sequence[Fact], anchors: Sequence[Example], each: int, se
     """Up to `each` questions per fact with a name from the anchors in place of its own; their answers are still
     unknown (empty). Nothing when the questions share no name."""
     rng = random.Random(seed)
+    mentioned = other_names(anchors)
     asked: list[Example] = []
     for name, about in _by_name(facts).items():
-        others = [other for other in other_names(anchors) if name.casefold() not in other.casefold()]
+        others = [other for other in mentioned if name.casefold() not in other.casefold()]
         alike = sorted(others, key=lambda other: SequenceMatcher(None, name, other).ratio())[-ALIKE:]
         asked += [
             _renamed(example, name, rng.choice(alike if rng.random() < ALIKE_SHARE else others))

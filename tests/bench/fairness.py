@@ -1,22 +1,20 @@
 """Part `fairness`: what a tenant that floods the gateway costs another one, against a real vLLM."""
 
 import asyncio
-import os
 import random
-import tempfile
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
-from deploy.demo.serving import RunningEngine, engine
+from deploy.demo.serving import RunningEngine
+from tests.bench.engine_apart import engine_apart
 from tests.bench.house import House, house
 from tests.bench.load import WORDS, Requests, Seen, closed_loop, open_loop
 from tests.bench.measure import go
 from tests.bench.part import Options, Outcome
-from tests.bench.processes import ROOT, BenchError, Cores
+from tests.bench.processes import Cores
 from tests.bench.report import Figure
 
-MODEL = ROOT / "deploy" / "demo" / "model"
 SLOTS = 8
 """Requests that the engine gets at once; more only make each of them slower on a processor."""
 TENANTS = 2
@@ -51,19 +49,9 @@ class Prompts(Requests):
 
 def run(options: Options) -> Outcome:
     """The engine alone on one core, everything else on the other."""
-    cores = Cores.of_this_machine()
-    before = os.sched_getaffinity(0)
     outcome = Outcome()
-    try:
-        with tempfile.TemporaryDirectory(prefix="graft-fairness-") as name:
-            os.sched_setaffinity(0, {cores.proxy})
-            with engine(MODEL) as running:
-                os.sched_setaffinity(0, {cores.load})
-                _run(options, Path(name), running, Cores(cores.load, cores.load), outcome)
-    except RuntimeError as error:
-        raise BenchError(str(error)) from error
-    finally:
-        os.sched_setaffinity(0, before)
+    with engine_apart() as (directory, running, cores):
+        _run(options, directory, running, cores, outcome)
     return outcome
 
 

@@ -1,9 +1,7 @@
 """Part `slots`: more adapters than a real vLLM has slots, through the gateway and asked directly."""
 
 import asyncio
-import os
 import random
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +12,13 @@ import httpx
 
 from adapters.base import describe_base
 from adapters.vllm import VllmEngine
-from deploy.demo.serving import RunningEngine, engine
+from deploy.demo.serving import RunningEngine
+from tests.bench.engine_apart import MODEL, engine_apart
 from tests.bench.house import house, version_id
 from tests.bench.load import WORDS, moments, percentile
 from tests.bench.measure import go
 from tests.bench.part import Options, Outcome
-from tests.bench.processes import ROOT, BenchError, Cores
+from tests.bench.processes import Cores
 from tests.bench.report import Figure
 from tests.integration.random_adapters import write_adapter
 
@@ -35,7 +34,6 @@ REQUESTS_PER_SECOND = 6.0
 """A load at a lower rate lasts longer, so that it has as many requests."""
 DRAIN_S = 60.0
 WARM_UP_S = 3.0
-MODEL = ROOT / "deploy" / "demo" / "model"
 _WORDS = random.Random(0)
 
 
@@ -69,19 +67,9 @@ class Seen:
 
 def run(options: Options) -> Outcome:
     """The engine alone on one core, everything else on the other."""
-    cores = Cores.of_this_machine()
-    before = os.sched_getaffinity(0)
     outcome = Outcome()
-    try:
-        with tempfile.TemporaryDirectory(prefix="graft-slots-") as name:
-            os.sched_setaffinity(0, {cores.proxy})
-            with engine(MODEL, max_loras=SLOTS, max_cpu_loras=max(ADAPTERS)) as running:
-                os.sched_setaffinity(0, {cores.load})
-                _run(options, Path(name), running, Cores(cores.load, cores.load), outcome)
-    except RuntimeError as error:
-        raise BenchError(str(error)) from error
-    finally:
-        os.sched_setaffinity(0, before)
+    with engine_apart(max_loras=SLOTS, max_cpu_loras=max(ADAPTERS)) as (directory, running, cores):
+        _run(options, directory, running, cores, outcome)
     return outcome
 
 

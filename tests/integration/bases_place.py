@@ -15,13 +15,11 @@ from safetensors.torch import load_file, save_file
 
 from adapters.base import BaseModel, describe_base
 from adapters.settings import Settings as AdaptersSettings
-from gateway.admin import create_app
 from gateway.control import Control, assembled
-from gateway.settings import Settings
+from tests.integration.control_house import administered
 from tests.integration.gateway_house import house
 from tests.integration.random_adapters import write_adapter
 
-ADMIN_KEY = "gk-admin-secret"
 LAYERS = 2
 """Of the second base model: the first ones of the shipped one."""
 ASKED = {
@@ -95,9 +93,9 @@ async def place_over(
     digest = describe_base(base_model).digest
     async with (
         house(directory, engine_url, token, searching=False, base_digest=digest, more_bases=more) as made,
-        operated(made.settings, told) as (control, admin),
+        administered(lambda: assembled(made.settings, told)) as (app, admin),
     ):
-        yield Place(made.url, control, admin)
+        yield Place(made.url, app.state.control, admin)
 
 
 @asynccontextmanager
@@ -111,21 +109,6 @@ async def tenant_of_both(place: Place, files: Path) -> AsyncIterator[Tenant]:
             archive = packed(write_adapter(files / adapter, place.base(base), 1), files / f"{adapter}.tar.gz")
             acme.versions[adapter] = (await acme.import_into(adapter, archive, 201))["id"]
         yield acme
-
-
-@asynccontextmanager
-async def operated(
-    settings: Settings, told: AdaptersSettings
-) -> AsyncIterator[tuple[Control, httpx.AsyncClient]]:
-    app = create_app(lambda: assembled(settings, told), ADMIN_KEY, loops=False)
-    headers = {"authorization": f"Bearer {ADMIN_KEY}"}
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url="http://control", headers=headers
-        ) as admin,
-    ):
-        yield app.state.control, admin
 
 
 @asynccontextmanager

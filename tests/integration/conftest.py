@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 from redis.asyncio import Redis
@@ -19,7 +18,6 @@ from adapters.settings import Settings as AdaptersSettings
 from adapters.swap import Swapper
 from adapters.tables import metadata as adapters
 from adapters.testing import FakeEngine
-from gateway.admin import create_app
 from gateway.control import Control, assembled
 from gateway.follower import Follower
 from gateway.leases import Heartbeat, Leases
@@ -27,7 +25,7 @@ from gateway.loader import SnapshotLoader
 from gateway.settings import Settings
 from gateway.snapshot import CurrentSnapshot
 from gateway.tables import metadata as gateway
-from tests.integration.control_house import ADMIN_KEY, System
+from tests.integration.control_house import System, administered
 from training.tables import metadata as training
 
 
@@ -81,12 +79,5 @@ async def system(
             canaries = replace(real.canaries, swapper=swapper)
             yield replace(real, engines=(engine,), swapper=swapper, canaries=canaries)
 
-    app = create_app(assemble, ADMIN_KEY, loops=False)
-    async with app.router.lifespan_context(app):
-        client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app),
-            base_url="http://control",
-            headers={"authorization": f"Bearer {ADMIN_KEY}"},
-        )
-        async with client:
-            yield System(client, app.state.control, engine, worker, files)
+    async with administered(assemble) as (app, admin):
+        yield System(admin, app.state.control, engine, worker, files)

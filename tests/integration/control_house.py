@@ -4,18 +4,39 @@ Only the engine is the in-memory one: what it says does not matter here
 (tests/integration/test_control_swap.py has the real one).
 """
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+from fastapi import FastAPI
 
 from adapters.testing import FakeEngine
 from adapters.types import Lineage, Version, VersionStatus
+from gateway.admin import create_app
 from gateway.control import Control
 from gateway.snapshot import CurrentSnapshot
 
 ADMIN_KEY = "gk-admin-secret"
+
+
+@asynccontextmanager
+async def administered(
+    assemble: Callable[[], AbstractAsyncContextManager[Control]], *, loops: bool = False
+) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
+    """The admin API (its `state.control` is what was assembled) and an authenticated client. loops: whether control
+    does by itself what its leader does."""
+    app = create_app(assemble, ADMIN_KEY, loops=loops)
+    headers = {"authorization": f"Bearer {ADMIN_KEY}"}
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://control", headers=headers
+        ) as admin,
+    ):
+        yield app, admin
 
 
 @dataclass

@@ -23,16 +23,15 @@ from adapters.database import connect
 from adapters.settings import Settings as AdaptersSettings
 from adapters.tables import metadata as adapters
 from adapters.types import Alias
-from gateway.admin import create_app
 from gateway.cli.main import app as cli
 from gateway.control import Control, assembled
 from gateway.settings import Settings
 from gateway.tables import metadata as gateway
+from tests.integration.control_house import ADMIN_KEY, administered
 from tests.integration.gateway_house import listening
 from tests.integration.random_adapters import write_adapter
 from training.tables import metadata as training
 
-ADMIN_KEY = "gk-admin-secret"
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 FIRST = "base_model.model.model.layers.0.mlp.up_proj"
 
@@ -91,15 +90,7 @@ async def home(tmp_path: Path, redis_url: str) -> AsyncIterator[House]:
         for metadata in (gateway, adapters, training):
             await connection.run_sync(metadata.create_all)
     await sql.dispose()
-    app = create_app(lambda: assembled(settings, told), ADMIN_KEY, loops=False)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app),
-            base_url="http://control",
-            headers={"authorization": f"Bearer {ADMIN_KEY}"},
-        ) as admin,
-    ):
+    async with administered(lambda: assembled(settings, told)) as (app, admin):
         made = await admin.post("/admin/v1/tenants", json={"external_id": "acme"})
         assert made.status_code == 201
         yield House(admin, app.state.control, tmp_path, app)

@@ -18,14 +18,13 @@ from adapters.base import describe_base
 from adapters.settings import Settings as AdaptersSettings
 from adapters.types import Lineage, VersionStatus
 from deploy.demo.serving import RunningEngine
-from gateway.admin import create_app
 from gateway.control import Control, assembled
+from tests.integration.control_house import administered
 from tests.integration.gateway_house import House, house
 from tests.integration.random_adapters import write_adapter
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
-ADMIN_KEY = "gk-admin-secret"
 ASKED: dict[str, Any] = {
     "messages": [{"role": "user", "content": "What are your opening hours?"}],
     "temperature": 0,
@@ -86,16 +85,11 @@ async def operated(
     directory = tmp_path_factory.mktemp("house")
     told = AdaptersSettings(data_dir=directory, base_model=str(base_model))
     digest = describe_base(base_model).digest
-    async with house(directory, engine.url, engine.token, base_digest=digest) as made:
-        app = create_app(lambda: assembled(made.settings, told), ADMIN_KEY, loops=False)
-        headers = {"authorization": f"Bearer {ADMIN_KEY}"}
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(
-                transport=httpx.ASGITransport(app), base_url="http://control", headers=headers
-            ) as admin,
-        ):
-            yield Operated(made, app.state.control, admin)
+    async with (
+        house(directory, engine.url, engine.token, base_digest=digest) as made,
+        administered(lambda: assembled(made.settings, told)) as (app, admin),
+    ):
+        yield Operated(made, app.state.control, admin)
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,14 @@ from redis.asyncio import Redis
 from adapters.settings import Settings as AdaptersSettings
 from adapters.types import Lineage, VersionStatus
 from deploy.demo.serving import RunningEngine
-from gateway.admin import create_app
 from gateway.control import Control, assembled
+from tests.integration.control_house import administered
 from tests.integration.gateway_house import House, house, until
 from tests.integration.random_adapters import write_adapter
 from training.journal import JournalDrain
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
-ADMIN_KEY = "gk-admin-secret"
 ASKED = {
     "model": "default",
     "messages": [{"role": "user", "content": "What are your opening hours?"}],
@@ -61,14 +61,8 @@ class Made:
     @asynccontextmanager
     async def control(self) -> AsyncIterator[Operator]:
         """A control process with its loops."""
-        app = create_app(lambda: assembled(self.house.settings, self.adapters), ADMIN_KEY)
-        headers = {"authorization": f"Bearer {ADMIN_KEY}"}
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(
-                transport=httpx.ASGITransport(app), base_url="http://control", headers=headers
-            ) as admin,
-        ):
+        assemble = partial(assembled, self.house.settings, self.adapters)
+        async with administered(assemble, loops=True) as (app, admin):
             yield Operator(admin, app.state.control)
 
 
