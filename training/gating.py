@@ -60,7 +60,7 @@ class GateResult:
     checks: Sequence[Check]
     judged: Sequence[Judged]
     learned: frozenset[str]
-    """Corrections that the candidate answers without memory in every phrasing that we hold."""
+    """Corrections whose own wording the candidate answers without memory."""
 
     def report(self) -> dict[str, Any]:
         """As the run keeps it: the verdict, each check, every prompt with both answers."""
@@ -96,7 +96,7 @@ class Gate:
         before = production or BASE_NAME
         facts = await self._facts(dataset.facts, before, candidate)
         guarded = await self._guarded(dataset, facts, before, candidate, learned_before)
-        learned = _learned(dataset.facts, facts, await self._served(dataset.facts, candidate))
+        learned = await self._learned(dataset.facts, candidate)
         memory = await self._with_memory(dataset, before, candidate, learned_before, learned)
         evidence = Evidence(
             facts=[_vote(judged) for judged in facts if _held(judged)],
@@ -114,13 +114,17 @@ class Gate:
         judged = iter(await self._both([case for own in cases for case in own], before, candidate))
         return [list(islice(judged, len(own))) for own in cases]
 
-    async def _served(self, facts: Sequence[Fact], candidate: str) -> list[bool]:
-        """By fact: whether the candidate is right without memory beside the tenant's passages too, which is
-        how it will be asked once memory is skipped."""
-        asked = [[e for e in fact.phrasings if e.context] for fact in facts]
-        prompts = [example.served.messages for own in asked for example in own]
-        said = iter(await self._asker.answers(candidate, prompts))
-        return [all([right(next(said).text, example.answer) for example in own]) for own in asked]
+    async def _learned(self, facts: Sequence[Fact], candidate: str) -> frozenset[str]:
+        """Corrections that the candidate answers in their own wording, alone and beside the tenant's passages, which
+        is how it will be asked once their memory is skipped."""
+        asked = [e for fact in facts for e in fact.phrasings if e.source is Source.CORRECTION]
+        alone = await self._asker.answers(candidate, [example.messages for example in asked])
+        served = await self._asker.answers(candidate, [example.served.messages for example in asked])
+        return frozenset(
+            example.correction_id
+            for example, one, other in zip(asked, alone, served, strict=True)
+            if example.correction_id and right(one.text, example.answer) and right(other.text, example.answer)
+        )
 
     async def prepare(self) -> None:
         """Ask the base model the probes before any run waits for their answers. Raises EngineError."""
@@ -207,18 +211,6 @@ def _vote(judged: Sequence[Judged]) -> Pair:
     """One fact's vote: right in all its held-out phrasings."""
     held = _held(judged)
     return Pair(all(one.pair.before for one in held), all(one.pair.after for one in held))
-
-
-def _learned(
-    facts: Sequence[Fact], judged: Sequence[Sequence[Judged]], served: Sequence[bool]
-) -> frozenset[str]:
-    """Corrections of the facts whose every phrasing is right now, alone and as served."""
-    whole = [
-        fact.correction_ids
-        for fact, ones, also_served in zip(facts, judged, served, strict=True)
-        if also_served and all(one.pair.after for one in ones)
-    ]
-    return frozenset().union(*whole)
 
 
 def _lengths(judged: Sequence[Judged]) -> dict[str, float]:

@@ -139,7 +139,7 @@ learned = sa.Table(
     sa.Column("version_id", sa.String(64), primary_key=True),
     sa.Column("correction_id", sa.String(64), primary_key=True),
 )
-"""Which corrections a version answers without memory, in every phrasing we hold. Written by the gate."""
+"""Which corrections a version answers in their own wording without memory. Written by the gate."""
 
 learning_policies = sa.Table(
     "learning_policies",
