@@ -5,7 +5,7 @@ it has applied. Positions only grow, and a follower that has applied position n 
 """
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.tables import changes
 
@@ -27,16 +27,14 @@ async def append(connection: AsyncConnection, tenant_id: str) -> int:
     return int(position)
 
 
-async def since(engine: AsyncEngine, position: int) -> tuple[int, set[str]]:
+async def since(connection: AsyncConnection, position: int) -> tuple[int, set[str]]:
     """The newest position, and the tenants that changed after `position`."""
     query = sa.select(changes.c.tenant_id, sa.func.max(changes.c.id).label("id"))
     query = query.where(changes.c.id > position).group_by(changes.c.tenant_id)
-    async with engine.connect() as connection:
-        rows = (await connection.execute(query)).all()
+    rows = (await connection.execute(query)).all()
     return max((row.id for row in rows), default=position), {row.tenant_id for row in rows}
 
 
-async def latest(engine: AsyncEngine) -> int:
+async def latest(connection: AsyncConnection) -> int:
     """The newest position, 0 at first. Read it before a full load, then follow from there."""
-    async with engine.connect() as connection:
-        return int(await connection.scalar(sa.select(sa.func.max(changes.c.id))) or 0)
+    return int(await connection.scalar(sa.select(sa.func.max(changes.c.id))) or 0)

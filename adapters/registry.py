@@ -5,7 +5,7 @@ write comes first in each, because it takes the database's write lock: what is r
 the commit.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -281,13 +281,6 @@ class Registry:
         async with self._engine.connect() as connection:
             return await read_routes(connection, tenant_id)
 
-    async def all_routes(self) -> AsyncIterator[AdapterRoutes]:
-        """Every tenant's routes, for a worker that starts."""
-        async with self._engine.connect() as connection:
-            found = await read_routes(connection, None)
-        for routes in found:
-            yield routes
-
     async def is_wanted(self, version_id: str) -> bool:
         """Whether a version belongs into the engines."""
         async with self._engine.connect() as connection:
@@ -295,4 +288,5 @@ class Registry:
 
     async def position(self) -> int:
         """The newest position of the change log."""
-        return await changes.latest(self._engine)
+        async with self._engine.connect() as connection:
+            return await changes.latest(connection)

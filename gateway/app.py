@@ -127,7 +127,7 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
         worker_id = new_id("w_")
         demand = Demand()
         heartbeat = Heartbeat(redis, worker_id, leases, settings.workers, demand)
-        follower = Follower(SnapshotLoader(record, Registry(record), token), redis, current, heartbeat)
+        follower = Follower(SnapshotLoader(record, token), redis, current, heartbeat)
         await follower.start()
         stack.push_async_callback(follower.close)
         await heartbeat.start()

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from adapters import changes
-from adapters.registry import Registry
+from adapters.records import read_routes
 from adapters.tables import versions
 from adapters.types import AdapterRoutes
 from gateway.keys import Key, scopes_from
@@ -39,38 +39,39 @@ _TENANTS = sa.select(
 class SnapshotLoader:
     """secret: what the tenants' cache salts are derived from."""
 
-    def __init__(self, engine: AsyncEngine, registry: Registry, secret: str) -> None:
+    def __init__(self, engine: AsyncEngine, secret: str) -> None:
         self._engine = engine
-        self._registry = registry
         self._secret = secret.encode()
 
     async def load(self) -> Snapshot:
         """The whole record. The position is read first: a change made meanwhile is applied once more
         later."""
-        position = await changes.latest(self._engine)
-        routes = [routes async for routes in self._registry.all_routes()]
-        views, found_keys = await self._read(None, routes)
+        async with self._engine.connect() as connection:
+            position = await changes.latest(connection)
+            routes = await read_routes(connection, None)
+            views, found_keys = await self._read(connection, None, routes)
         return Snapshot(
             position, {view.id: view for view in views}, {key.public_id: key for key in found_keys}
         )
 
     async def follow(self, snapshot: Snapshot) -> Snapshot:
-        """The snapshot with everything that changed since; the same object when nothing did."""
-        position, changed = await changes.since(self._engine, snapshot.position)
-        if position == snapshot.position:
-            return snapshot
-        routes = [found for name in changed for found in await self._registry.routes(name)]
-        views, found_keys = await self._read(changed, routes)
+        """The snapshot with everything that changed since; the same object when nothing did. All of it is read on one
+        connection, because a swap waits for it."""
+        async with self._engine.connect() as connection:
+            position, changed = await changes.since(connection, snapshot.position)
+            if position == snapshot.position:
+                return snapshot
+            routes = [found for name in changed for found in await read_routes(connection, name)]
+            views, found_keys = await self._read(connection, changed, routes)
         return snapshot.with_changes(position, changed, views, found_keys)
 
     async def _read(
-        self, names: Collection[str] | None, routes: Sequence[AdapterRoutes]
+        self, connection: AsyncConnection, names: Collection[str] | None, routes: Sequence[AdapterRoutes]
     ) -> tuple[list[TenantView], list[Key]]:
         """names None: every tenant, and the platform's keys."""
-        async with self._engine.connect() as connection:
-            rows = await _rows(connection, _TENANTS, tenants.c.id, names)
-            key_rows = await _rows(connection, _live_keys(names), None, None)
-            knowledge = await _learned(connection, names)
+        rows = await _rows(connection, _TENANTS, tenants.c.id, names)
+        key_rows = await _rows(connection, _live_keys(names), None, None)
+        knowledge = await _learned(connection, names)
         adapters: dict[str, dict[str, AdapterRoutes]] = defaultdict(dict)
         for route in routes:
             adapters[route.tenant_id][route.name] = route

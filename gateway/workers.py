@@ -92,8 +92,11 @@ class RedisWorkers:
 
     async def _named(self) -> list[WorkerState | None]:
         """Everybody of the last minute; None for one without a heartbeat."""
-        await self._redis.zremrangebyscore(WORKERS_KEY, "-inf", time.time() - FORGET_AFTER_S)
-        ids = [_text(member) for member in await self._redis.zrange(WORKERS_KEY, 0, -1)]
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.zremrangebyscore(WORKERS_KEY, "-inf", time.time() - FORGET_AFTER_S)
+            pipe.zrange(WORKERS_KEY, 0, -1)
+            _, members = await pipe.execute()
+        ids = [_text(member) for member in members]
         if not ids:
             return []
         states = await self._redis.mget([WORKER_KEY.format(id=worker) for worker in ids])

@@ -77,7 +77,7 @@ async def _inside(made: House, tenants: int, ready_s: float, rss: int) -> Cost:
     record = connect(made.plan.database_url)
     try:
         registry = Registry(record)
-        loader = SnapshotLoader(record, registry, "secret")
+        loader = SnapshotLoader(record, "secret")
         snapshot = await loader.load()
         lookup_s = lookups(snapshot, made.keys)
         reload_s = await reloads(registry, loader, snapshot)

@@ -13,7 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.base import describe_base
 from adapters.database import connect
-from adapters.registry import Registry
 from adapters.settings import Settings as AdaptersSettings
 from adapters.swap import Swapper
 from adapters.tables import metadata as adapters
@@ -51,7 +50,7 @@ async def worker(tmp_path: Path, redis_url: str) -> AsyncIterator[CurrentSnapsho
             await connection.run_sync(metadata.create_all)
     redis, current = Redis.from_url(redis_url), CurrentSnapshot()
     heartbeat = Heartbeat(redis, "w_1", Leases())
-    follower = Follower(SnapshotLoader(sql, Registry(sql), "salt"), redis, current, heartbeat)
+    follower = Follower(SnapshotLoader(sql, "salt"), redis, current, heartbeat)
     await follower.start()
     await heartbeat.start()
     yield current

@@ -21,7 +21,7 @@ async def test_a_swap_among_a_thousand_tenants_reads_and_replaces_one(tmp_path: 
     record = connect(url)
     try:
         registry = Registry(record)
-        loader = SnapshotLoader(record, registry, "secret")
+        loader = SnapshotLoader(record, "secret")
         started = time.monotonic()
         before = await loader.load()
         assert time.monotonic() - started < 5.0

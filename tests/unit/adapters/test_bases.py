@@ -55,7 +55,8 @@ async def test_only_tenants_with_an_adapter_of_what_changed_are_read_again(
     before = await registry.position()
     for _ in range(2):
         await Bases(database, {"base": base, "large": other}).publish()
-    assert await changes.since(database, before) == (before + 1, {"ten_2"})
+    async with database.connect() as connection:
+        assert await changes.since(connection, before) == (before + 1, {"ten_2"})
 
 
 def test_one_model_has_one_name(database: AsyncEngine, base: BaseModel) -> None:

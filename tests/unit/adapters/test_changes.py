@@ -18,12 +18,14 @@ async def test_a_follower_learns_the_tenants_after_its_position(database: AsyncE
     seen = await note(database, "ten_a")
     await note(database, "ten_b")
     last = await note(database, "ten_b")
-    assert await changes.since(database, seen) == (last, {"ten_b"})
+    async with database.connect() as connection:
+        assert await changes.since(connection, seen) == (last, {"ten_b"})
 
 
 async def test_a_follower_that_is_up_to_date_stays_where_it_is(database: AsyncEngine) -> None:
     last = await note(database, "ten_a")
-    assert await changes.since(database, last) == (last, set())
+    async with database.connect() as connection:
+        assert await changes.since(connection, last) == (last, set())
 
 
 async def test_a_change_that_was_not_committed_is_never_seen(database: AsyncEngine) -> None:
@@ -31,4 +33,5 @@ async def test_a_change_that_was_not_committed_is_never_seen(database: AsyncEngi
         async with database.begin() as connection:
             await changes.append(connection, "ten_a")
             raise RuntimeError("the caller fails")
-    assert await changes.latest(database) == 0
+    async with database.connect() as connection:
+        assert await changes.latest(connection) == 0

@@ -13,6 +13,7 @@ from adapters.errors import (
     UnknownVersion,
     WrongBase,
 )
+from adapters.records import read_routes
 from adapters.registry import Registry
 from adapters.types import Alias, Lineage, VersionStatus
 from tests.unit.adapters.conftest import BASE, MakeVersion
@@ -202,8 +203,11 @@ async def test_routes_hold_what_a_worker_needs(registry: Registry, make_version:
     assert rejected.id not in routes.numbers
 
 
-async def test_all_routes_are_those_of_every_tenant(registry: Registry) -> None:
-    found = [routes async for routes in registry.all_routes()]
+async def test_a_worker_that_starts_reads_every_tenants_routes(
+    registry: Registry, database: AsyncEngine
+) -> None:
+    async with database.connect() as connection:
+        found = await read_routes(connection, None)
     assert [(routes.tenant_id, routes.name) for routes in found] == [
         ("ten_acme", "default"),
         ("ten_globex", "default"),
@@ -217,7 +221,8 @@ async def test_every_write_that_changes_a_route_reaches_the_change_log(
     position = await registry.position()
     for write in (registry.set_status(version.id, APPROVED), move(registry, version.id)):
         await write
-        after, tenants = await changes.since(database, position)
+        async with database.connect() as connection:
+            after, tenants = await changes.since(connection, position)
         assert (after > position, tenants) == (True, {"ten_acme"})
         position = after
 

@@ -158,7 +158,8 @@ async def test_the_operators_key_is_recorded_once(store: TenantStore, sql: Async
     await store.ensure_platform_key(secret)
     await store.ensure_platform_key(secret)
     assert len(await store.keys_of(None)) == 1
-    assert (await changes.since(sql, 0))[1] == {PLATFORM}
+    async with sql.connect() as connection:
+        assert (await changes.since(connection, 0))[1] == {PLATFORM}
 
 
 async def test_a_new_tenant_has_the_default_policy(store: TenantStore, acme: Tenant) -> None:
@@ -196,7 +197,8 @@ async def test_every_write_is_in_the_audit_log(store: TenantStore, sql: AsyncEng
 
 
 async def test_every_write_is_in_the_change_log(store: TenantStore, sql: AsyncEngine, acme: Tenant) -> None:
-    start = await changes.latest(sql)
+    async with sql.connect() as connection:
+        start = await changes.latest(connection)
     issued = await store.create_key(acme.id, "first", EVERYTHING, "test")
     assert issued.change == start + 1
     assert await store.revoke_key(acme.id, issued.key.id, "test") == start + 2
