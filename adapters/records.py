@@ -2,6 +2,7 @@
 opened."""
 
 import secrets
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -144,53 +145,54 @@ async def add_history(connection: AsyncConnection, move: AliasMove) -> AliasMove
 
 
 async def read_routes(connection: AsyncConnection, tenant_id: str | None) -> list[AdapterRoutes]:
-    """One tenant's routes, or everybody's: a read of each thing that a route needs, joined here."""
-    adapters, aliases, versions = tables.adapters.c, tables.aliases.c, tables.versions.c
-    served = sa.select(tables.bases.c.name).where(tables.bases.c.digest == adapters.base_digest)
-    base = served.scalar_subquery().label("base")
-    owners = await _read(connection, tenant_id, adapters.tenant_id, adapters.name, base)
-    pointers: dict[tuple[str, str], dict[Alias, str | None]] = {}
-    columns = aliases.tenant_id, aliases.adapter, aliases.alias, aliases.version_id
-    for row in await _read(connection, tenant_id, *columns):
-        pointers.setdefault((row.tenant_id, row.adapter), {})[Alias(row.alias)] = row.version_id
-    servable: dict[tuple[str, str], dict[int, str]] = {}
-    columns = versions.tenant_id, versions.adapter, versions.number, versions.id
+    """One tenant's routes, or everybody's. In few reads, because a swap waits for it."""
+    adapters, aliases, versions = tables.adapters, tables.aliases.c, tables.versions.c
+    named, owned = aliases.adapter == adapters.c.name, aliases.tenant_id == adapters.c.tenant_id
+    served = sa.select(tables.bases.c.name).where(tables.bases.c.digest == adapters.c.base_digest)
+    query: sa.Select[Any] = sa.select(
+        adapters.c.tenant_id,
+        adapters.c.name,
+        served.scalar_subquery().label("base"),
+        aliases.alias,
+        aliases.version_id,
+    ).select_from(adapters.outerjoin(tables.aliases, owned & named))
+    bases: dict[tuple[str, str], str] = {}
+    pointers: dict[tuple[str, str], dict[Alias, str | None]] = defaultdict(dict)
+    for row in await _of_tenant(connection, query, adapters.c.tenant_id, tenant_id):
+        bases[row.tenant_id, row.name] = row.base or ""
+        if row.alias is not None:
+            pointers[row.tenant_id, row.name][Alias(row.alias)] = row.version_id
     there = versions.status != VersionStatus.REJECTED.value, versions.pruned_at.is_(None)
-    for row in await _read(connection, tenant_id, *columns, where=there):
-        servable.setdefault((row.tenant_id, row.adapter), {})[row.number] = row.id
+    query = sa.select(versions.tenant_id, versions.adapter, versions.number, versions.id).where(*there)
+    servable: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
+    for row in await _of_tenant(connection, query, versions.tenant_id, tenant_id):
+        servable[row.tenant_id, row.adapter][row.number] = row.id
     splits = await read_splits(connection, tenant_id)
     return [
-        _adapter_routes(row.tenant_id, row.name, pointers, servable, splits, row.base or "")
-        for row in sorted(owners, key=lambda row: (row.tenant_id, row.name))
+        _adapter_routes(place, pointers[place], servable[place], splits.get(place), base)
+        for place, base in sorted(bases.items())
     ]
 
 
-async def _read(
-    connection: AsyncConnection,
-    tenant_id: str | None,
-    owner: sa.Column[str],
-    *columns: sa.ColumnElement[Any],
-    where: Sequence[sa.ColumnElement[bool]] = (),
+async def _of_tenant(
+    connection: AsyncConnection, query: sa.Select[Any], owner: sa.Column[str], tenant_id: str | None
 ) -> Sequence[sa.Row[Any]]:
-    """Rows of one tenant, or of all. owner: the table's column of tenant ids."""
-    query = sa.select(owner, *columns).where(*where)
+    """A query's rows of one tenant, or of all. owner: the table's column of tenant ids."""
     if tenant_id is not None:
         query = query.where(owner == tenant_id)
-    return (await connection.execute(query)).all()
+    rows: Sequence[sa.Row[Any]] = (await connection.execute(query)).all()
+    return rows
 
 
 def _adapter_routes(
-    tenant_id: str,
-    name: str,
-    pointers: Mapping[tuple[str, str], Mapping[Alias, str | None]],
-    servable: Mapping[tuple[str, str], Mapping[int, str]],
-    splits: Mapping[tuple[str, str], Split],
+    place: tuple[str, str],
+    pointers: Mapping[Alias, str | None],
+    versions: Mapping[int, str],
+    split: Split | None,
     base: str,
 ) -> AdapterRoutes:
-    place = tenant_id, name
-    versions = servable.get(place, {})
     numbers = {version_id: number for number, version_id in versions.items()}
-    return AdapterRoutes(tenant_id, name, pointers.get(place, {}), versions, numbers, splits.get(place), base)
+    return AdapterRoutes(*place, pointers, versions, numbers, split, base)
 
 
 def of(table: sa.Table, tenant_id: str, adapter: str) -> tuple[sa.ColumnElement[bool], ...]:

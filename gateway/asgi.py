@@ -48,12 +48,14 @@ class RequestHeaders:
 
 def check_headers(headers: Iterable[tuple[bytes, bytes]]) -> None:
     """Raises HeadersTooLarge, and InvalidRequest for a Host that is none."""
-    sizes = [len(name) + len(value) for name, value in headers]
-    if len(sizes) > MAX_HEADERS or sum(sizes) > MAX_HEADER_BYTES:
-        raise HeadersTooLarge(f"At most {MAX_HEADERS} headers of {MAX_HEADER_BYTES} bytes in all are read.")
+    number = size = 0
     for name, value in headers:
+        number += 1
+        size += len(name) + len(value)
         if name == b"host" and HOST.fullmatch(value) is None:
             raise InvalidRequest("The header `Host` is not valid.", param="Host")
+    if number > MAX_HEADERS or size > MAX_HEADER_BYTES:
+        raise HeadersTooLarge(f"At most {MAX_HEADERS} headers of {MAX_HEADER_BYTES} bytes in all are read.")
 
 
 async def read_body(receive: Receive, headers: RequestHeaders, limit: int) -> bytes:

@@ -27,13 +27,25 @@ log = logging.getLogger(__name__)
 
 POLICIES = 4096
 """Different policies that are kept apart from the tenants that have them."""
+_KEY = (
+    keys.c.id.label("key_id"),
+    keys.c.tenant_id,
+    keys.c.public_id,
+    keys.c.digest,
+    keys.c.scopes,
+    keys.c.expires_at,
+    keys.c.limits,
+)
+_LIVE = keys.c.revoked_at.is_(None)
 _TENANTS = sa.select(
     tenants.c.id,
     tenants.c.external_id,
     tenants.c.created_at,
     sa.cast(tenants.c.policy, sa.Text).label("policy"),
-)
-"""The policy as text: nothing is parsed that is known already."""
+    *_KEY,
+).select_from(tenants.outerjoin(keys, (keys.c.tenant_id == tenants.c.id) & _LIVE))
+"""A row for each key, one for a tenant without any. The policy as text: nothing is parsed that is known already."""
+_PLATFORM_KEYS = sa.select(*_KEY).where(keys.c.tenant_id.is_(None), _LIVE)
 
 
 class SnapshotLoader:
@@ -70,12 +82,15 @@ class SnapshotLoader:
     ) -> tuple[list[TenantView], list[Key]]:
         """names None: every tenant, and the platform's keys."""
         rows = await _rows(connection, _TENANTS, tenants.c.id, names)
-        key_rows = await _rows(connection, _live_keys(names), None, None)
+        key_rows = [row for row in rows if row["key_id"]]
+        if names is None or PLATFORM in names:
+            key_rows += await _rows(connection, _PLATFORM_KEYS)
         knowledge = await _learned(connection, names)
         adapters: dict[str, dict[str, AdapterRoutes]] = defaultdict(dict)
         for route in routes:
             adapters[route.tenant_id][route.name] = route
-        views = [self._view(row, adapters[row["id"]], knowledge.get(row["id"], {})) for row in rows]
+        found = {row["id"]: row for row in rows}
+        views = [self._view(row, adapters[name], knowledge.get(name, {})) for name, row in found.items()]
         return views, [_key(row) for row in key_rows]
 
     def _view(
@@ -99,21 +114,12 @@ class SnapshotLoader:
 async def _rows(
     connection: AsyncConnection,
     query: sa.Select[Any],
-    column: sa.Column[Any] | None,
-    names: Collection[str] | None,
+    column: sa.Column[Any] | None = None,
+    names: Collection[str] | None = None,
 ) -> Sequence[Mapping[str, Any]]:
     if column is not None and names is not None:
         query = query.where(column.in_(names))
     return [dict(row) for row in (await connection.execute(query)).mappings()]
-
-
-def _live_keys(names: Collection[str] | None) -> sa.Select[Any]:
-    columns = keys.c.id, keys.c.tenant_id, keys.c.public_id, keys.c.digest, keys.c.scopes
-    query = sa.select(*columns, keys.c.expires_at, keys.c.limits).where(keys.c.revoked_at.is_(None))
-    if names is None:
-        return query
-    wanted = keys.c.tenant_id.in_(names)
-    return query.where(wanted | keys.c.tenant_id.is_(None) if PLATFORM in names else wanted)
 
 
 async def _learned(
@@ -148,7 +154,7 @@ def _parsed(document: str) -> Policy:
 
 def _key(row: Mapping[str, Any]) -> Key:
     return Key(
-        id=row["id"],
+        id=row["key_id"],
         tenant_id=row["tenant_id"],
         public_id=row["public_id"],
         digest=row["digest"],

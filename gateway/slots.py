@@ -98,7 +98,7 @@ class Slots:
 
     def waiting_at(self, urls: Iterable[str]) -> int:
         """Requests that wait for a slot of these replicas."""
-        return sum(self._boards[url].waiting for url in urls)
+        return sum(self._boards[url].waiting for url in urls) if self.waiting else 0
 
     def changed(self, url: str) -> None:
         """Another worker's exchange changed something for this one, or wants a slot back."""

@@ -75,7 +75,10 @@ class Telemetry:
         )
         self._retries = Counter("graft_retries", "Requests sent to an engine again", registry=self.registry)
         self._refused = Counter("graft_refused", "Answered with an error", ("code",), registry=self.registry)
-        self.inflight = Gauge("graft_inflight", "Chat requests in flight", registry=self.registry)
+        self.inflight = 0
+        Gauge("graft_inflight", "Chat requests in flight", registry=self.registry).set_function(
+            lambda: self.inflight
+        )
         self.journal_dropped = Gauge(
             "graft_journal_dropped_total", "Interactions lost before Redis", registry=self.registry
         )

@@ -112,7 +112,8 @@ class Turns:
         before = took if self._service_s is None else self._service_s
         self._service_s = before + SMOOTHING * (took - before)
         self._running -= 1
-        self.serve()
+        if self._waiting:
+            self.serve()
 
     def serve(self) -> None:
         """Let in whom there are places for. Called by whoever makes the number of places grow."""

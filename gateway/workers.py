@@ -94,13 +94,9 @@ class RedisWorkers:
         """Everybody of the last minute; None for one without a heartbeat."""
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.zremrangebyscore(WORKERS_KEY, "-inf", time.time() - FORGET_AFTER_S)
-            pipe.zrange(WORKERS_KEY, 0, -1)
-            _, members = await pipe.execute()
-        ids = [_text(member) for member in members]
-        if not ids:
-            return []
-        states = await self._redis.mget([WORKER_KEY.format(id=worker) for worker in ids])
-        return [_state(worker, raw) if raw else None for worker, raw in zip(ids, states, strict=True)]
+            pipe.sort(WORKERS_KEY, by="nosort", get=["#", WORKER_KEY.format(id="*")], groups=True)
+            _, found = await pipe.execute()
+        return [_state(_text(worker), raw) if raw else None for worker, raw in found]
 
     async def asked(self) -> Mapping[str, float]:
         """How often each version was asked for since the last call, by anybody."""
@@ -122,6 +118,9 @@ class RedisWorkers:
         """As `live`, but only when it can be trusted to name every one. Raises WorkersUnseen."""
         try:
             named = await self._named()
+            live = [worker for worker in named if worker is not None]
+            if any(worker.change < change for worker in live):
+                return live  # whoever is missing besides, the answer is the same
             server = await self._redis.info("server")
         except (RedisError, OSError) as error:
             raise WorkersUnseen(change, f"Redis is away: {type(error).__name__}") from error
@@ -129,7 +128,7 @@ class RedisWorkers:
         if young and (None in named or self._run_id not in (None, server["run_id"])):
             raise WorkersUnseen(change, "Redis was started a moment ago")
         self._run_id = server["run_id"]
-        return [worker for worker in named if worker is not None]
+        return live
 
 
 def _state(worker: str, raw: bytes | str) -> WorkerState:

@@ -88,7 +88,7 @@ class GenerationEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange()
-        self._parts.telemetry.inflight.inc()
+        self._parts.telemetry.inflight += 1
         try:
             await self._serve(exchange, scope, receive, send)
         except GatewayError as error:
@@ -101,7 +101,7 @@ class GenerationEndpoint:
             log.exception("request req_%s failed", exchange.token)
             await self._refuse(exchange, send, GatewayError("The server had an error."))
         finally:
-            self._parts.telemetry.inflight.dec()
+            self._parts.telemetry.inflight -= 1
 
     async def _refuse(self, exchange: Exchange, send: Send, error: GatewayError) -> None:
         self._parts.telemetry.refuse(error.code)

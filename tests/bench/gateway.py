@@ -25,6 +25,8 @@ from tests.bench.report import Figure
 from training.journal import STREAM, STREAM_LENGTH
 
 TENANTS = 1000
+ENGINE_SLOTS = 1000
+"""More than there are connections or streams: nothing waits for its turn."""
 SETTLE_S = 30.0
 
 
@@ -47,7 +49,7 @@ def run(options: Options) -> Outcome:
 def _run(options: Options, directory: Path, upstream: Running, cores: Cores, outcome: Outcome) -> None:
     url = f"http://127.0.0.1:{upstream.port}"
     direct = measure(Subject("direct", upstream), options.seconds)
-    with house(directory / "house", url, TENANTS, cores) as made:
+    with house(directory / "house", url, TENANTS, cores, engine_slots=ENGINE_SLOTS) as made:
         ours = _ours(made, options, outcome)
         outcome.tables["stages"] = stages(made, options.seconds, outcome)
     others = list(_others(options, directory, url, cores, outcome))
