@@ -163,9 +163,9 @@ async def read_routes(connection: AsyncConnection, tenant_id: str | None) -> lis
         if row.alias is not None:
             pointers[row.tenant_id, row.name][Alias(row.alias)] = row.version_id
     there = versions.status != VersionStatus.REJECTED.value, versions.pruned_at.is_(None)
-    query = sa.select(versions.tenant_id, versions.adapter, versions.number, versions.id).where(*there)
+    numbered: sa.Select[Any] = sa.select(versions.tenant_id, versions.adapter, versions.number, versions.id)
     servable: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
-    for row in await _of_tenant(connection, query, versions.tenant_id, tenant_id):
+    for row in await _of_tenant(connection, numbered.where(*there), versions.tenant_id, tenant_id):
         servable[row.tenant_id, row.adapter][row.number] = row.id
     splits = await read_splits(connection, tenant_id)
     return [

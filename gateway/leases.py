@@ -26,7 +26,7 @@ WORKERS_KEY = "graft:workers"
 WORKER_KEY = "graft:worker:{id}"
 TTL_MS = 3000
 INTERVAL_S = 0.3
-MIN_GAP_S = 0.01
+MIN_GAP_S = 0.005
 """Heartbeats asked for out of turn are at least this far apart."""
 ASKED_KEY = "graft:asked"
 """Hash of version ids by the requests since control last looked."""

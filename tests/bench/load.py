@@ -1,6 +1,7 @@
 """A load generator that costs little: raw HTTP/1.1 on uvloop, every answer checked against its own request."""
 
 import asyncio
+import math
 import random
 import re
 import time
@@ -86,7 +87,7 @@ class Seen:
 def percentile(values: Sequence[float], share: float) -> float:
     """The smallest value that `share` of all values do not exceed; infinite when there is none."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("inf")
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else float("inf")
 
 
 class Load:
