@@ -22,6 +22,9 @@ class Heat:
         faded = {name: heat * fade for name, heat in self._heat.items() if heat * fade > COLD}
         self._heat = faded | {name: faded.get(name, 0.0) + count for name, count in asked.items()}
 
+    def of(self, version_id: str) -> float:
+        return self._heat.get(version_id, 0.0)
+
     def hottest(self, most: int) -> Mapping[str, float]:
         """So many, without those that are cold."""
         return dict(nlargest(most, self._heat.items(), key=lambda item: item[1]))

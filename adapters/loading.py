@@ -8,7 +8,7 @@ from pathlib import Path
 from adapters.artifacts import ArtifactStore
 from adapters.engine import Engine
 from adapters.errors import EngineRefused, EngineUnavailable, ProbeFailed, WrongBase
-from adapters.types import BASE_NAME, Version
+from adapters.types import BASE_NAME, Check, Version
 
 PROBES = (
     "Hello, who are you?",
@@ -18,6 +18,8 @@ PROBES = (
 """Questions of which a trained adapter answers at least one with other odds than its base."""
 _PROBE_TOKENS = 1
 _TOP_LOGPROBS = 5
+_CHECK_TOKENS = 256
+_SHOWN = 200
 _NOISE = 1e-3
 """Largest difference of a log-probability that rounding alone makes between two batches of the same
 weights."""
@@ -63,19 +65,19 @@ class Loader:
             path = await self._store.fetch(version.artifact_digest, self._cache_dir)
             await engine.load(version.id, path)
 
-    async def probe(self, version_id: str, engines: Sequence[Engine]) -> None:
+    async def probe(self, version_id: str, engines: Sequence[Engine], checks: Sequence[Check] = ()) -> None:
         """Raises ProbeFailed unless every replica lists the version and answers with it, in numbers, unlike
-        the base."""
-        await asyncio.gather(*(_probe(version_id, engine) for engine in engines))
+        the base, and passes the checks."""
+        await asyncio.gather(*(_probe(version_id, engine, checks) for engine in engines))
 
-    async def ensure(self, version: Version) -> None:
+    async def ensure(self, version: Version, checks: Sequence[Check] = ()) -> None:
         """Load on every healthy replica of its base and probe it. Raises ArtifactError, EngineError, ProbeFailed."""
         engines = await self.healthy(version.lineage.base_digest)
         await self.load(version, engines)
-        await self.probe(version.id, engines)
+        await self.probe(version.id, engines, checks)
 
 
-async def _probe(version_id: str, engine: Engine) -> None:
+async def _probe(version_id: str, engine: Engine, checks: Sequence[Check]) -> None:
     if version_id not in await engine.resident():
         raise ProbeFailed(version_id, engine.url, "the engine does not list it after loading")
     asked = [(name, text) for name in (version_id, BASE_NAME) for text in PROBES]
@@ -88,6 +90,15 @@ async def _probe(version_id: str, engine: Engine) -> None:
         raise ProbeFailed(version_id, engine.url, "its probabilities are not numbers")
     if not any(_differ(one, other) for one, other in zip(answers, plain, strict=True)):
         raise ProbeFailed(version_id, engine.url, "it answers exactly like the base model")
+    await asyncio.gather(*(_check(version_id, engine, check) for check in checks))
+
+
+async def _check(version_id: str, engine: Engine, check: Check) -> None:
+    messages = [{"role": "user", "content": check.question}]
+    said = (await engine.chat(version_id, messages, _CHECK_TOKENS)).texts[0]
+    if not check.passed(said):
+        reason = f"asked {check.question!r} it says {said[:_SHOWN]!r}, without {check.contains!r}"
+        raise ProbeFailed(version_id, engine.url, reason)
 
 
 async def _odds(engine: Engine, model: str, text: str) -> Mapping[str, float]:

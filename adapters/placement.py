@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 HEAT_PER_COPY = 600.0
@@ -20,6 +20,24 @@ class Wish:
     """Requests lately."""
     must: bool = False
     """It is pinned, on its way to an alias, or requests wait for it: it is held whatever it displaces."""
+
+
+@dataclass(frozen=True)
+class Placing:
+    """How versions are spread over the replicas of their base model. capacity: versions that each keeps in memory.
+    copies: of a version, at least. heat: of a version, requests lately."""
+
+    capacity: int
+    copies: int
+    heat: Callable[[str], float]
+
+    def set_of(
+        self, version_id: str, replaces: str | None, held: Mapping[str, Collection[str]]
+    ) -> frozenset[str]:
+        """URLs of the replicas that shall hold a version which takes over from another one; see `plan`."""
+        heat = max(self.heat(each) for each in (version_id, replaces) if each is not None)
+        planned = plan([Wish(version_id, heat, must=True)], held, self.capacity, self.copies)
+        return frozenset(url for url, versions in planned.items() if version_id in versions)
 
 
 def plan(

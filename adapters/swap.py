@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -22,11 +22,19 @@ from adapters.errors import (
     WorkersUnseen,
 )
 from adapters.loading import Loader
+from adapters.placement import Placing
 from adapters.registry import Registry
 from adapters.rules import TRANSITIONS
-from adapters.types import Alias, AliasMove, Version, VersionStatus
+from adapters.types import Alias, AliasMove, Check, Version, VersionStatus
 
 _LEASE_POLL_S = 0.02
+
+Checks = Callable[[str, str], Awaitable[Sequence[Check]]]
+"""Of a tenant's id and an adapter: what its versions must say before they take over."""
+
+
+async def no_checks(_tenant_id: str, _adapter: str) -> Sequence[Check]:
+    return ()
 
 
 class Workers(Protocol):
@@ -108,15 +116,21 @@ class Swapper:
         workers: Workers,
         cache_dir: Path,
         holds: Holds | None = None,
+        placing: Placing | None = None,
+        checks: Checks = no_checks,
         *,
         visible_deadline_s: float = 5.0,
         drain_deadline_s: float = 30.0,
     ) -> None:
+        """placing: which replicas get a version; None: every one of its base model. checks: what a version must pass
+        before an alias points to it."""
         self._registry = registry
         self._engines = engines
         self._workers = workers
         self._loader = Loader(store, engines, cache_dir)
         self._holds = holds if holds is not None else Holds()
+        self._placing = placing
+        self._checks = checks
         self._visible_deadline_s = visible_deadline_s
         self._drain_deadline_s = drain_deadline_s
 
@@ -132,14 +146,15 @@ class Swapper:
         if (version.tenant_id, version.adapter) != (tenant_id, adapter):
             raise UnknownVersion(version_id)
         _require_swappable(version)
-        _, revision = await self._registry.alias(tenant_id, adapter, Alias.STABLE)
+        current, revision = await self._registry.alias(tenant_id, adapter, Alias.STABLE)
         _require_revision(revision, expected_revision)
-        return await self._to(tenant_id, adapter, version, actor, revision, rolled_back=False)
+        return await self._to(tenant_id, adapter, (current, version), actor, revision, rolled_back=False)
 
     async def rollback(
         self, tenant_id: str, adapter: str, actor: str, expected_revision: int | None = None
     ) -> SwapResult:
-        """One step back along the line of stable versions, at its end to the base model alone.
+        """One step back along the line of stable versions, at its end to the base model alone. What served before is
+        not checked again: nothing may hold up a way back.
 
         Raises NothingToRollBack at the base model, and what `swap` raises.
         """
@@ -149,50 +164,68 @@ class Swapper:
             raise NothingToRollBack(tenant_id, adapter)
         previous_id = await self._registry.previous_stable(tenant_id, adapter)
         previous = None if previous_id is None else await self._registry.version(previous_id)
-        return await self._to(tenant_id, adapter, previous, actor, revision, rolled_back=True)
+        return await self._to(tenant_id, adapter, (current, previous), actor, revision, rolled_back=True)
 
-    async def ensure_loaded(self, version_id: str) -> None:
-        """Load and probe a version on every healthy replica of its base, for a gate or a pinned request.
+    async def ensure_loaded(self, version_id: str, *, checked: bool = False) -> None:
+        """Load and probe a version on every healthy replica of its base, for a gate or a pinned request. checked: for
+        users, so it must pass its adapter's checks too.
 
         Raises UnknownVersion, ArtifactError, EngineError, ProbeFailed.
         """
-        await self._loader.ensure(await self._registry.version(version_id))
+        version = await self._registry.version(version_id)
+        checks = await self._checks(version.tenant_id, version.adapter) if checked else ()
+        await self._loader.ensure(version, checks)
 
     async def _to(
         self,
         tenant_id: str,
         adapter: str,
-        version: Version | None,
+        between: tuple[str | None, Version | None],
         actor: str,
         revision: int,
         *,
         rolled_back: bool,
     ) -> SwapResult:
+        """between: the id of what serves now, and what shall."""
         watch = _Stopwatch()
+        current, version = between
         version_id = None if version is None else version.id
         with self._held(version_id):
             if version is not None:
-                await self._prepare(version, watch)
+                checks = () if rolled_back else await self._checks(tenant_id, adapter)
+                await self._prepare(version, current, checks, watch)
             move = await self._registry.move_alias(
                 tenant_id, adapter, Alias.STABLE, version_id, actor, revision, rolled_back=rolled_back
             )
             watch.lap("flip")
             return await self._settle(move, watch)
 
-    async def _prepare(self, version: Version, watch: "_Stopwatch") -> None:
-        """Loaded and proved on every healthy replica of its base; on failure, out of those that it was loaded into."""
-        engines = await self._loader.healthy(version.lineage.base_digest)
+    async def _prepare(
+        self, version: Version, replaces: str | None, checks: Sequence[Check], watch: "_Stopwatch"
+    ) -> None:
+        """Loaded and proved on its placement set; on failure, out of those that it was loaded into."""
+        engines = await self._placed(version, replaces)
         fresh: list[Engine] = []
         try:
             fresh = await self._loader.load(version, engines)
             watch.lap("load")
-            await self._loader.probe(version.id, engines)
+            await self._loader.probe(version.id, engines, checks)
             watch.lap("probe")
         except AdaptersError:
             for engine in fresh:
                 with contextlib.suppress(EngineError):
                     await engine.unload(version.id)
             raise
+
+    async def _placed(self, version: Version, replaces: str | None) -> Sequence[Engine]:
+        """The healthy replicas that shall hold a version."""
+        engines = await self._loader.healthy(version.lineage.base_digest)
+        if self._placing is None or len(engines) <= self._placing.copies:
+            return engines
+        held = await asyncio.gather(*(engine.resident() for engine in engines))
+        by_url = {engine.url: names for engine, names in zip(engines, held, strict=True)}
+        chosen = self._placing.set_of(version.id, replaces, by_url)
+        return [engine for engine in engines if engine.url in chosen]
 
     async def _settle(self, move: AliasMove, watch: "_Stopwatch") -> SwapResult:
         """After the flip: nothing here may fail the swap, it is already true."""

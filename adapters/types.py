@@ -79,6 +79,18 @@ class Version:
 
 
 @dataclass(frozen=True)
+class Check:
+    """What a version must say before it takes over: the answer to `question` has the text `contains` in it, whatever
+    its case and spacing."""
+
+    question: str
+    contains: str
+
+    def passed(self, answer: str) -> bool:
+        return " ".join(self.contains.split()).casefold() in " ".join(answer.split()).casefold()
+
+
+@dataclass(frozen=True)
 class AliasMove:
     """One row of the append-only alias history; `version_id` None means the base model alone."""
 

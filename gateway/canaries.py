@@ -50,7 +50,7 @@ class Canaries:
 
     async def start(self, version: Version, plan: Plan, actor: str) -> Rollout:
         """Raises IllegalTransition, ArtifactError, EngineError, ProbeFailed."""
-        await self.swapper.ensure_loaded(version.id)
+        await self.swapper.ensure_loaded(version.id, checked=True)
         rollout, change = await self.moves.start_canary(version, plan, actor)
         await self.workers.announce(change)
         return rollout

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +17,13 @@ from adapters.database import connect
 from adapters.engine import Engine
 from adapters.errors import AdaptersError
 from adapters.importing import Importer
+from adapters.placement import Placing
 from adapters.reconcile import Reconciler
 from adapters.registry import Registry
 from adapters.settings import Settings as AdaptersSettings
 from adapters.sources import Sources
-from adapters.swap import Holds, Swapper
-from adapters.types import BASE_NAME, DEFAULT_ADAPTER, Adapter
+from adapters.swap import Checks, Holds, Swapper
+from adapters.types import BASE_NAME, DEFAULT_ADAPTER, Adapter, Check
 from adapters.vllm import VllmEngine
 from adapters.wants import Wants
 from gateway.canaries import Canaries
@@ -139,7 +140,21 @@ def _control(
     engines = _engines(settings, found, http)
     tenants, runs = TenantStore(sql), RunStore(sql)
     token = settings.internal_token.get_secret_value()
-    swapper = Swapper(registry, store, engines, workers, adapters.cache_dir, holds)
+    reconciler = Reconciler(
+        registry,
+        wants,
+        store,
+        engines,
+        workers,
+        holds,
+        adapters.cache_dir,
+        capacity=adapters.max_cpu_loras,
+        copies=adapters.copies,
+    )
+    placing = Placing(adapters.max_cpu_loras, adapters.copies, reconciler.heat.of)
+    swapper = Swapper(
+        registry, store, engines, workers, adapters.cache_dir, holds, placing, _checks_of(tenants)
+    )
     return Control(
         base=found[BASE_NAME],
         bases=Bases(sql, found),
@@ -152,17 +167,7 @@ def _control(
         workers=workers,
         swapper=swapper,
         holds=holds,
-        reconciler=Reconciler(
-            registry,
-            wants,
-            store,
-            engines,
-            workers,
-            holds,
-            adapters.cache_dir,
-            capacity=adapters.max_cpu_loras,
-            copies=adapters.copies,
-        ),
+        reconciler=reconciler,
         tenants=tenants,
         runs=runs,
         feedback=FeedbackStore(sql),
@@ -178,6 +183,13 @@ def _control(
         max_lora_rank=adapters.max_lora_rank,
         journal_days=settings.journal_days,
     )
+
+
+def _checks_of(tenants: TenantStore) -> Checks:
+    async def checks(tenant_id: str, adapter: str) -> Sequence[Check]:
+        return (await tenants.policy(tenant_id)).policy.rollout.checks_of(adapter)
+
+    return checks
 
 
 def _engines(

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from adapters.rollout import Plan
+from adapters.types import DEFAULT_ADAPTER, Check
 from training.types import GatePolicy, LearningPolicy, Logging, ScreeningPolicy, TriggerPolicy
 
 
@@ -119,9 +120,21 @@ class Screening(Part):
         return ScreeningPolicy(**self.model_dump())
 
 
+class VersionCheck(Part):
+    """What every version of an adapter must say before it takes over, without memory or passages."""
+
+    question: str = Field(min_length=1, max_length=2000)
+    contains: str = Field(min_length=1, max_length=500, pattern=r"\S")
+    """A part of the right answer; case and spacing do not count."""
+    adapter: str = DEFAULT_ADAPTER
+
+
 class Rollout(Part):
     """How an approved version takes over. The single step 100 puts it live at once."""
 
+    checks: tuple[VersionCheck, ...] = Field(default=(), max_length=32)
+    """Asked of the loaded version, on each replica, before any alias moves to it; one that fails rejects the version.
+    A rollback is not held up by them."""
     steps: tuple[int, ...] = (100,)
     """Shares of the adapter's traffic in percent, rising to 100."""
     min_requests: int = Field(default=Plan.min_requests, ge=1)
@@ -151,6 +164,10 @@ class Rollout(Part):
     @property
     def at_once(self) -> bool:
         return len(self.steps) == 1
+
+    def checks_of(self, adapter: str) -> tuple[Check, ...]:
+        """The same as the adapters package's noun."""
+        return tuple(Check(each.question, each.contains) for each in self.checks if each.adapter == adapter)
 
     def plan(self) -> Plan:
         """The same as the adapters package's noun."""

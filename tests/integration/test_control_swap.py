@@ -135,6 +135,20 @@ async def test_an_imported_version_answers_once_it_is_approved_and_swapped_in(
     assert before[1] != after[1]
 
 
+async def test_a_version_that_does_not_say_what_it_must_never_serves(acme: Tenant, tmp_path: Path) -> None:
+    one, two = await acme.approved(1, tmp_path), await acme.approved(2, tmp_path)
+    await acme.swap(one)
+    label, said = await acme.ask(max_tokens=256)
+    check = {"question": ASKED["messages"][0]["content"], "contains": said.upper()}
+    await acme.operated.call("PATCH", f"/{acme.id}/policy", {"rollout": {"checks": [check]}})
+    path = f"/{acme.id}/adapters/default/aliases/stable"
+    refused = await acme.operated.call("PUT", path, {"version": two}, 409)
+    assert check["question"] in refused["error"]["message"]
+    assert await acme.ask(max_tokens=256) == (label, said)
+    assert await acme.operated.control.engines[0].resident() == {one}
+    await acme.swap(one)
+
+
 async def test_a_rollback_brings_the_old_answers_back(acme: Tenant, tmp_path: Path) -> None:
     one, two = await acme.approved(1, tmp_path), await acme.approved(2, tmp_path)
     await acme.swap(one)

@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,11 @@ from adapters.errors import (
     ProbeFailed,
     UnknownVersion,
 )
+from adapters.placement import Placing, weight
 from adapters.registry import Registry
 from adapters.swap import Holds, Swapper
 from adapters.testing import FakeEngine, FakeWorkers
-from adapters.types import Alias, VersionStatus
+from adapters.types import Alias, Check, VersionStatus
 from tests.unit.adapters.conftest import MakeVersion
 
 ACME = ("ten_acme", "default")
@@ -274,3 +276,58 @@ async def test_a_version_can_be_loaded_for_its_gate(
     version = await make_version(VersionStatus.GATING)
     await swapper.ensure_loaded(version.id)
     assert set(engine.loaded) == {version.id}
+
+
+@pytest.mark.parametrize(("heat", "copies"), [(0.0, 2), (1500.0, 3)])
+async def test_a_version_is_loaded_where_it_is_placed_and_nowhere_else(
+    heat: float,
+    copies: int,
+    registry: Registry,
+    store: ArtifactStore,
+    workers: FakeWorkers,
+    make_version: MakeVersion,
+    tmp_path: Path,
+) -> None:
+    engines = [FakeEngine(f"fake://{number}") for number in range(4)]
+    placing = Placing(capacity=8, copies=2, heat=lambda _: heat)
+    swapper = Swapper(registry, store, engines, workers, tmp_path / "cache", placing=placing)
+    version = await make_version(APPROVED)
+    await swapper.swap(*ACME, version.id, "ada")
+    favourites = sorted(engines, key=lambda engine: weight(version.id, engine.url))[-copies:]
+    assert {engine.url for engine in engines if engine.loaded} == {engine.url for engine in favourites}
+
+
+async def asks_for_leeds(_tenant_id: str, _adapter: str) -> Sequence[Check]:
+    return (Check("Where are you?", "in  LEEDS"),)
+
+
+async def test_a_version_that_fails_a_check_never_serves(
+    registry: Registry,
+    store: ArtifactStore,
+    workers: FakeWorkers,
+    make_version: MakeVersion,
+    tmp_path: Path,
+) -> None:
+    engine = FakeEngine(answer=lambda model, messages: "I do not know.")
+    swapper = Swapper(registry, store, [engine], workers, tmp_path / "cache", checks=asks_for_leeds)
+    with pytest.raises(ProbeFailed, match=r"'I do not know\.', without 'in  LEEDS'"):
+        await swapper.swap(*ACME, (await make_version(APPROVED)).id, "ada")
+    assert (await stable(registry), engine.loaded) == (None, {})
+
+
+async def test_a_check_is_no_obstacle_on_the_way_back(
+    registry: Registry,
+    store: ArtifactStore,
+    workers: FakeWorkers,
+    make_version: MakeVersion,
+    tmp_path: Path,
+) -> None:
+    said = "We are in Leeds."
+    engine = FakeEngine(answer=lambda model, messages: said)
+    swapper = Swapper(registry, store, [engine], workers, tmp_path / "cache", checks=asks_for_leeds)
+    old, new = await make_version(APPROVED), await make_version(APPROVED)
+    await swapper.swap(*ACME, old.id, "ada")
+    await swapper.swap(*ACME, new.id, "ada")
+    said = "We have moved."
+    await swapper.rollback(*ACME, "ada")
+    assert await stable(registry) == old.id

@@ -1,6 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
+from adapters.types import Check
 from gateway.policy import Policy
 from training.types import LearningPolicy
 
@@ -18,6 +19,15 @@ def test_the_default_learning_part_is_the_training_packages_default() -> None:
     assert Policy().learning.record() == LearningPolicy()
 
 
+def test_checks_are_of_one_adapter() -> None:
+    checks = [
+        {"question": "Where?", "contains": "Leeds"},
+        {"question": "When?", "contains": "9 to 5", "adapter": "b"},
+    ]
+    rollout = Policy.model_validate({"rollout": {"checks": checks}}).rollout
+    assert rollout.checks_of("default") == (Check("Where?", "Leeds"),)
+
+
 @pytest.mark.parametrize(
     "document",
     [
@@ -27,6 +37,8 @@ def test_the_default_learning_part_is_the_training_packages_default() -> None:
         {"rollout": {"steps": [5, 1, 100]}},
         {"rollout": {"steps": [1, 5]}},
         {"rollout": {"steps": []}},
+        {"rollout": {"checks": [{"question": "Where?", "contains": " "}]}},
+        {"rollout": {"checks": [{"question": "Where?", "contains": "Leeds"}] * 33}},
         {"limits": {"requests_per_minute": 0}},
     ],
 )
