@@ -30,27 +30,34 @@ TOLERATED = (httpx.HTTPError, OpenAIError)
 
 @dataclass(frozen=True)
 class Questions:
-    """The same questions for every tenant, phrased in several ways; each tenant has answers of its own, unlike all
-    others."""
+    """The same questions for every tenant, phrased in several ways; each tenant has answers of its own, with a word in
+    all of them that no other tenant's have and that the base model has never read.
+
+    Numbers alone would not tell whose an answer is: the tiny base model gets digits wrong, and then now and then says
+    what happens to be another tenant's number.
+    """
 
     texts: Sequence[Sequence[str]]
     """By fact, its phrasings."""
     answers: Sequence[Sequence[str]]
     """By tenant, by fact."""
+    words: Sequence[str]
+    """By tenant."""
 
     def owner(self, text: str) -> int | None:
-        """The tenant whose answer stands in a text."""
-        return next((n for n, own in enumerate(self.answers) if any(value in text for value in own)), None)
+        """The tenant whose word stands in a text."""
+        return next((number for number, word in enumerate(self.words) if word in text), None)
 
 
 def questions(tenants: int, seed: int) -> Questions:
     rng = random.Random(f"soak:{seed}")
-    companies = new_names(rng, 2)
+    first, second, *others = new_names(rng, 20 * tenants)
+    companies, words = (first, second), [name for name in others if name.isalpha()][:tenants]
     pairs = [(company, intent) for company in companies for intent in INTENTS][:FACTS]
     texts = [phrasings(intent, company, PHRASINGS, rng) for company, intent in pairs]
     numbers = rng.sample(range(1000, 10_000), tenants * FACTS)
-    answers = [[f"{numbers.pop()} points" for _ in range(FACTS)] for _ in range(tenants)]
-    return Questions(texts, answers)
+    answers = [[f"{numbers.pop()} {word}" for _ in range(FACTS)] for word in words]
+    return Questions(texts, answers, words)
 
 
 @dataclass
