@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
+from adapters import audit
+from adapters.audit import Act
 from adapters.errors import AdaptersError
 from adapters.reconcile import Repairs
-from gateway import audit
-from gateway.audit import Act
 from gateway.control import Control
 from gateway.idempotency import Writes
 from gateway.leases import DEMAND_CHANNEL
