@@ -83,11 +83,16 @@ async def list_versions(
 
 @router.get("/{adapter}/versions/{version}")
 async def get_version(tenant: str, adapter: str, version: str, control: Access) -> Document:
-    """With its lineage, and how many corrections it has learned."""
+    """With its lineage, what its run's gate decided, and which corrections it has learned."""
     found = await find_version(control, await find_adapter(control, tenant, adapter), version)
     learned = await control.runs.learned([found.id])
     pinned = found.id in await control.wants.pins()
-    return {**documents.version(found), "pinned": pinned, "learned": sorted(learned[found.id])}
+    return {
+        **documents.version(found),
+        "gate": await control.runs.gate(found.lineage.run_id),
+        "pinned": pinned,
+        "learned": sorted(learned[found.id]),
+    }
 
 
 @router.put("/{adapter}/aliases/stable")

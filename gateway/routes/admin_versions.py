@@ -92,7 +92,8 @@ async def export_version(
     names."""
     found = await find_version(control, await find_adapter(control, tenant, adapter), version)
     base = control.bases.get(found.lineage.base_digest)
-    pieces = await export(found, base, control.store, control.cache_dir)
+    gate = await control.runs.gate(found.lineage.run_id)
+    pieces = await export(found, base, gate, control.store, control.cache_dir)
     act = of_version(found, "exported", actor, artifact_digest=found.artifact_digest)
     await audit.record_alone(control.sql, act)
     headers = {
