@@ -39,9 +39,7 @@ class Loops:
 
     def __init__(self, control: Control) -> None:
         self._control = control
-        self._rollouts = Rollouts(
-            control.registry, control.swapper, control.sql, control.tenants, control.canaries
-        )
+        self._rollouts = Rollouts(control.registry, control.swapper, control.tenants, control.canaries)
         self._notices = RunNotices(control.sql, control.registry, control.tenants, control.runs)
         self._responses = ResponseStore(control.sql)
         self._writes = Writes(control.sql)

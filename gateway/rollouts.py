@@ -4,7 +4,6 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from pydantic import ValidationError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.errors import (
     AdaptersError,
@@ -52,13 +51,11 @@ class Rollouts:
         self,
         registry: Registry,
         swapper: Swapper,
-        engine: AsyncEngine,
         tenants: TenantStore,
         canaries: Canaries,
     ) -> None:
         self._registry = registry
         self._swapper = swapper
-        self._engine = engine
         self._tenants = tenants
         self._canaries = canaries
 
