@@ -1,8 +1,9 @@
 """Exporting: a version as one file that its tenant can take along, and that imports as the same artifact."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from adapters.archives import packed
 from adapters.artifacts import ArtifactStore
@@ -11,19 +12,24 @@ from adapters.types import Version
 
 
 async def export(
-    version: Version, base: BaseModel | None, store: ArtifactStore, cache_dir: Path
+    version: Version,
+    base: BaseModel | None,
+    gate: Mapping[str, Any] | None,
+    store: ArtifactStore,
+    cache_dir: Path,
 ) -> Iterator[bytes]:
     """A `.tar.gz` in pieces, the same bytes every time; the files were verified before the first of them.
 
-    base: None where nobody knows more of the version's base model than its digest.
+    base: None where nobody knows more of the version's base model than its digest. gate: what the gate decided; None
+    for a version that none has judged.
     Raises ArtifactMissing, ArtifactCorrupt.
     """
     directory = await store.fetch(version.artifact_digest, cache_dir)
     artifact = await store.files(version.artifact_digest)
-    return packed(directory, artifact.files, lineage_of(version, base))
+    return packed(directory, artifact.files, lineage_of(version, base, gate))
 
 
-def lineage_of(version: Version, base: BaseModel | None) -> bytes:
+def lineage_of(version: Version, base: BaseModel | None, gate: Mapping[str, Any] | None) -> bytes:
     """JSON that says where a version came from, without who worked on it."""
     lineage = version.lineage
     told = {
@@ -35,6 +41,7 @@ def lineage_of(version: Version, base: BaseModel | None) -> bytes:
         "dataset_digest": lineage.dataset_digest,
         "parent_id": lineage.parent_id,
         "run_id": lineage.run_id,
+        "gate": gate,
         "source": lineage.source,
         "recipe": dict(lineage.recipe),
         "metrics": dict(version.metrics),

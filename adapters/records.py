@@ -71,16 +71,18 @@ async def of_run(connection: AsyncConnection, tenant_id: str, adapter: str, run_
     return None if row is None else to_version(row)
 
 
-async def change_status(connection: AsyncConnection, version_id: str, status: VersionStatus) -> None:
-    """The legal sources are part of the statement, so that two writers cannot both leave one status."""
+async def change_status(connection: AsyncConnection, version_id: str, status: VersionStatus) -> bool:
+    """Whether the version had another status. The legal sources are part of the statement, so that two writers cannot
+    both leave one status."""
     sources = [source.value for source, targets in TRANSITIONS.items() if status in targets]
     table = tables.versions
     update = sa.update(table).where(table.c.id == version_id, table.c.status.in_(sources))
     if (await connection.execute(update.values(status=status.value))).rowcount:
-        return
+        return True
     current = (await require_version(connection, version_id)).status
     if current is not status:
         raise IllegalTransition(version_id, current, status)
+    return False
 
 
 async def read_alias(
@@ -129,7 +131,7 @@ async def pass_on(
         await change_status(connection, version_id, VersionStatus.STABLE)
 
 
-async def add_history(connection: AsyncConnection, move: AliasMove) -> AliasMove:
+async def add_history(connection: AsyncConnection, move: AliasMove) -> None:
     await connection.execute(
         sa.insert(tables.alias_history).values(
             tenant_id=move.tenant_id,
@@ -141,7 +143,6 @@ async def add_history(connection: AsyncConnection, move: AliasMove) -> AliasMove
             at=move.at,
         )
     )
-    return move
 
 
 async def read_routes(connection: AsyncConnection, tenant_id: str | None) -> list[AdapterRoutes]:

@@ -1,11 +1,12 @@
 """The registry: which adapters and versions exist, where each version stands, and what every alias points to.
 
-Every write that changes what a gateway worker serves appends to the change log in the same transaction. A
+Every write appends to the audit log in the same transaction, and to the change log that gateway workers follow. A
 write comes first in each, because it takes the database's write lock: what is read after it stays true until
 the commit.
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters import changes, tables
+from adapters import acts, audit, changes, tables
+from adapters.audit import SYSTEM, Act
 from adapters.errors import ArtifactMissing, ConflictError, UnknownAdapter, UnknownVersion, WrongBase
 from adapters.records import (
     add_history,
@@ -49,7 +51,9 @@ class Registry:
 
     # ------------------------------------------------------------------------------------ adapters
 
-    async def ensure_adapter(self, tenant_id: str, name: str, base_digest: str) -> Adapter:
+    async def ensure_adapter(
+        self, tenant_id: str, name: str, base_digest: str, actor: str = SYSTEM
+    ) -> Adapter:
         """The adapter of this name, made if it is missing. Raises WrongBase when it belongs to another
         base."""
         for _ in range(_ATTEMPTS):
@@ -58,7 +62,7 @@ class Registry:
                 if found.base_digest != base_digest:
                     raise WrongBase(found.base_digest, base_digest)
                 return found
-            await self._add_adapter(Adapter(tenant_id, name, base_digest, datetime.now(UTC)))
+            await self._add_adapter(Adapter(tenant_id, name, base_digest, datetime.now(UTC)), actor)
         raise ConflictError(f"adapter {name!r} of tenant {tenant_id} could not be made")
 
     async def adapters_of(self, tenant_id: str) -> list[Adapter]:
@@ -72,18 +76,14 @@ class Registry:
         async with self._engine.connect() as connection:
             return await find_adapter(connection, tenant_id, name)
 
-    async def _add_adapter(self, adapter: Adapter) -> None:
+    async def _add_adapter(self, adapter: Adapter, actor: str) -> None:
         """Insert, or do nothing when somebody else just did."""
-        values = {
-            "tenant_id": adapter.tenant_id,
-            "name": adapter.name,
-            "base_digest": adapter.base_digest,
-            "created_at": adapter.created_at,
-        }
+        created = Act(actor, "adapter.created", adapter.name, adapter.tenant_id)
         try:
             async with self._engine.begin() as connection:
                 await changes.append(connection, adapter.tenant_id)
-                await connection.execute(sa.insert(tables.adapters).values(values))
+                await connection.execute(sa.insert(tables.adapters).values(asdict(adapter)))
+                await audit.record(connection, created)
         except IntegrityError:
             return
 
@@ -141,7 +141,9 @@ class Registry:
             if once and (found := await with_artifact(connection, *known)) is not None:
                 return found, False
             await connection.execute(sa.insert(tables.versions).values(values))
-            return await require_version(connection, values["id"]), True
+            made = await require_version(connection, values["id"])
+            await audit.record(connection, acts.registered(made))
+            return made, True
 
     async def version(self, version_id: str) -> Version:
         """Raises UnknownVersion."""
@@ -186,14 +188,19 @@ class Registry:
         async with self._engine.connect() as connection:
             return [to_version(row) for row in (await connection.execute(query)).all()]
 
-    async def set_status(self, version_id: str, status: VersionStatus) -> None:
+    async def set_status(
+        self, version_id: str, status: VersionStatus, actor: str = SYSTEM, reason: str = ""
+    ) -> None:
         """Move a version along a legal transition; setting the status that it has changes nothing.
 
         Raises UnknownVersion, IllegalTransition.
         """
         async with self._engine.begin() as connection:
-            await change_status(connection, version_id, status)
-            await changes.append(connection, (await require_version(connection, version_id)).tenant_id)
+            changed = await change_status(connection, version_id, status)
+            version = await require_version(connection, version_id)
+            await changes.append(connection, version.tenant_id)
+            if changed:
+                await audit.record(connection, acts.of_version(version, status, actor, reason=reason))
 
     # ------------------------------------------------------------------------------------ aliases
 
@@ -208,7 +215,8 @@ class Registry:
         *,
         rolled_back: bool = False,
     ) -> AliasMove:
-        """Point an alias at a version, or at the base model alone (None): alias, history and statuses in one.
+        """Point an alias at a version, or at the base model alone (None): alias, history, statuses and the
+        audit log in one.
 
         Moving `stable` makes the version stable and the one it leaves retired, or rolled back when
         `rolled_back`. Raises UnknownAdapter, UnknownVersion, ArtifactMissing for a version that was pruned,
@@ -219,6 +227,7 @@ class Registry:
             change = await changes.append(connection, tenant_id)
             if await find_adapter(connection, tenant_id, adapter) is None:
                 raise UnknownAdapter(tenant_id, adapter)
+            version = None
             if version_id is not None:
                 version = await require_member(connection, tenant_id, adapter, version_id)
                 if version.pruned_at is not None:
@@ -229,12 +238,11 @@ class Registry:
             await point_alias(connection, tenant_id, adapter, alias, version_id, revision)
             if alias is Alias.STABLE and previous_id != version_id:
                 await pass_on(connection, previous_id, version_id, rolled_back)
-            return await add_history(
-                connection,
-                AliasMove(
-                    tenant_id, adapter, alias, version_id, previous_id, actor, datetime.now(UTC), change
-                ),
-            )
+            now = datetime.now(UTC)
+            move = AliasMove(tenant_id, adapter, alias, version_id, previous_id, actor, now, change)
+            await add_history(connection, move)
+            await audit.record(connection, acts.moved(move, version))
+            return move
 
     async def alias(self, tenant_id: str, adapter: str, alias: Alias) -> tuple[str | None, int]:
         """What the alias points to, and its revision; an alias never moved is (None, 0)."""

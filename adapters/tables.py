@@ -133,3 +133,17 @@ changes = sa.Table(
 )
 """The change log that gateway workers follow: every write that alters a route, a key or a policy appends one
 row in its own transaction, and a worker reloads the tenants named after the last position it has seen."""
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("at", Moment, nullable=False),
+    sa.Column("actor", sa.String(128), nullable=False),
+    sa.Column("action", sa.String(64), nullable=False),
+    sa.Column("tenant_id", sa.String(64)),
+    sa.Column("subject", sa.String(256), nullable=False),
+    sa.Column("detail", sa.JSON, nullable=False),
+    sa.Index("audit_by_tenant", "tenant_id", "id"),
+)
+"""Who changed what, of every package: each entry is part of the transaction that makes the change."""

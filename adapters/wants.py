@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from adapters import tables
+from adapters import acts, audit, tables
 from adapters.records import require_version, to_version
 from adapters.rollout_records import versions_in_use
 from adapters.rules import WANTED_STATUSES
@@ -70,14 +70,19 @@ class Wants:
     async def pin(self, version_id: str, actor: str) -> None:
         """Keep a version in the engines whether or not anybody asks for it. Raises UnknownVersion."""
         async with self._engine.begin() as connection:
-            await require_version(connection, version_id)
+            version = await require_version(connection, version_id)
             await connection.execute(sa.delete(tables.pins).where(tables.pins.c.version_id == version_id))
             values = {"version_id": version_id, "actor": actor, "at": datetime.now(UTC)}
             await connection.execute(sa.insert(tables.pins).values(values))
+            await audit.record(connection, acts.of_version(version, "pinned", actor))
 
-    async def unpin(self, version_id: str) -> None:
+    async def unpin(self, version_id: str, actor: str) -> None:
+        """Raises UnknownVersion."""
+        pinned = sa.delete(tables.pins).where(tables.pins.c.version_id == version_id)
         async with self._engine.begin() as connection:
-            await connection.execute(sa.delete(tables.pins).where(tables.pins.c.version_id == version_id))
+            if (await connection.execute(pinned)).rowcount:
+                version = await require_version(connection, version_id)
+                await audit.record(connection, acts.of_version(version, "unpinned", actor))
 
     async def pins(self) -> frozenset[str]:
         """All pinned versions."""

@@ -17,8 +17,7 @@ from adapters.registry import Registry
 from adapters.rollout import WHOLE, Action, Decision, Plan, Signal, decide, watch
 from adapters.swap import Swapper, SwapResult, Workers
 from adapters.types import Alias, Rollout, RolloutKind, RolloutStatus, Version, VersionStatus
-from gateway import audit, signals
-from gateway.audit import Act
+from gateway import signals
 from gateway.errors import GatewayError
 from gateway.rollout_moves import RolloutMoves
 from training.tables import interactions
@@ -212,7 +211,7 @@ class Canaries:
         result = await self.swapper.swap(
             rollout.tenant_id, rollout.adapter, rollout.version_id, actor, revision
         )
-        await self._moved(rollout, result, actor)
+        log_swap(result)
         with contextlib.suppress(ConflictError):  # the loop saw the swap and noted it first
             await self._tell(await self.moves.took_over(rollout, decision, actor))
 
@@ -225,7 +224,7 @@ class Canaries:
             return
         revision = await self._revision(rollout, rollout.version_id)
         result = await self.swapper.rollback(rollout.tenant_id, rollout.adapter, actor, revision)
-        await self._moved(rollout, result, actor)
+        log_swap(result)
         with contextlib.suppress(ConflictError):  # as above
             await self._tell(await self.moves.end(rollout, status, decision, actor))
 
@@ -236,22 +235,17 @@ class Canaries:
             raise ConflictError(f"the stable alias of {rollout.adapter!r} was moved meanwhile")
         return revision
 
-    async def _moved(self, rollout: Rollout, result: SwapResult, actor: str) -> None:
-        subject = result.version_id or "base"
-        act = Act(actor, "alias.moved", subject, rollout.tenant_id, swap_detail(result))
-        await audit.record_alone(self.engine, act)
-
     async def _tell(self, change: int) -> None:
         await self.workers.announce(change)
 
 
-def swap_detail(result: SwapResult) -> dict[str, object]:
-    """A swap as the audit log keeps it."""
-    return {
-        "adapter": result.adapter,
-        "alias": "stable",
-        "from": result.previous_id,
-        "to": result.version_id,
-        "workers": result.workers,
-        "total_ms": round(result.total_ms, 1),
-    }
+def log_swap(result: SwapResult) -> None:
+    """What only the end of a swap tells; the audit log has the rest."""
+    log.info(
+        "stable of %s in %s is %s: %.0f ms, %d workers serve it",
+        result.adapter,
+        result.tenant_id,
+        result.version_id or "the base model",
+        result.total_ms,
+        result.workers,
+    )

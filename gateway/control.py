@@ -89,14 +89,14 @@ class Control:
     async def upsert_tenant(self, external_id: str, name: str, actor: str) -> tuple[Tenant, bool]:
         """A tenant with its default adapter; a call that broke off in between is mended by repeating it."""
         tenant, created, change = await self.tenants.upsert(external_id, name, actor)
-        await self.add_adapter(tenant.id, DEFAULT_ADAPTER, self.base)
+        await self.add_adapter(tenant.id, DEFAULT_ADAPTER, self.base, actor)
         await self.settle(await self.registry.position() if created else change)
         return tenant, created
 
-    async def add_adapter(self, tenant_id: str, name: str, base: BaseModel) -> Adapter:
+    async def add_adapter(self, tenant_id: str, name: str, base: BaseModel, actor: str) -> Adapter:
         """The adapter of this name, whose base model workers know the name of. Raises WrongBase."""
         await self.bases.publish()
-        return await self.registry.ensure_adapter(tenant_id, name, base.digest)
+        return await self.registry.ensure_adapter(tenant_id, name, base.digest, actor)
 
     def anchors_of(self, base: BaseModel) -> Path:
         """A base model's own answers, as JSON lines; the file may be missing."""

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import orjson
 from redis.asyncio import Redis
@@ -62,6 +62,18 @@ class Leases:
         if version_id in self._watched:
             self._watched.remove(version_id)
             self.ended.set()
+
+    @contextlib.contextmanager
+    def held(self, version_id: str | None) -> Iterator[None]:
+        """A lease for as long as the context lasts; none for the base model."""
+        if version_id is None:
+            yield
+            return
+        self.acquire(version_id)
+        try:
+            yield
+        finally:
+            self.release(version_id)
 
     def report(self) -> None:
         """Ask for a heartbeat out of turn, and for another when a version that has requests now has none."""

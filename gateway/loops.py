@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
+from adapters import audit
+from adapters.audit import Act
 from adapters.errors import AdaptersError
 from adapters.reconcile import Repairs
-from gateway import audit
-from gateway.audit import Act
 from gateway.control import Control
 from gateway.idempotency import Writes
 from gateway.leases import DEMAND_CHANNEL
@@ -39,9 +39,7 @@ class Loops:
 
     def __init__(self, control: Control) -> None:
         self._control = control
-        self._rollouts = Rollouts(
-            control.registry, control.swapper, control.sql, control.tenants, control.canaries
-        )
+        self._rollouts = Rollouts(control.registry, control.swapper, control.tenants, control.canaries)
         self._notices = RunNotices(control.sql, control.registry, control.tenants, control.runs)
         self._responses = ResponseStore(control.sql)
         self._writes = Writes(control.sql)

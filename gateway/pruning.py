@@ -7,13 +7,13 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from adapters import audit
 from adapters.artifacts import ArtifactStore
+from adapters.audit import Act
 from adapters.engine import Engine
 from adapters.errors import EngineError
 from adapters.retention import Judged, Keep, Retention
 from adapters.types import Version
-from gateway import audit
-from gateway.audit import Act
 from gateway.tenants import TenantStore
 from gateway.workers import RedisWorkers
 from training.retention import forget_versions

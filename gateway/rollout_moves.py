@@ -9,7 +9,8 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from adapters import changes, rollout_records
+from adapters import audit, changes, rollout_records
+from adapters.audit import Act
 from adapters.errors import ConflictError
 from adapters.records import (
     add_history,
@@ -28,8 +29,7 @@ from adapters.types import (
     Version,
     VersionStatus,
 )
-from gateway import audit, signals
-from gateway.audit import Act
+from gateway import signals
 from gateway.tenants import TenantStore
 from gateway.webhooks import enqueue
 

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from pydantic import ValidationError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.errors import (
     AdaptersError,
@@ -17,9 +16,7 @@ from adapters.errors import (
 from adapters.registry import Registry
 from adapters.swap import Swapper, SwapResult
 from adapters.types import Version, VersionStatus
-from gateway import audit
-from gateway.audit import Act
-from gateway.canaries import ACTOR, Canaries, swap_detail
+from gateway.canaries import ACTOR, Canaries, log_swap
 from gateway.errors import GatewayError
 from gateway.tenants import TenantStore
 
@@ -54,13 +51,11 @@ class Rollouts:
         self,
         registry: Registry,
         swapper: Swapper,
-        engine: AsyncEngine,
         tenants: TenantStore,
         canaries: Canaries,
     ) -> None:
         self._registry = registry
         self._swapper = swapper
-        self._engine = engine
         self._tenants = tenants
         self._canaries = canaries
 
@@ -73,7 +68,7 @@ class Rollouts:
             approved = [each for each in approved if (each.tenant_id, each.adapter) not in busy]
         live, pointless = newest_of_each(approved)
         for version in pointless:
-            await self._set(version, VersionStatus.RETIRED, "version.skipped", "a newer one was approved")
+            await self._set(version, VersionStatus.RETIRED, "a newer one was approved")
         results = [await self._put_live(version) for version in live]
         return [result for result in results if result is not None]
 
@@ -90,21 +85,15 @@ class Rollouts:
             result = await self._swapper.swap(version.tenant_id, version.adapter, version.id, ACTOR)
         except AdaptersError as error:
             if hopeless(error):
-                await self._set(version, VersionStatus.REJECTED, "version.rejected", str(error))
+                await self._set(version, VersionStatus.REJECTED, str(error))
             else:
                 log.warning("%s is not live yet: %s", version.label, error)
             return None
-        await self._record(version, "alias.moved", swap_detail(result))
+        log_swap(result)
         return result
 
-    async def _set(self, version: Version, status: VersionStatus, action: str, reason: str) -> None:
+    async def _set(self, version: Version, status: VersionStatus, reason: str) -> None:
         try:
-            await self._registry.set_status(version.id, status)
+            await self._registry.set_status(version.id, status, ACTOR, reason)
         except AdaptersError as error:
             log.warning("%s stays %s: %s", version.label, version.status, error)
-            return
-        await self._record(version, action, {"reason": reason})
-
-    async def _record(self, version: Version, action: str, detail: dict[str, object]) -> None:
-        act = Act(ACTOR, action, version.id, version.tenant_id, {"version": version.label, **detail})
-        await audit.record_alone(self._engine, act)

@@ -1,8 +1,8 @@
 """What a gateway worker knows: tenants, keys, routes, learned corrections. Immutable; a change makes a new
 one.
 
-A request reads one snapshot from its start to its end, so it never sees half of a change, and nothing on its
-path waits on SQL.
+A request reads one snapshot, the newest when its body is there, so it never sees half of a change, and nothing on
+its path waits on SQL.
 """
 
 from collections.abc import Iterable, Mapping, Set

@@ -1,5 +1,5 @@
-"""The gateway package's tables: tenants, their keys, who changed what, the responses that clients keep, and calls of
-webhooks that are due."""
+"""The gateway package's tables: tenants, their keys, the responses that clients keep, and calls of webhooks that are
+due."""
 
 import sqlalchemy as sa
 
@@ -37,19 +37,6 @@ keys = sa.Table(
 )
 """API keys. `tenant_id` is empty for a platform key, which may act for any tenant; `digest` is the SHA-256 of the
 whole key; `limits` is a document of `gateway.policy.Caps`; `last_used_at` is some seconds behind."""
-
-audit = sa.Table(
-    "audit",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("at", Moment, nullable=False),
-    sa.Column("actor", sa.String(128), nullable=False),
-    sa.Column("action", sa.String(64), nullable=False),
-    sa.Column("tenant_id", sa.String(64)),
-    sa.Column("subject", sa.String(256), nullable=False),
-    sa.Column("detail", sa.JSON, nullable=False),
-    sa.Index("audit_by_tenant", "tenant_id", "id"),
-)
 
 responses = sa.Table(
     "responses",

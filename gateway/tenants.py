@@ -12,9 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from adapters import changes
-from gateway import audit
-from gateway.audit import Act
+from adapters import audit, changes
+from adapters.audit import Act
 from gateway.errors import Conflict, NotFound
 from gateway.keys import ALL_SCOPES, Scope, digest_of, mint, public_id_of
 from gateway.policy import NO_CAPS, Caps, Policy

@@ -17,10 +17,10 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from adapters import audit
+from adapters.audit import Act
 from adapters.sources import resolve_host
 from adapters.uris import public
-from gateway import audit
-from gateway.audit import Act
 from gateway.protocol import new_id
 from gateway.tables import webhook_calls
 

@@ -18,6 +18,7 @@ from typing import Any
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
+from adapters.acts import actor_of
 from adapters.errors import AdaptersError
 from adapters.types import Alias, Lineage, Version, VersionStatus
 from adapters.validation import validate
@@ -36,6 +37,7 @@ from training.workshop import Workshop, reject
 EXPECTED = (TrainingError, AdaptersError, RetrievalError, SQLAlchemyError, RedisError, OSError)
 """What the world does to us; everything else is a fault of ours."""
 GATE_FAILED = "the gate failed"
+GATE_PASSED = "the gate passed"
 _WITHOUT_SUCCESS = (RunStatus.REJECTED, RunStatus.FAILED, RunStatus.CANCELLED)
 
 _log = logging.getLogger(__name__)
@@ -83,7 +85,7 @@ class RunWork:
         outcome = await self._outcome()
         if outcome.status is RunStatus.QUEUED:
             return outcome
-        if outcome.status in _WITHOUT_SUCCESS and not await self._dropped():
+        if outcome.status in _WITHOUT_SUCCESS and not await self._dropped(outcome):
             outcome = Outcome(RunStatus.SUCCEEDED)
         await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
         return outcome
@@ -210,7 +212,8 @@ class RunWork:
 
     async def _register(self, digest: str, lineage: Lineage, metrics: Mapping[str, Any]) -> Version:
         run, registry = self._run, self._shop.registry
-        await registry.ensure_adapter(run.tenant_id, run.adapter, self._shop.base.digest)
+        actor = actor_of(run.id)
+        await registry.ensure_adapter(run.tenant_id, run.adapter, self._shop.base.digest, actor)
         version = await registry.register(
             run.tenant_id, run.adapter, digest, lineage, metrics, status=VersionStatus.GATING
         )
@@ -235,13 +238,15 @@ class RunWork:
         await self._shop.runs.add_learned(version.id, learned)
         if verdict is Verdict.INCONCLUSIVE or self._policy.approval != "auto":
             return Outcome(RunStatus.AWAITING_APPROVAL)
-        await self._shop.registry.set_status(version.id, VersionStatus.APPROVED)
+        await self._shop.registry.set_status(
+            version.id, VersionStatus.APPROVED, actor_of(self._run.id), GATE_PASSED
+        )
         return Outcome(RunStatus.SUCCEEDED)
 
-    async def _dropped(self) -> bool:
+    async def _dropped(self, outcome: Outcome) -> bool:
         """Reject what the run registered; False when that went live before."""
         version = await self._version()
-        return version is None or await reject(self._shop, version)
+        return version is None or await reject(self._shop, version, outcome.error or outcome.status.value)
 
     async def _version(self) -> Version | None:
         run = self._run

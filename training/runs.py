@@ -10,11 +10,23 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from adapters import audit
 from training.errors import LeaseLost, RunConflict, RunNotFound
 from training.outbox import owe_notice
 from training.rows import insert_absent, new_id, now, of_another_base
+from training.run_rows import (
+    abandoned,
+    act,
+    add_event,
+    free,
+    in_status,
+    new_row,
+    owned,
+    require_run,
+    to_run,
+)
 from training.tables import learned, run_events
 from training.tables import runs as table
 from training.types import Run, RunEvent, RunPhase, RunStatus
@@ -22,6 +34,7 @@ from training.types import Run, RunEvent, RunPhase, RunStatus
 ACTIVE = (RunStatus.QUEUED, RunStatus.RUNNING)
 OPEN = (*ACTIVE, RunStatus.AWAITING_APPROVAL)
 """Statuses that a run can still leave."""
+TRIGGERS = "system:triggers"
 _CHANGEABLE = frozenset({"phase", "progress", "report", "costs", "dataset_digest", "version_id", "recipe"})
 
 
@@ -32,29 +45,35 @@ class RunStore:
         self._engine = engine
 
     async def create(
-        self, tenant_id: str, adapter: str, trigger: str, recipe: Mapping[str, Any] | None = None
+        self,
+        tenant_id: str,
+        adapter: str,
+        trigger: str,
+        recipe: Mapping[str, Any] | None = None,
+        actor: str = TRIGGERS,
     ) -> Run:
         """Queue a run. Raises RunConflict when the adapter has one that is queued or running."""
         run_id = new_id("run")
-        values = _new_row(run_id, tenant_id, adapter, trigger, recipe or {})
+        values = new_row(run_id, tenant_id, adapter, trigger, recipe or {})
         try:
             async with self._engine.begin() as connection:
                 await connection.execute(sa.insert(table).values(**values))
-                await _add_event(connection, run_id, "queued", {"trigger": trigger})
+                await add_event(connection, run_id, "queued", {"trigger": trigger})
+                run = await require_run(connection, run_id)
+                await audit.record(
+                    connection, act(run, "created", actor, trigger=trigger, recipe=recipe or {})
+                )
+                return run
         except IntegrityError as error:
             raise RunConflict(f"{adapter} already has a run that is queued or running") from error
-        return await self.get(run_id)
 
     async def get(self, run_id: str, tenant_id: str | None = None) -> Run:
         """Raises RunNotFound, also for a run of another tenant than the one given."""
-        query = sa.select(table).where(table.c.id == run_id)
-        if tenant_id is not None:
-            query = query.where(table.c.tenant_id == tenant_id)
         async with self._engine.connect() as connection:
-            row = (await connection.execute(query)).mappings().first()
-        if row is None:
+            run = await require_run(connection, run_id)
+        if tenant_id not in (None, run.tenant_id):
             raise RunNotFound(run_id)
-        return _run(row)
+        return run
 
     async def list(
         self,
@@ -77,7 +96,7 @@ class RunStore:
             there = sa.select(table.c.created_at, table.c.id).where(table.c.id == after).scalar_subquery()
             query = query.where(sa.tuple_(table.c.created_at, table.c.id) < there)
         async with self._engine.connect() as connection:
-            return [_run(row) for row in (await connection.execute(query)).mappings()]
+            return [to_run(row) for row in (await connection.execute(query)).mappings()]
 
     async def claim(self, owner: str, lease_s: float = 30.0, base_digest: str | None = None) -> Run | None:
         """Take a run that waits, or one whose learner stopped renewing its lease; None when there is nothing to do.
@@ -89,7 +108,7 @@ class RunStore:
             async with self._engine.begin() as connection:
                 taken = await connection.execute(
                     sa.update(table)
-                    .where(table.c.id == run_id, _free())
+                    .where(table.c.id == run_id, free())
                     .values(
                         status=RunStatus.RUNNING.value,
                         owner=owner,
@@ -98,13 +117,12 @@ class RunStore:
                         updated_at=now(),
                         error=None,
                         not_before=None,
-                        attempts=table.c.attempts + sa.case((_abandoned(), 1), else_=0),
+                        attempts=table.c.attempts + sa.case((abandoned(), 1), else_=0),
                     )
                 )
                 if taken.rowcount:
-                    await _add_event(connection, run_id, "claimed", {"owner": owner})
-                    row = await connection.execute(sa.select(table).where(table.c.id == run_id))
-                    return _run(row.mappings().one())
+                    await add_event(connection, run_id, "claimed", {"owner": owner})
+                    return await require_run(connection, run_id)
         return None
 
     async def _claimable(self, base_digest: str | None) -> Sequence[str]:
@@ -116,7 +134,7 @@ class RunStore:
             .scalar_subquery()
         )
         order = latest.asc().nulls_first(), table.c.created_at
-        query = sa.select(table.c.id).where(_free()).order_by(*order).limit(8)
+        query = sa.select(table.c.id).where(free()).order_by(*order).limit(8)
         if base_digest is not None:
             query = query.where(~of_another_base(table, base_digest))
         async with self._engine.connect() as connection:
@@ -126,7 +144,7 @@ class RunStore:
         """Keep the lease; returns whether somebody asked the run to stop. Raises LeaseLost."""
         async with self._engine.begin() as connection:
             kept = await connection.execute(
-                _owned(run_id, owner).values(lease_until=now() + timedelta(seconds=lease_s))
+                owned(run_id, owner).values(lease_until=now() + timedelta(seconds=lease_s))
             )
             if not kept.rowcount:
                 raise LeaseLost(run_id)
@@ -141,7 +159,7 @@ class RunStore:
         if unknown := set(changes) - _CHANGEABLE:
             raise ValueError(f"not a field that a learner changes: {sorted(unknown)}")
         async with self._engine.begin() as connection:
-            kept = await connection.execute(_owned(run_id, owner).values(**changes, updated_at=now()))
+            kept = await connection.execute(owned(run_id, owner).values(**changes, updated_at=now()))
             if not kept.rowcount:
                 raise LeaseLost(run_id)
 
@@ -151,10 +169,10 @@ class RunStore:
         if status is RunStatus.SUCCEEDED:
             values["phase"] = RunPhase.DONE.value
         async with self._engine.begin() as connection:
-            kept = await connection.execute(_owned(run_id, owner).values(**values, updated_at=now()))
+            kept = await connection.execute(owned(run_id, owner).values(**values, updated_at=now()))
             if not kept.rowcount:
                 raise LeaseLost(run_id)
-            await _add_event(connection, run_id, status.value, {"error": error} if error else {})
+            await add_event(connection, run_id, status.value, {"error": error} if error else {})
             await owe_notice(connection, run_id, status, error)
 
     async def release(self, run_id: str, owner: str, error: str | None = None, retry_s: float = 0.0) -> None:
@@ -167,14 +185,14 @@ class RunStore:
             values |= {"error": error, "not_before": now() + timedelta(seconds=retry_s)}
             values["attempts"] = table.c.attempts + 1
         async with self._engine.begin() as connection:
-            released = await connection.execute(_owned(run_id, owner).values(**values, updated_at=now()))
+            released = await connection.execute(owned(run_id, owner).values(**values, updated_at=now()))
             if released.rowcount:
-                await _add_event(connection, run_id, kind, detail)
+                await add_event(connection, run_id, kind, detail)
 
     async def cancel(self, run_id: str, actor: str) -> Run:
         """Stop a run: at once while it waits or its learner is gone, within seconds while it runs. Raises RunNotFound,
         RunConflict."""
-        idle = sa.or_(table.c.status == RunStatus.QUEUED.value, _abandoned())
+        idle = sa.or_(table.c.status == RunStatus.QUEUED.value, abandoned())
         async with self._engine.begin() as connection:
             waiting = await connection.execute(
                 sa.update(table)
@@ -182,45 +200,43 @@ class RunStore:
                 .values(status=RunStatus.CANCELLED.value, updated_at=now())
             )
             asked = await connection.execute(
-                _in_status(run_id, RunStatus.RUNNING).values(cancel_requested=True, updated_at=now())
+                in_status(run_id, RunStatus.RUNNING).values(cancel_requested=True, updated_at=now())
             )
-            if waiting.rowcount or asked.rowcount:
-                kind = RunStatus.CANCELLED.value if waiting.rowcount else "cancel_requested"
-                await _add_event(connection, run_id, kind, {"actor": actor})
-        run = await self.get(run_id)
-        if not (waiting.rowcount or asked.rowcount):
-            raise RunConflict(f"a run that is {run.status} cannot be cancelled")
-        return run
+            run = await require_run(connection, run_id)
+            if not (waiting.rowcount or asked.rowcount):
+                raise RunConflict(f"a run that is {run.status} cannot be cancelled")
+            kind = RunStatus.CANCELLED.value if waiting.rowcount else "cancel_requested"
+            await add_event(connection, run_id, kind, {"actor": actor})
+            await audit.record(connection, act(run, "cancelled", actor))
+            return run
 
     async def approve(self, run_id: str, actor: str) -> Run:
         """A person lets the version go live. The caller sets the version's status first: repeating that after
         a crash is harmless. Raises RunNotFound, RunConflict."""
-        return await self._judge(run_id, RunStatus.SUCCEEDED, actor, None)
+        return await self._judge(run_id, RunStatus.SUCCEEDED, "approved", actor, None)
 
     async def reject(self, run_id: str, actor: str, reason: str = "") -> Run:
         """A person turns the version down. Raises RunNotFound, RunConflict."""
-        return await self._judge(run_id, RunStatus.REJECTED, actor, reason or None)
+        return await self._judge(run_id, RunStatus.REJECTED, "rejected", actor, reason or None)
 
-    async def _judge(self, run_id: str, status: RunStatus, actor: str, error: str | None) -> Run:
+    async def _judge(self, run_id: str, status: RunStatus, action: str, actor: str, error: str | None) -> Run:
         values: dict[str, Any] = {"status": status.value, "error": error, "updated_at": now()}
         if status is RunStatus.SUCCEEDED:
             values["phase"] = RunPhase.DONE.value
         async with self._engine.begin() as connection:
-            judged = await connection.execute(
-                _in_status(run_id, RunStatus.AWAITING_APPROVAL).values(**values)
-            )
-            if judged.rowcount:
-                await _add_event(connection, run_id, status.value, {"actor": actor, "reason": error})
-                await owe_notice(connection, run_id, status, error)
-        run = await self.get(run_id)
-        if not judged.rowcount:
-            raise RunConflict(f"a run that is {run.status} waits for nobody's approval")
-        return run
+            judged = await connection.execute(in_status(run_id, RunStatus.AWAITING_APPROVAL).values(**values))
+            run = await require_run(connection, run_id)
+            if not judged.rowcount:
+                raise RunConflict(f"a run that is {run.status} waits for nobody's approval")
+            await add_event(connection, run_id, status.value, {"actor": actor, "reason": error})
+            await owe_notice(connection, run_id, status, error)
+            await audit.record(connection, act(run, action, actor, reason=error or ""))
+            return run
 
     async def event(self, run_id: str, kind: str, data: Mapping[str, Any] | None = None) -> None:
         """Add a line to the run's story."""
         async with self._engine.begin() as connection:
-            await _add_event(connection, run_id, kind, data or {})
+            await add_event(connection, run_id, kind, data or {})
 
     async def events(self, run_id: str, *, after: int = 0, limit: int = 500) -> Sequence[RunEvent]:
         """The run's story from behind event `after`, oldest first."""
@@ -233,6 +249,13 @@ class RunStore:
         async with self._engine.connect() as connection:
             rows = (await connection.execute(query)).mappings().all()
         return [RunEvent(r["id"], r["run_id"], r["kind"], r["data"], r["at"]) for r in rows]
+
+    async def gate(self, run_id: str | None) -> Mapping[str, Any] | None:
+        """What a run's gate decided, `verdict` and `checks`, without its cases; None before that, and without a
+        run."""
+        async with self._engine.connect() as connection:
+            report = await connection.scalar(sa.select(table.c.report).where(table.c.id == run_id))
+        return {name: report[name] for name in ("verdict", "checks")} if report else None
 
     async def learned(self, version_ids: Iterable[str]) -> Mapping[str, frozenset[str]]:
         """The corrections each version answers without memory; a version that learned none has an empty
@@ -249,55 +272,3 @@ class RunStore:
         rows = [{"version_id": version_id, "correction_id": correction} for correction in correction_ids]
         async with self._engine.begin() as connection:
             await insert_absent(connection, learned, rows)
-
-
-def _new_row(
-    run_id: str, tenant_id: str, adapter: str, trigger: str, recipe: Mapping[str, Any]
-) -> dict[str, Any]:
-    return {
-        "id": run_id,
-        "tenant_id": tenant_id,
-        "adapter": adapter,
-        "status": RunStatus.QUEUED.value,
-        "phase": RunPhase.DATASET.value,
-        "trigger": trigger,
-        "recipe": dict(recipe),
-        "progress": {},
-        "report": {},
-        "costs": {},
-        "cancel_requested": False,
-        "created_at": now(),
-        "updated_at": now(),
-    }
-
-
-def _run(row: Mapping[Any, Any]) -> Run:
-    values = {name: row[name] for name in Run.__dataclass_fields__}
-    values["status"] = RunStatus(values["status"])
-    values["phase"] = RunPhase(values["phase"])
-    return Run(**values)
-
-
-def _free() -> sa.ColumnElement[bool]:
-    """Waiting and due, or running under a lease that ran out."""
-    due = sa.or_(table.c.not_before.is_(None), table.c.not_before <= now())
-    return sa.or_(sa.and_(table.c.status == RunStatus.QUEUED.value, due), _abandoned())
-
-
-def _abandoned() -> sa.ColumnElement[bool]:
-    return sa.and_(table.c.status == RunStatus.RUNNING.value, table.c.lease_until < now())
-
-
-def _owned(run_id: str, owner: str) -> sa.Update:
-    return sa.update(table).where(
-        table.c.id == run_id, table.c.owner == owner, table.c.status == RunStatus.RUNNING.value
-    )
-
-
-def _in_status(run_id: str, status: RunStatus) -> sa.Update:
-    return sa.update(table).where(table.c.id == run_id, table.c.status == status.value)
-
-
-async def _add_event(connection: AsyncConnection, run_id: str, kind: str, data: Mapping[str, Any]) -> None:
-    values = {"run_id": run_id, "kind": kind, "data": dict(data), "at": now()}
-    await connection.execute(sa.insert(run_events).values(**values))

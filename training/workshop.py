@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from adapters.acts import actor_of
 from adapters.artifacts import ArtifactStore
 from adapters.base import BaseModel
 from adapters.engine import Engine
@@ -38,10 +39,11 @@ class Workshop:
     max_rank: int
 
 
-async def reject(workshop: Workshop, version: Version) -> bool:
-    """Reject a version that nobody is to use and take it out of the engines; False when it is in use already."""
+async def reject(workshop: Workshop, version: Version, reason: str) -> bool:
+    """Reject a run's version that nobody is to use and take it out of the engines; False when it is in use already."""
     try:
-        await workshop.registry.set_status(version.id, VersionStatus.REJECTED)
+        actor = actor_of(version.lineage.run_id)
+        await workshop.registry.set_status(version.id, VersionStatus.REJECTED, actor, reason)
     except IllegalTransition:
         return False
     for engine in workshop.engines:
@@ -54,7 +56,7 @@ async def tidy(workshop: Workshop) -> None:
     """Remove what is left of runs that have ended: versions that still wait for their gate, files."""
     for version in await workshop.registry.with_status(VersionStatus.GATING):
         if version.lineage.run_id and await _ended(workshop, version.lineage.run_id):
-            await reject(workshop, version)
+            await reject(workshop, version, "its run has ended")
     for directory in await asyncio.to_thread(_directories, workshop.runs_dir):
         if await _ended(workshop, directory.name):
             await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)

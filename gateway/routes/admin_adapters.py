@@ -10,9 +10,6 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from adapters.errors import UnknownAdapter
 from adapters.swap import SwapResult
 from adapters.types import BASE_NAME, Adapter, Alias, Version
-from gateway import audit
-from gateway.audit import Act
-from gateway.canaries import swap_detail
 from gateway.errors import InvalidRequest, NotFound
 from gateway.routes import admin_documents as documents
 from gateway.routes.admin_access import Access, Actor
@@ -57,8 +54,7 @@ async def create_adapter(tenant: str, body: NewAdapter, control: Access, actor: 
     owner = await control.tenants.get(tenant)
     if body.name in ("none", *control.bases.all):
         raise InvalidRequest(f"{body.name!r} names a base model.", param="name")
-    made = await control.add_adapter(owner.id, body.name, control.bases.named(body.base))
-    await audit.record_alone(control.sql, Act(actor, "adapter.created", body.name, owner.id))
+    made = await control.add_adapter(owner.id, body.name, control.bases.named(body.base), actor)
     await control.settle(await control.registry.position())
     return await _counted(control, made)
 
@@ -87,11 +83,16 @@ async def list_versions(
 
 @router.get("/{adapter}/versions/{version}")
 async def get_version(tenant: str, adapter: str, version: str, control: Access) -> Document:
-    """With its lineage, and how many corrections it has learned."""
+    """With its lineage, what its run's gate decided, and which corrections it has learned."""
     found = await find_version(control, await find_adapter(control, tenant, adapter), version)
     learned = await control.runs.learned([found.id])
     pinned = found.id in await control.wants.pins()
-    return {**documents.version(found), "pinned": pinned, "learned": sorted(learned[found.id])}
+    return {
+        **documents.version(found),
+        "gate": await control.runs.gate(found.lineage.run_id),
+        "pinned": pinned,
+        "learned": sorted(learned[found.id]),
+    }
 
 
 @router.put("/{adapter}/aliases/stable")
@@ -111,7 +112,7 @@ async def swap(
     found = await find_adapter(control, tenant, adapter)
     version = await find_version(control, found, body.version)
     result = await control.swapper.swap(found.tenant_id, adapter, version.id, actor, expected)
-    return await _moved(control, actor, response, result)
+    return await _moved(control, response, result)
 
 
 @router.post("/{adapter}/rollback")
@@ -123,7 +124,7 @@ async def rollback(
     found = await find_adapter(control, tenant, adapter)
     expected = None if if_match is None else _revision(if_match)
     result = await control.swapper.rollback(found.tenant_id, adapter, actor, expected)
-    return await _moved(control, actor, response, result)
+    return await _moved(control, response, result)
 
 
 @router.get("/{adapter}/aliases/{alias}/history")
@@ -158,11 +159,7 @@ def _revision(if_match: str) -> int:
     return int(digits)
 
 
-async def _moved(control: Access, actor: str, response: Response, result: SwapResult) -> Document:
-    subject = result.version_id or "base"
-    await audit.record_alone(
-        control.sql, Act(actor, "alias.moved", subject, result.tenant_id, swap_detail(result))
-    )
+async def _moved(control: Access, response: Response, result: SwapResult) -> Document:
     response.status_code = 200 if result.visible else 202
     named = [name for name in (result.version_id, result.previous_id) if name is not None]
     return documents.swap(result, {name: (await control.registry.version(name)).label for name in named})

@@ -5,9 +5,9 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any, TypeVar
 
+from adapters.audit import Entry
 from adapters.swap import SwapResult
 from adapters.types import Adapter, AliasMove, Version
-from gateway.audit import Entry
 from gateway.tenants import KeyRecord, Tenant
 from training.types import Run, RunEvent
 

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from gateway import audit
-from gateway.audit import Act
+from adapters import audit
+from adapters.audit import Act
 from gateway.control import Control
 from gateway.routes import admin_documents as documents
 from gateway.routes.admin_access import Access, Actor

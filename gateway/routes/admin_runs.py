@@ -10,8 +10,6 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.types import DEFAULT_ADAPTER, Adapter, VersionStatus
-from gateway import audit
-from gateway.audit import Act
 from gateway.control import Control
 from gateway.errors import Conflict
 from gateway.routes import admin_documents as documents
@@ -19,7 +17,7 @@ from gateway.routes.admin_access import Access, Actor
 from gateway.routes.admin_adapters import find_adapter
 from gateway.routes.admin_documents import Document
 from training.runs import OPEN
-from training.types import LEARNER_OF, Run, RunStatus
+from training.types import LEARNER_OF, RunStatus
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 
@@ -66,8 +64,7 @@ async def create_run(body: NewRun, control: Access, actor: Actor) -> Document:
     holds its base model."""
     owner = await control.tenants.get(body.tenant_id)
     await require_learner(control, await find_adapter(control, owner.id, body.adapter))
-    run = await control.runs.create(owner.id, body.adapter, "manual", body.recipe)
-    await _note(control, actor, "run.created", run)
+    run = await control.runs.create(owner.id, body.adapter, "manual", body.recipe, actor)
     return documents.run(run)
 
 
@@ -79,26 +76,20 @@ async def get_run(run_id: str, control: Access) -> Document:
 
 @router.post("/{run_id}/cancel")
 async def cancel_run(run_id: str, control: Access, actor: Actor) -> Document:
-    run = await control.runs.cancel(run_id, actor)
-    await _note(control, actor, "run.cancelled", run)
-    return documents.run(run)
+    return documents.run(await control.runs.cancel(run_id, actor))
 
 
 @router.post("/{run_id}/approve")
 async def approve_run(run_id: str, control: Access, actor: Actor) -> Document:
     """Let the version of a run that awaits approval go live; control swaps to it within a second."""
-    await _judge_version(control, run_id, VersionStatus.APPROVED)
-    run = await control.runs.approve(run_id, actor)
-    await _note(control, actor, "run.approved", run)
-    return documents.run(run)
+    await _judge_version(control, run_id, VersionStatus.APPROVED, actor, "")
+    return documents.run(await control.runs.approve(run_id, actor))
 
 
 @router.post("/{run_id}/reject")
 async def reject_run(run_id: str, body: Judgement, control: Access, actor: Actor) -> Document:
-    await _judge_version(control, run_id, VersionStatus.REJECTED)
-    run = await control.runs.reject(run_id, actor, body.reason)
-    await _note(control, actor, "run.rejected", run, {"reason": body.reason})
-    return documents.run(run)
+    await _judge_version(control, run_id, VersionStatus.REJECTED, actor, body.reason)
+    return documents.run(await control.runs.reject(run_id, actor, body.reason))
 
 
 @router.get("/{run_id}/events")
@@ -156,13 +147,10 @@ async def require_learner(control: Control, adapter: Adapter) -> None:
     )
 
 
-async def _judge_version(control: Control, run_id: str, status: VersionStatus) -> None:
+async def _judge_version(
+    control: Control, run_id: str, status: VersionStatus, actor: str, reason: str
+) -> None:
     """The version first: a judgement that breaks off half-way is completed by repeating it."""
     run = await control.runs.get(run_id)
     if run.status is RunStatus.AWAITING_APPROVAL and run.version_id is not None:
-        await control.registry.set_status(run.version_id, status)
-
-
-async def _note(control: Control, actor: str, action: str, run: Run, detail: Document | None = None) -> None:
-    act = Act(actor, action, run.id, run.tenant_id, {"adapter": run.adapter, **(detail or {})})
-    await audit.record_alone(control.sql, act)
+        await control.registry.set_status(run.version_id, status, actor, reason)

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Query
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
+from adapters import audit
 from adapters.engine import Engine
 from adapters.errors import AdaptersError, EngineError, WorkersUnseen
-from gateway import audit
 from gateway.control import Control
 from gateway.routes import admin_documents as documents
 from gateway.routes.admin_access import Access

@@ -11,8 +11,6 @@ from adapters.divergence import divergence
 from adapters.errors import WrongBase
 from adapters.retention import Judged
 from adapters.types import Version
-from gateway import audit
-from gateway.audit import Act
 from gateway.control import Control
 from gateway.errors import Conflict, InvalidRequest
 from gateway.routes import admin_documents as documents
@@ -56,14 +54,14 @@ async def pin(tenant: str, adapter: str, version: str, control: Access, actor: A
     """Keep the version in the engines, asked for or not, and its files in the store."""
     found = await _servable(control, tenant, adapter, version)
     await control.wants.pin(found.id, actor)
-    return await _pinned(control, actor, found, True)
+    return {**documents.version(found), "pinned": True}
 
 
 @router.delete("/versions/{version}/pin")
 async def unpin(tenant: str, adapter: str, version: str, control: Access, actor: Actor) -> Document:
     found = await find_version(control, await find_adapter(control, tenant, adapter), version)
-    await control.wants.unpin(found.id)
-    return await _pinned(control, actor, found, False)
+    await control.wants.unpin(found.id, actor)
+    return {**documents.version(found), "pinned": False}
 
 
 @router.post("/merges", status_code=201)
@@ -91,9 +89,7 @@ async def merge(tenant: str, adapter: str, body: Merge, control: Access, actor: 
         "rank": rank,
         "seed": body.seed,
     }
-    run = await control.runs.create(owner.tenant_id, adapter, "merge", {MERGE: plan})
-    await audit.record_alone(control.sql, Act(actor, "run.created", run.id, owner.tenant_id, {MERGE: plan}))
-    return documents.run(run)
+    return documents.run(await control.runs.create(owner.tenant_id, adapter, "merge", {MERGE: plan}, actor))
 
 
 @router.get("/versions/{version}/divergence")
@@ -154,12 +150,6 @@ async def _servable(control: Control, tenant: str, adapter: str, reference: str)
     if found.pruned_at is not None:
         raise Conflict(f"The files of {found.label} were pruned.")
     return found
-
-
-async def _pinned(control: Control, actor: str, version: Version, pinned: bool) -> Document:
-    action = "version.pinned" if pinned else "version.unpinned"
-    await audit.record_alone(control.sql, Act(actor, action, version.id, version.tenant_id))
-    return {**documents.version(version), "pinned": pinned}
 
 
 def _anchors(path: Path, count: int) -> list[list[dict[str, Any]]]:

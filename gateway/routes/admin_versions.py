@@ -2,21 +2,21 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from adapters import audit
+from adapters.acts import of_version
 from adapters.base import BaseModel as Base
 from adapters.drift import base_norms, drift, read_factors, similarity
 from adapters.errors import WrongBase
 from adapters.exporting import export
 from adapters.importing import Order
 from adapters.types import Version, VersionStatus
-from gateway import audit
-from gateway.audit import Act
 from gateway.control import Control
 from gateway.errors import Conflict, InvalidRequest
 from gateway.routes import admin_documents as documents
@@ -79,8 +79,6 @@ async def import_version(
         order = Order(owner.tenant_id, adapter, base, actor, x_graft_digest, accept_base)
         version, new = await control.importer.upload(order, request.stream())
     if new:
-        detail = {"source": version.lineage.source, "artifact_digest": version.artifact_digest}
-        await _note(control, actor, "version.imported", version, detail)
         await control.settle(await control.registry.position())
     response.status_code = 201 if new else 200
     return documents.version(version)
@@ -94,8 +92,10 @@ async def export_version(
     names."""
     found = await find_version(control, await find_adapter(control, tenant, adapter), version)
     base = control.bases.get(found.lineage.base_digest)
-    pieces = await export(found, base, control.store, control.cache_dir)
-    await _note(control, actor, "version.exported", found, {"artifact_digest": found.artifact_digest})
+    gate = await control.runs.gate(found.lineage.run_id)
+    pieces = await export(found, base, gate, control.store, control.cache_dir)
+    act = of_version(found, "exported", actor, artifact_digest=found.artifact_digest)
+    await audit.record_alone(control.sql, act)
     headers = {
         "content-disposition": f'attachment; filename="{found.adapter}-v{found.number}.tar.gz"',
         "x-graft-digest": found.artifact_digest,
@@ -176,15 +176,9 @@ async def _judge(
     found = await find_version(control, await find_adapter(control, tenant, adapter), reference)
     if found.lineage.run_id is not None:
         raise Conflict(f"{found.label} comes from run {found.lineage.run_id}: judge that.")
-    await control.registry.set_status(found.id, status)
-    await _note(control, actor, f"version.{status.value}", found, {"reason": reason})
+    await control.registry.set_status(found.id, status, actor, reason)
     await control.settle(await control.registry.position())
     return documents.version(await control.registry.version(found.id))
-
-
-async def _note(control: Access, actor: str, action: str, version: Version, detail: dict[str, Any]) -> None:
-    act = Act(actor, action, version.id, version.tenant_id, {"version": version.label, **detail})
-    await audit.record_alone(control.sql, act)
 
 
 def _source(body: bytes) -> Source:

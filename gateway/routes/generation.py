@@ -112,54 +112,59 @@ class GenerationEndpoint:
         """From the first byte in to the last byte out."""
         parts, headers = self._parts, RequestHeaders(scope)
         now = datetime.now(UTC)
-        principal = authenticate(
-            parts.current.value, headers.get(b"authorization"), headers.get(b"x-tenant-id"), now
-        )
-        parts.uses.note(principal.key.id, now)
-        principal.require(KeyScope.CHAT)
+        snapshot = parts.current.value
+        principal = self._principal(headers, now)
         request = self._parse(await read_body(receive, headers, parts.max_body_bytes))
+        if parts.current.value is not snapshot:  # what the old one names may be unloaded by now
+            principal = self._principal(headers, now)
         session_id = (headers.get(b"x-session-id") or "")[:MAX_SESSION_ID] or None
         sticky = sticky_key(session_id, request.payload.get("user"), exchange.token)
         chosen = route(principal.tenant, request.model, headers.get(b"x-adapter"), sticky)
-        admission = await parts.admissions.admit(principal, request.token_estimate, chosen.base)
-        parts.demand.note(principal.tenant, chosen.version_id)
-        span = parts.tracing.begin(headers)
-        if chosen.version_id:
-            parts.leases.acquire(chosen.version_id)
-        decided: Decided | None = None
-        try:
-            with DisconnectWatch(scope) as watch:
-                if isinstance(request, ResponseRequest):
-                    request = await parts.responses.resume(principal.tenant, request)
-                policy = principal.tenant.policy
-                wanted = wants(policy, headers.get(b"x-retrieval"), headers.get(b"x-memory"))
-                context = await parts.contexts.gather(
-                    principal.tenant, chosen.version_id, request.question, wanted
-                )
-                names = Names(request.id_prefix + exchange.token, request.model, chosen.engine_model)
-                decided = Decided(principal, request, chosen, wanted, context, admission, session_id, names)
-                await self._forward(exchange, decided, span, watch, send)
-        except ClientLeft:
-            exchange.status = CLIENT_LEFT
-            raise
-        except GatewayError as error:
-            exchange.status = error.status
-            if decided is not None and error.status >= 500:
-                self._journal(exchange, decided)
-            raise
-        except asyncio.CancelledError:
-            exchange.status = STOPPING.status
-            raise
-        finally:
-            if chosen.version_id:
-                parts.leases.release(chosen.version_id)
-            if exchange.responding or exchange.status == CLIENT_LEFT:
-                admission.settle((exchange.outcome.usage or {}).get("total_tokens"))
-            admission.release()
-            self._measure(exchange, principal, chosen)
-            span.end(lambda: described(exchange, principal, request, chosen))
+        with parts.leases.held(chosen.version_id):
+            admission = await parts.admissions.admit(principal, request.token_estimate, chosen.base)
+            parts.demand.note(principal.tenant, chosen.version_id)
+            span = parts.tracing.begin(headers)
+            decided: Decided | None = None
+            try:
+                with DisconnectWatch(scope) as watch:
+                    if isinstance(request, ResponseRequest):
+                        request = await parts.responses.resume(principal.tenant, request)
+                    policy = principal.tenant.policy
+                    wanted = wants(policy, headers.get(b"x-retrieval"), headers.get(b"x-memory"))
+                    context = await parts.contexts.gather(
+                        principal.tenant, chosen.version_id, request.question, wanted
+                    )
+                    names = Names(request.id_prefix + exchange.token, request.model, chosen.engine_model)
+                    decided = Decided(
+                        principal, request, chosen, wanted, context, admission, session_id, names
+                    )
+                    await self._forward(exchange, decided, span, watch, send)
+            except ClientLeft:
+                exchange.status = CLIENT_LEFT
+                raise
+            except GatewayError as error:
+                exchange.status = error.status
+                if decided is not None and error.status >= 500:
+                    self._journal(exchange, decided)
+                raise
+            except asyncio.CancelledError:
+                exchange.status = STOPPING.status
+                raise
+            finally:
+                if exchange.responding or exchange.status == CLIENT_LEFT:
+                    admission.settle((exchange.outcome.usage or {}).get("total_tokens"))
+                admission.release()
+                self._measure(exchange, principal, chosen)
+                span.end(lambda: described(exchange, principal, request, chosen))
         self._journal(exchange, decided)
         parts.shadows.offer(exchange, decided)
+
+    def _principal(self, headers: RequestHeaders, now: datetime) -> Principal:
+        given = headers.get(b"authorization"), headers.get(b"x-tenant-id")
+        principal = authenticate(self._parts.current.value, *given, now)
+        self._parts.uses.note(principal.key.id, now)
+        principal.require(KeyScope.CHAT)
+        return principal
 
     async def _forward(
         self,

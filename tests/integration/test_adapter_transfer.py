@@ -22,7 +22,7 @@ from adapters.base import BaseModel
 from adapters.database import connect
 from adapters.settings import Settings as AdaptersSettings
 from adapters.tables import metadata as adapters
-from adapters.types import Alias
+from adapters.types import Alias, Lineage
 from gateway.cli.main import app as cli
 from gateway.control import Control, assembled
 from gateway.settings import Settings
@@ -143,6 +143,37 @@ async def test_an_export_imports_as_the_same_artifact(home: House) -> None:
         headers={"x-graft-digest": version["artifact_digest"]},
     )
     assert (again.status_code, again.json()["artifact_digest"]) == (201, version["artifact_digest"])
+
+
+async def test_an_export_tells_what_the_gate_decided_and_nothing_that_it_asked(home: House) -> None:
+    first = await home.send(tar(home.files()))
+    runs, registry = home.control.runs, home.control.registry
+    run = await runs.create(first["tenant_id"], "default", "manual")
+    await runs.claim("learner")
+    check = {"name": "base probes", "verdict": "pass", "says": "none of 300 broke", "numbers": {"broken": 0}}
+    report = {"verdict": "pass", "checks": [check], "learned": [], "cases": [{"question": "a secret"}]}
+    await runs.update(run.id, "learner", report=report)
+    lineage = Lineage(home.base.digest, run_id=run.id)
+    place = (first["tenant_id"], "default")
+    await registry.register(*place, first["artifact_digest"], lineage, {})
+    decided = {"verdict": "pass", "checks": [check]}
+    assert (await home.call("GET", "/versions/v2"))["gate"] == decided
+    assert (await home.call("GET", "/versions/v1"))["gate"] is None
+    exported = await home.admin.get("/admin/v1/tenants/acme/adapters/default/versions/v2/artifact")
+    with tarfile.open(fileobj=io.BytesIO(exported.content)) as archive:
+        told = archive.extractfile("lineage.json")
+        assert told is not None
+        lines = told.read()
+    assert json.loads(lines)["gate"] == decided
+    assert b"secret" not in lines
+
+
+@pytest.mark.parametrize("gate", [{}, {"gate": None}, {"gate": {"verdict": "pass", "checks": []}}])
+async def test_exports_import_whether_or_not_they_tell_of_a_gate(home: House, gate: dict[str, Any]) -> None:
+    told = {"base_digest": home.base.digest, "recipe": {"rank": 4}, **gate}
+    version = await home.send(tar(home.files() | {"lineage.json": json.dumps(told).encode()}))
+    assert version["lineage"]["recipe"] == {"rank": 4}
+    assert (await home.call("GET", "/versions/v1"))["gate"] is None
 
 
 Spoil = Callable[[dict[str, bytes]], object]

@@ -80,7 +80,7 @@ async def rollout_world(tmp_path: Path) -> AsyncIterator[World]:
     workers, tenants = FakeWorkers(), TenantStore(sql)
     swapper = Swapper(registry, store, [engine], workers, tmp_path / "cache")
     canaries = Canaries(sql, registry, swapper, workers, RolloutMoves(sql, tenants))
-    rollouts = Rollouts(registry, swapper, sql, tenants, canaries)
+    rollouts = Rollouts(registry, swapper, tenants, canaries)
     yield World(registry, engine, rollouts, canaries, tenants, sql, artifact.digest)
     await sql.dispose()
 

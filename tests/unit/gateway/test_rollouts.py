@@ -1,14 +1,12 @@
 """Approved versions going live."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
-from adapters.database import connect
+from adapters import audit
 from adapters.errors import EngineRefused
 from adapters.types import Lineage, Version, VersionStatus
-from gateway import audit
 from gateway.rollouts import hopeless, newest_of_each
 from tests.unit.gateway.rollout_world import APPROVED, World
 
@@ -50,13 +48,22 @@ async def test_nothing_approved_means_nothing_done(world: World) -> None:
     assert await world.rollouts.run_once() == []
 
 
-async def test_going_live_is_audited(world: World, tmp_path: Path) -> None:
+async def test_going_live_is_audited(world: World) -> None:
     version = await world.approved()
     await world.rollouts.run_once()
-    sql = connect(f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}")
-    (entry,) = await audit.entries(sql)
-    await sql.dispose()
-    assert (entry.act.action, entry.act.subject, entry.act.tenant_id) == ("alias.moved", version.id, "ten_a")
+    act = (await audit.entries(world.sql))[0].act
+    assert (act.actor, act.action, act.subject) == ("system:rollout", "alias.moved", version.id)
+
+
+async def test_what_control_turns_down_is_audited_with_its_reason(world: World) -> None:
+    older, inert = await world.approved(), await world.approved()
+    world.engine.inert.add(inert.id)
+    await world.rollouts.run_once()
+    acts = {entry.act.action: entry.act for entry in await audit.entries(world.sql)}
+    retired, rejected = acts["version.retired"], acts["version.rejected"]
+    assert (retired.subject, retired.detail["reason"]) == (older.id, "a newer one was approved")
+    assert (rejected.actor, rejected.subject) == ("system:rollout", inert.id)
+    assert rejected.detail["reason"]
 
 
 @pytest.mark.parametrize(("status", "final"), [(500, True), (400, True), (401, False), (503, False)])

@@ -9,10 +9,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters import changes
+from adapters import audit, changes
 from adapters.database import connect
 from adapters.tables import metadata as adapters
-from gateway import audit
 from gateway.errors import Conflict, NotFound
 from gateway.keys import ALL_SCOPES, Scope, digest_of, mint
 from gateway.policy import Caps, Policy

@@ -13,8 +13,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from adapters import audit
 from adapters.database import connect
-from gateway import audit
 from gateway.tables import metadata, webhook_calls
 from gateway.webhooks import ATTEMPTS, Webhooks, enqueue
 

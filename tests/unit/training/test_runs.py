@@ -6,6 +6,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from adapters import audit
+from adapters.audit import Act
 from adapters.registry import Registry
 from training.errors import LeaseLost, RunConflict, RunNotFound
 from training.runs import RunStore
@@ -213,3 +215,29 @@ async def test_a_learner_takes_only_runs_of_adapters_of_its_own_base_model(datab
     assert await store.claim("one", base_digest="sha256:base") is None
     second = await store.claim("two", base_digest="sha256:large")
     assert second is not None and second.adapter == "big"
+
+
+async def test_what_people_do_with_runs_is_audited(database: AsyncEngine) -> None:
+    store = RunStore(database)
+    run = await store.create("ten_1", "default", "manual", {"rank": 4}, "ada")
+    await store.claim("learner")
+    await store.finish(run.id, "learner", RunStatus.AWAITING_APPROVAL)
+    await store.reject(run.id, "grace", "too blunt")
+    rejected, created = [entry.act for entry in await audit.entries(database)]
+    detail = {"adapter": "default", "trigger": "manual", "recipe": {"rank": 4}}
+    assert created == Act("ada", "run.created", run.id, "ten_1", detail)
+    assert rejected == Act(
+        "grace", "run.rejected", run.id, "ten_1", {"adapter": "default", "reason": "too blunt"}
+    )
+
+
+async def test_a_refused_judgement_or_cancel_leaves_no_entry(database: AsyncEngine) -> None:
+    store = RunStore(database)
+    run = await store.create("ten_1", "default", "count")
+    with pytest.raises(RunConflict):
+        await store.approve(run.id, "ada")
+    await store.cancel(run.id, "ada")
+    with pytest.raises(RunConflict):
+        await store.cancel(run.id, "grace")
+    acts = [(entry.act.actor, entry.act.action) for entry in await audit.entries(database)]
+    assert acts == [("ada", "run.cancelled"), ("system:triggers", "run.created")]

@@ -8,7 +8,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from gateway.tables import audit as table
+from adapters.tables import audit as table
+
+SYSTEM = "system"
+"""Who acts where nobody is named."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,7 @@ async def record(connection: AsyncConnection, act: Act) -> None:
 
 
 async def record_alone(engine: AsyncEngine, act: Act) -> None:
-    """For a change that another package has committed, or that happened outside the record (an engine's
-    repair)."""
+    """For what happened outside the record (an engine's repair, an export), or was committed before."""
     async with engine.begin() as connection:
         await record(connection, act)
 

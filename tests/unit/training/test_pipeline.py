@@ -1,0 +1,80 @@
+"""What a run's end leaves in the audit log."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters import audit
+from adapters.audit import Act
+from adapters.registry import Registry
+from adapters.types import Lineage, Version, VersionStatus
+from training.pipeline import RunWork
+from training.runs import RunStore
+from training.types import LearningPolicy, Outcome, Run, RunStatus
+from training.workshop import Workshop, tidy
+
+OWNER = "learner"
+
+
+class Judged:
+    """A run whose version has been judged by the gate; its learner died before it said so."""
+
+    def __init__(self, shop: Workshop, run: Run, version: Version, database: AsyncEngine) -> None:
+        self.shop = shop
+        self.run = run
+        self.version = version
+        self._database = database
+
+    async def conclude(self, verdict: str) -> Outcome:
+        report = {"verdict": verdict, "learned": []}
+        await self.shop.runs.update(self.run.id, OWNER, report=report, dataset_digest="sha256:data")
+        run = await self.shop.runs.get(self.run.id)
+        return await RunWork(self.shop, run, OWNER, LearningPolicy(approval="auto")).work()
+
+    async def newest(self) -> Act:
+        return (await audit.entries(self._database))[0].act
+
+
+@pytest.fixture
+async def judged(database: AsyncEngine, tmp_path: Path) -> AsyncIterator[Judged]:
+    runs, registry = RunStore(database), Registry(database)
+    await runs.create("ten_1", "default", "manual")
+    run = await runs.claim(OWNER)
+    assert run is not None
+    await registry.ensure_adapter("ten_1", "default", "sha256:base")
+    lineage = Lineage("sha256:base", run_id=run.id)
+    version = await registry.register("ten_1", "default", "sha256:a", lineage, {}, VersionStatus.GATING)
+
+    async def stored(_tenant_id: str, _digest: str) -> object:
+        return object()
+
+    shop = SimpleNamespace(
+        runs=runs, registry=registry, engines=[], runs_dir=tmp_path, curriculum=SimpleNamespace(stored=stored)
+    )
+    yield Judged(cast(Any, shop), run, version, database)
+
+
+async def test_what_the_gate_approves_is_audited_with_its_run(judged: Judged) -> None:
+    assert (await judged.conclude("pass")).status is RunStatus.SUCCEEDED
+    told = {"version": "default@v1", "reason": "the gate passed"}
+    actor = f"run:{judged.run.id}"
+    assert await judged.newest() == Act(actor, "version.approved", judged.version.id, "ten_1", told)
+
+
+async def test_what_the_gate_fails_is_audited_with_its_run(judged: Judged) -> None:
+    assert (await judged.conclude("fail")).status is RunStatus.REJECTED
+    told = {"version": "default@v1", "reason": "the gate failed"}
+    actor = f"run:{judged.run.id}"
+    assert await judged.newest() == Act(actor, "version.rejected", judged.version.id, "ten_1", told)
+
+
+async def test_what_a_dead_run_left_is_rejected_in_its_name(judged: Judged) -> None:
+    await judged.shop.runs.finish(judged.run.id, OWNER, RunStatus.FAILED, "no disk")
+    await tidy(judged.shop)
+    act = await judged.newest()
+    assert (act.actor, act.action) == (f"run:{judged.run.id}", "version.rejected")
+    assert act.detail["reason"] == "its run has ended"

@@ -1,0 +1,77 @@
+"""Single reads and writes of runs, each inside a transaction that `training.runs` opened."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.audit import Act
+from training.errors import RunNotFound
+from training.rows import now
+from training.tables import run_events
+from training.tables import runs as table
+from training.types import Run, RunPhase, RunStatus
+
+
+def new_row(
+    run_id: str, tenant_id: str, adapter: str, trigger: str, recipe: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
+        "id": run_id,
+        "tenant_id": tenant_id,
+        "adapter": adapter,
+        "status": RunStatus.QUEUED.value,
+        "phase": RunPhase.DATASET.value,
+        "trigger": trigger,
+        "recipe": dict(recipe),
+        "progress": {},
+        "report": {},
+        "costs": {},
+        "cancel_requested": False,
+        "created_at": now(),
+        "updated_at": now(),
+    }
+
+
+async def require_run(connection: AsyncConnection, run_id: str) -> Run:
+    row = (await connection.execute(sa.select(table).where(table.c.id == run_id))).mappings().first()
+    if row is None:
+        raise RunNotFound(run_id)
+    return to_run(row)
+
+
+def act(run: Run, action: str, actor: str, **detail: Any) -> Act:
+    return Act(actor, f"run.{action}", run.id, run.tenant_id, {"adapter": run.adapter, **detail})
+
+
+def to_run(row: Mapping[Any, Any]) -> Run:
+    values = {name: row[name] for name in Run.__dataclass_fields__}
+    values["status"] = RunStatus(values["status"])
+    values["phase"] = RunPhase(values["phase"])
+    return Run(**values)
+
+
+def free() -> sa.ColumnElement[bool]:
+    """Waiting and due, or running under a lease that ran out."""
+    due = sa.or_(table.c.not_before.is_(None), table.c.not_before <= now())
+    return sa.or_(sa.and_(table.c.status == RunStatus.QUEUED.value, due), abandoned())
+
+
+def abandoned() -> sa.ColumnElement[bool]:
+    return sa.and_(table.c.status == RunStatus.RUNNING.value, table.c.lease_until < now())
+
+
+def owned(run_id: str, owner: str) -> sa.Update:
+    return sa.update(table).where(
+        table.c.id == run_id, table.c.owner == owner, table.c.status == RunStatus.RUNNING.value
+    )
+
+
+def in_status(run_id: str, status: RunStatus) -> sa.Update:
+    return sa.update(table).where(table.c.id == run_id, table.c.status == status.value)
+
+
+async def add_event(connection: AsyncConnection, run_id: str, kind: str, data: Mapping[str, Any]) -> None:
+    values = {"run_id": run_id, "kind": kind, "data": dict(data), "at": now()}
+    await connection.execute(sa.insert(run_events).values(**values))
