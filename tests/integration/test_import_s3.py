@@ -34,14 +34,13 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 async def fetched(uri: str, to: Path, limit: int = LIMIT) -> Path:
-    to.mkdir()
     async with httpx.AsyncClient() as http:
         sources = Sources(http, ["s3://bucket/team/"])
         return await asyncio.wait_for(sources.fetch(uri, to, limit), 30)
 
 
 async def test_a_folder_comes_with_the_files_that_an_adapter_has(bucket: Path, tmp_path: Path) -> None:
-    found = await fetched("s3://bucket/team/adapter", tmp_path / "to")
+    found = await fetched("s3://bucket/team/adapter", tmp_path)
     assert {file.name: file.read_bytes() for file in found.iterdir()} == {
         CONFIG: b"{}",
         WEIGHTS: b"w" * 70_000,
@@ -52,20 +51,20 @@ async def test_an_archive_comes_whole(bucket: Path, tmp_path: Path) -> None:
     archive = bucket / "team" / "adapter.tar.gz"
     with tarfile.open(archive, "w:gz") as packed:
         packed.add(bucket / "team" / "adapter", arcname=".")
-    found = await fetched("s3://bucket/team/adapter.tar.gz", tmp_path / "to")
+    found = await fetched("s3://bucket/team/adapter.tar.gz", tmp_path)
     assert found.read_bytes() == archive.read_bytes()
 
 
 async def test_what_is_too_large_is_not_taken(bucket: Path, tmp_path: Path) -> None:
     with pytest.raises(AdapterTooLarge):
-        await fetched("s3://bucket/team/adapter", tmp_path / "to", limit=1000)
+        await fetched("s3://bucket/team/adapter", tmp_path, limit=1000)
 
 
 async def test_what_is_not_there_is_refused(bucket: Path, tmp_path: Path) -> None:
     with pytest.raises(SourceRefused, match="FileNotFoundError"):
-        await fetched("s3://bucket/team/nothing", tmp_path / "to")
+        await fetched("s3://bucket/team/nothing", tmp_path)
 
 
 async def test_another_bucket_is_refused(bucket: Path, tmp_path: Path) -> None:
     with pytest.raises(SourceRefused, match="GRAFT_IMPORT_SOURCES"):
-        await fetched("s3://other/team/adapter", tmp_path / "to")
+        await fetched("s3://other/team/adapter", tmp_path)
