@@ -48,7 +48,8 @@ async def test_versions_are_swapped_rolled_back_and_brought_back(base_model: Pat
             control: Control = app.state.control
             (replica,) = control.engines
             headers = {"authorization": f"Bearer {running.token}"}
-            assert httpx.get(f"{running.url}/graft/versions", headers=headers).status_code == 404
+            async with httpx.AsyncClient(headers=headers, trust_env=False) as direct:
+                assert (await direct.get(f"{running.url}/graft/versions")).status_code == 404
 
             tenant = (await admin.post("/admin/v1/tenants", json={"external_id": "acme"})).json()["id"]
             adapter = f"/admin/v1/tenants/{tenant}/adapters/default"
