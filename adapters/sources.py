@@ -162,7 +162,9 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise SourceRefused(f"This scheme needs a package that is not installed: {error.name}.") from error
+        raise SourceRefused(
+            f"This scheme needs a package that is not installed: {error.name or error}."
+        ) from error
     except TimeoutError as error:
         raise SourceRefused("The source took too long.") from error
     except (OSError, httpx.HTTPError, httpx.InvalidURL) as error:
