@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from adapters import tables
@@ -68,12 +69,15 @@ class Wants:
             return set(found.scalars())
 
     async def pin(self, version_id: str, actor: str) -> None:
-        """Keep a version in the engines whether or not anybody asks for it. Raises UnknownVersion."""
-        async with self._engine.begin() as connection:
-            await require_version(connection, version_id)
-            await connection.execute(sa.delete(tables.pins).where(tables.pins.c.version_id == version_id))
-            values = {"version_id": version_id, "actor": actor, "at": datetime.now(UTC)}
-            await connection.execute(sa.insert(tables.pins).values(values))
+        """Keep a version in the engines whether or not anybody asks for it; one that is pinned stays as it is. Raises
+        UnknownVersion."""
+        values = {"version_id": version_id, "actor": actor, "at": datetime.now(UTC)}
+        try:
+            async with self._engine.begin() as connection:
+                await require_version(connection, version_id)
+                await connection.execute(sa.insert(tables.pins).values(values))
+        except IntegrityError:
+            return
 
     async def unpin(self, version_id: str) -> None:
         async with self._engine.begin() as connection:
