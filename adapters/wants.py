@@ -22,6 +22,7 @@ class Want:
     version: Version
     must: bool
     """It is pinned, compared by a rollout or on its way to an alias."""
+    pinned: bool = False
 
 
 class Wants:
@@ -38,9 +39,10 @@ class Wants:
         table, pins = tables.versions, tables.pins
         aliased = sa.select(tables.aliases.c.version_id).where(tables.aliases.c.version_id.is_not(None))
         statuses = [status.value for status in WANTED_STATUSES]
+        pinned = table.c.id.in_(sa.select(pins.c.version_id))
         must = sa.or_(
             table.c.status.in_(statuses),
-            table.c.id.in_(sa.select(pins.c.version_id)),
+            pinned,
             table.c.id.in_(versions_in_use()),
         )
         each = table.alias()
@@ -52,11 +54,13 @@ class Wants:
             sa.and_(table.c.id.in_(hot), table.c.id.in_(aliased)),
             table.c.id.in_(newest),
         )
-        query = sa.select(table, must.label("must")).where(chosen, table.c.pruned_at.is_(None))
+        query = sa.select(table, must.label("must"), pinned.label("pinned")).where(
+            chosen, table.c.pruned_at.is_(None)
+        )
         query = query.where(table.c.base_digest == base_digest)
         async with self._engine.connect() as connection:
             rows = (await connection.execute(query)).all()
-        return {row.id: Want(to_version(row), bool(row.must)) for row in rows}
+        return {row.id: Want(to_version(row), bool(row.must), bool(row.pinned)) for row in rows}
 
     async def aliased(self, base_digest: str, ids: Collection[str]) -> set[str]:
         """Those of `ids` that an alias points to and that belong to this base model."""
