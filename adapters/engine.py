@@ -19,6 +19,16 @@ class Completion:
     """Token to natural-log probability at the first choice's first token; None when not asked for."""
 
 
+@dataclass(frozen=True)
+class Holding:
+    """What a replica says of its versions, by id."""
+
+    resident: frozenset[str]
+    """It serves them, or still holds them in memory."""
+    pinned: frozenset[str] | None
+    """Those that stay in its memory whatever else is asked for; None: it cannot pin."""
+
+
 class Engine(Protocol):
     """One replica. A version's name inside the engine is its id."""
 
@@ -48,9 +58,21 @@ class Engine(Protocol):
         Raises EngineRefused, EngineUnavailable.
         """
 
+    async def holding(self) -> Holding:
+        """Raises EngineRefused, EngineUnavailable."""
+
     async def resident(self) -> frozenset[str]:
-        """Ids of the versions that the replica serves, or still holds in memory. Raises EngineRefused,
-        EngineUnavailable."""
+        """That part of `holding`. Raises as it does."""
+
+    async def pin(self, version_id: str) -> None:
+        """Keep a loaded version in memory. Pinning twice is no error.
+
+        Raises EngineRefused (409: it is not loaded, or as many are pinned as may be; 404: the replica cannot pin),
+        EngineUnavailable.
+        """
+
+    async def unpin(self, version_id: str) -> None:
+        """Unpinning what is not pinned is no error. Raises as `pin` does."""
 
     async def healthy(self) -> bool:
         """Whether the replica says that it can serve; never raises."""

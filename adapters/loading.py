@@ -70,11 +70,11 @@ class Loader:
         the base, and passes the checks."""
         await asyncio.gather(*(_probe(version_id, engine, checks) for engine in engines))
 
-    async def ensure(self, version: Version, checks: Sequence[Check] = ()) -> None:
+    async def ensure(self, version: Version) -> None:
         """Load on every healthy replica of its base and probe it. Raises ArtifactError, EngineError, ProbeFailed."""
         engines = await self.healthy(version.lineage.base_digest)
         await self.load(version, engines)
-        await self.probe(version.id, engines, checks)
+        await self.probe(version.id, engines)
 
 
 async def _probe(version_id: str, engine: Engine, checks: Sequence[Check]) -> None:

@@ -1,17 +1,18 @@
 """The reconciler: what the record wants in the engines against what is in them, and the repair of the
 difference.
 
-It makes a restarted replica serve again, ends what a crash left half-done, unloads what nothing wants, and chooses,
-where there are more versions than room, which replica holds which (`adapters.placement`).
+It makes a restarted replica serve again, ends what a crash left half-done, unloads what nothing wants, chooses, where
+there are more versions than room, which replica holds which (`adapters.placement`), and has replicas pin what the
+record pins.
 """
 
 import time
-from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from adapters.artifacts import ArtifactStore
-from adapters.engine import Engine
+from adapters.engine import Engine, Holding
 from adapters.errors import ArtifactError, EngineError, WorkersBehind
 from adapters.heat import Heat
 from adapters.loading import Loader
@@ -19,10 +20,10 @@ from adapters.placement import Wish, plan
 from adapters.registry import Registry
 from adapters.swap import Workers
 from adapters.types import Version
-from adapters.wants import Wants
+from adapters.wants import Want, Wants
 
 NOTHING: Mapping[str, float] = {}
-Observed = tuple[Engine, frozenset[str]]
+Observed = tuple[Engine, Holding]
 """A replica that answers, and what it holds."""
 
 
@@ -41,12 +42,14 @@ class Repairs:
 
     loaded: Sequence[Repair] = ()
     unloaded: Sequence[Repair] = ()
+    pinned: Sequence[Repair] = ()
+    unpinned: Sequence[Repair] = ()
     failed: Sequence[Repair] = ()
     residency: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """What each replica that answers holds now, by its URL."""
 
     def __bool__(self) -> bool:
-        return bool(self.loaded or self.unloaded or self.failed)
+        return bool(self.loaded or self.unloaded or self.pinned or self.unpinned or self.failed)
 
 
 class Reconciler:
@@ -99,12 +102,16 @@ class Reconciler:
         self, base: str, observed: Sequence[Observed], hot: Mapping[str, float], waiting: Collection[str]
     ) -> Repairs:
         """The replicas of one base model, which hold versions of that one only."""
-        held = {engine.url: names for engine, names in observed}
-        versions, wishes = await self._wished(base, held, hot, waiting)
+        held = {engine.url: holding.resident for engine, holding in observed}
+        wanted, wishes = await self._wished(base, held, hot, waiting)
         planned = plan(wishes, held, self._capacity, self._copies)
+        versions = {name: want.version for name, want in wanted.items()}
         loaded, failed = await self._load_missing(observed, planned, versions)
         unloaded, stuck = await self._unload_idle(observed, planned, waiting)
-        return Repairs(loaded, unloaded, [*failed, *stuck], _after(held, loaded, unloaded))
+        now = _after(held, loaded, unloaded)
+        pins = {name for name, want in wanted.items() if want.pinned}
+        pinned, unpinned, unkept = await self._keep_pins(observed, now, pins)
+        return Repairs(loaded, unloaded, pinned, unpinned, [*failed, *stuck, *unkept], now)
 
     async def _wished(
         self,
@@ -112,7 +119,7 @@ class Reconciler:
         held: Mapping[str, frozenset[str]],
         hot: Mapping[str, float],
         waiting: Collection[str],
-    ) -> tuple[Mapping[str, Version], Sequence[Wish]]:
+    ) -> tuple[Mapping[str, Want], Sequence[Wish]]:
         """The record's wishes: what must be held, what is asked for, and as many others as there is room for."""
         room = self._capacity * len(held)
         present = {name for names in held.values() for name in names}
@@ -122,7 +129,7 @@ class Reconciler:
             Wish(name, hot.get(name, 0.0), want.must or name in waiting) for name, want in wanted.items()
         ]
         wishes += [Wish(name) for name in sorted(serving)]
-        return {name: want.version for name, want in wanted.items()}, wishes
+        return wanted, wishes
 
     async def _observe(self) -> list[Observed]:
         """Replicas that answer, and what they hold. Read before the record, so that it is never newer than
@@ -130,7 +137,7 @@ class Reconciler:
         observed: list[Observed] = []
         for engine in self._engines:
             try:
-                observed.append((engine, await engine.resident()))
+                observed.append((engine, await engine.holding()))
             except EngineError:
                 continue
         return observed
@@ -143,8 +150,8 @@ class Reconciler:
     ) -> tuple[list[Repair], list[Repair]]:
         loaded: list[Repair] = []
         failed: list[Repair] = []
-        for engine, held in observed:
-            for version_id in sorted((planned[engine.url] - held) & versions.keys()):
+        for engine, holding in observed:
+            for version_id in sorted((planned[engine.url] - holding.resident) & versions.keys()):
                 try:
                     await self._loader.load(versions[version_id], [engine])
                     loaded.append(Repair(engine.url, version_id))
@@ -163,18 +170,40 @@ class Reconciler:
         unloaded: list[Repair] = []
         failed: list[Repair] = []
         everywhere = {version_id for versions in planned.values() for version_id in versions}
-        idle = {version_id for _, held in observed for version_id in held} - everywhere
+        idle = {version_id for _, holding in observed for version_id in holding.resident} - everywhere
         gone = await self._unused(idle)
-        for engine, held in observed:
-            spare = (held & everywhere) - planned[engine.url]
+        for engine, holding in observed:
+            spare = (holding.resident & everywhere) - planned[engine.url]
             kept = {name for name in spare if name in waiting or name in self._holds}
-            for version_id in sorted((held & gone) | (spare - kept)):
+            for version_id in sorted((holding.resident & gone) | (spare - kept)):
                 try:
                     await engine.unload(version_id)
                     unloaded.append(Repair(engine.url, version_id))
                 except EngineError as error:
                     failed.append(Repair(engine.url, version_id, str(error)))
         return unloaded, failed
+
+    async def _keep_pins(
+        self, observed: Sequence[Observed], now: Mapping[str, frozenset[str]], pins: Set[str]
+    ) -> tuple[list[Repair], list[Repair], list[Repair]]:
+        """Each replica pins, of what it holds now, what the record pins, and lets go of the rest. One that cannot pin
+        is left alone."""
+        pinned: list[Repair] = []
+        unpinned: list[Repair] = []
+        failed: list[Repair] = []
+        for engine, holding in observed:
+            if holding.pinned is None:
+                continue
+            there = now[engine.url]
+            steps = [(engine.unpin, name, unpinned) for name in sorted((holding.pinned & there) - pins)]
+            steps += [(engine.pin, name, pinned) for name in sorted((there & pins) - holding.pinned)]
+            for step, version_id, done in steps:
+                try:
+                    await step(version_id)
+                    done.append(Repair(engine.url, version_id))
+                except EngineError as error:
+                    failed.append(Repair(engine.url, version_id, str(error)))
+        return pinned, unpinned, failed
 
     async def _unused(self, idle: set[str]) -> set[str]:
         """Of the versions that the record does not want, those that no worker can send a request to any more.
@@ -196,6 +225,8 @@ def _together(pools: Sequence[Repairs]) -> Repairs:
     return Repairs(
         loaded=[repair for pool in pools for repair in pool.loaded],
         unloaded=[repair for pool in pools for repair in pool.unloaded],
+        pinned=[repair for pool in pools for repair in pool.pinned],
+        unpinned=[repair for pool in pools for repair in pool.unpinned],
         failed=[repair for pool in pools for repair in pool.failed],
         residency={url: names for pool in pools for url, names in pool.residency.items()},
     )

@@ -266,4 +266,5 @@ def to_move(row: sa.Row[Any]) -> AliasMove:
         row.actor,
         row.at,
         change=0,
+        id=row.id,
     )

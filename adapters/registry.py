@@ -57,7 +57,7 @@ class Registry:
         """The adapter of this name, made if it is missing. Raises WrongBase when it belongs to another
         base."""
         for _ in range(_ATTEMPTS):
-            found = await self._adapter(tenant_id, name)
+            found = await self.adapter(tenant_id, name)
             if found is not None:
                 if found.base_digest != base_digest:
                     raise WrongBase(found.base_digest, base_digest)
@@ -65,14 +65,16 @@ class Registry:
             await self._add_adapter(Adapter(tenant_id, name, base_digest, datetime.now(UTC)), actor)
         raise ConflictError(f"adapter {name!r} of tenant {tenant_id} could not be made")
 
-    async def adapters_of(self, tenant_id: str) -> list[Adapter]:
-        """The tenant's adapters by name."""
+    async def adapters_of(self, tenant_id: str, after: str | None = None, limit: int = 50) -> list[Adapter]:
+        """A page of the tenant's adapters by name, following the name `after`."""
         table = tables.adapters
-        query = sa.select(table).where(table.c.tenant_id == tenant_id).order_by(table.c.name)
+        query = sa.select(table).where(table.c.tenant_id == tenant_id).order_by(table.c.name).limit(limit)
+        if after is not None:
+            query = query.where(table.c.name > after)
         async with self._engine.connect() as connection:
             return [to_adapter(row) for row in (await connection.execute(query)).all()]
 
-    async def _adapter(self, tenant_id: str, name: str) -> Adapter | None:
+    async def adapter(self, tenant_id: str, name: str) -> Adapter | None:
         async with self._engine.connect() as connection:
             return await find_adapter(connection, tenant_id, name)
 
@@ -250,12 +252,14 @@ class Registry:
             return await read_alias(connection, tenant_id, adapter, alias)
 
     async def alias_history(
-        self, tenant_id: str, adapter: str, alias: Alias, limit: int = 100
+        self, tenant_id: str, adapter: str, alias: Alias, limit: int = 100, after: int | None = None
     ) -> list[AliasMove]:
-        """The newest moves, newest first. Their `change` is 0: it matters only to whoever waits for a
-        move."""
+        """A page of moves, newest first, following the move `after`. Their `change` is 0: it matters only to whoever
+        waits for a move."""
         table = tables.alias_history
         query = sa.select(table).where(*of(table, tenant_id, adapter), table.c.alias == alias.value)
+        if after is not None:
+            query = query.where(table.c.id < after)
         async with self._engine.connect() as connection:
             rows = (await connection.execute(query.order_by(table.c.id.desc()).limit(limit))).all()
         return [to_move(row) for row in rows]

@@ -157,7 +157,8 @@ async def _judged(
 
 
 async def _needed(connection: AsyncConnection, tenant_id: str, adapter: str) -> Mapping[str, str]:
-    """What the record itself needs: rollbacks, pins, aliases, versions of other adapters that continue one."""
+    """What the record itself needs: rollbacks, pins, aliases, versions that continue one or were merged from it, also
+    those of other adapters."""
     history, aliases, pins, versions = tables.alias_history, tables.aliases, tables.pins, tables.versions
     moves = sa.select(history.c.version_id).where(*of(history, tenant_id, adapter))
     moves = moves.where(history.c.alias == Alias.STABLE.value).order_by(history.c.id)
@@ -167,9 +168,20 @@ async def _needed(connection: AsyncConnection, tenant_id: str, adapter: str) -> 
     child = versions.alias()
     children = sa.select(child.c.parent_id).where(child.c.parent_id.in_(mine), child.c.pruned_at.is_(None))
     needed |= dict.fromkeys((await connection.execute(children)).scalars(), "a version continues it")
+    needed |= dict.fromkeys(await _merged(connection, tenant_id), "a merge was made from it")
     pinned = sa.select(pins.c.version_id).where(pins.c.version_id.in_(mine))
     needed |= dict.fromkeys((await connection.execute(pinned)).scalars(), "it is pinned")
     compared = mine.where(versions.c.id.in_(versions_in_use()))
     needed |= dict.fromkeys((await connection.execute(compared)).scalars(), "a rollout compares it")
     pointed = sa.select(aliases.c.version_id).where(aliases.c.version_id.in_(mine))
     return needed | dict.fromkeys((await connection.execute(pointed)).scalars(), "an alias points to it")
+
+
+async def _merged(connection: AsyncConnection, tenant_id: str) -> set[str]:
+    """Ids of the versions that a tenant's merges with files were made from, of all its adapters. What an imported
+    version's file says of itself does not count."""
+    versions = tables.versions.c
+    mine = sa.and_(versions.tenant_id == tenant_id, versions.pruned_at.is_(None), versions.run_id.is_not(None))
+    query = sa.select(versions.recipe).where(mine, versions.recipe["merge"].as_string().is_not(None))
+    merges = (await connection.execute(query)).scalars()
+    return {source["version_id"] for each in merges for source in each["merge"]["sources"]}

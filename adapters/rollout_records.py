@@ -63,11 +63,17 @@ async def get(connection: AsyncConnection, tenant_id: str, adapter: str, rollout
 
 
 async def of_adapter(
-    connection: AsyncConnection, tenant_id: str, adapter: str, limit: int
+    connection: AsyncConnection, tenant_id: str, adapter: str, limit: int, after: str | None = None
 ) -> Sequence[Rollout]:
-    """Newest first."""
+    """A page, newest first, following the rollout `after`. Raises UnknownRollout."""
+    made, name = rollouts.c.created_at, rollouts.c.id
     query = sa.select(rollouts).where(rollouts.c.tenant_id == tenant_id, rollouts.c.adapter == adapter)
-    query = query.order_by(rollouts.c.created_at.desc(), rollouts.c.id).limit(limit)
+    query = query.order_by(made.desc(), name.desc()).limit(limit)
+    if after is not None:
+        last = await get(connection, tenant_id, adapter, after)
+        query = query.where(
+            sa.tuple_(made, name) < sa.tuple_(sa.literal(last.created_at, made.type), last.id)
+        )
     return [_rollout(row) for row in (await connection.execute(query)).all()]
 
 

@@ -166,15 +166,18 @@ class Swapper:
         previous = None if previous_id is None else await self._registry.version(previous_id)
         return await self._to(tenant_id, adapter, (current, previous), actor, revision, rolled_back=True)
 
-    async def ensure_loaded(self, version_id: str, *, checked: bool = False) -> None:
-        """Load and probe a version on every healthy replica of its base, for a gate or a pinned request. checked: for
-        users, so it must pass its adapter's checks too.
+    async def ensure_loaded(self, version_id: str, *, serving: bool = False) -> None:
+        """Load and probe a version: on every healthy replica of its base, to be asked by ourselves; serving: on its
+        placement set, to be asked by users, so it must pass its adapter's checks too.
 
         Raises UnknownVersion, ArtifactError, EngineError, ProbeFailed.
         """
         version = await self._registry.version(version_id)
-        checks = await self._checks(version.tenant_id, version.adapter) if checked else ()
-        await self._loader.ensure(version, checks)
+        if serving:
+            checks = await self._checks(version.tenant_id, version.adapter)
+            await self._prepare(version, None, checks, _Stopwatch())
+        else:
+            await self._loader.ensure(version)
 
     async def _to(
         self,

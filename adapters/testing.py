@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from adapters.engine import Completion
+from adapters.engine import Completion, Holding
 from adapters.errors import EngineRefused, EngineUnavailable, WorkersBehind, WorkersUnseen
 from adapters.types import BASE_NAME
 
@@ -19,7 +19,8 @@ class FakeEngine:
     """An engine that answers with what `answer` returns.
 
     Turn it `down`, put a version's id in `inert` to make it answer like the base, in `broken` to make its
-    probabilities NaN, in `refused` to have its load fail, in `deaf` to have it loaded but not listed.
+    probabilities NaN, in `refused` to have its load fail, in `deaf` to have it loaded but not listed. Set `pins` to
+    None to make it an engine that cannot pin, `most_pins` to bound them.
     """
 
     def __init__(
@@ -30,7 +31,9 @@ class FakeEngine:
         self._answer = answer or (lambda model, messages: f"{model} answers")
         self.loaded: dict[str, Path] = {}
         self.calls: list[tuple[str, str]] = []
-        """What was done, in order: ("load" or "unload", version id)."""
+        """What was done, in order: ("load", "unload", "pin" or "unpin", version id)."""
+        self.pins: set[str] | None = set()
+        self.most_pins = 12
         self.down = False
         self.inert: set[str] = set()
         self.broken: set[str] = set()
@@ -48,6 +51,8 @@ class FakeEngine:
     def restart(self) -> None:
         """Forget everything, as a new process does."""
         self.loaded.clear()
+        if self.pins is not None:
+            self.pins.clear()
 
     async def pull(self, version_id: str, digest: str) -> bool:
         self._reach()
@@ -64,10 +69,28 @@ class FakeEngine:
         self._reach()
         if self.loaded.pop(version_id, None) is not None:
             self.calls.append(("unload", version_id))
+        if self.pins is not None:
+            self.pins.discard(version_id)
+
+    async def holding(self) -> Holding:
+        self._reach()
+        return Holding(
+            frozenset(self.loaded.keys() - self.deaf), None if self.pins is None else frozenset(self.pins)
+        )
 
     async def resident(self) -> frozenset[str]:
-        self._reach()
-        return frozenset(self.loaded.keys() - self.deaf)
+        return (await self.holding()).resident
+
+    async def pin(self, version_id: str) -> None:
+        pins = self._pinning()
+        if version_id not in self.loaded or len(pins | {version_id}) > self.most_pins:
+            raise EngineRefused(self._url, 409, "not loaded, or too many are pinned")
+        pins.add(version_id)
+        self.calls.append(("pin", version_id))
+
+    async def unpin(self, version_id: str) -> None:
+        self._pinning().discard(version_id)
+        self.calls.append(("unpin", version_id))
 
     async def healthy(self) -> bool:
         return not self.down
@@ -94,6 +117,12 @@ class FakeEngine:
             return {"a": math.nan}
         plain = model == BASE_NAME or model in self.inert
         return {"a": -0.1, "b": -2.5} if plain else {"a": -1.1, "b": -0.5}
+
+    def _pinning(self) -> set[str]:
+        self._reach()
+        if self.pins is None:
+            raise EngineRefused(self._url, 404, "it cannot pin")
+        return self.pins
 
     def _reach(self) -> None:
         if self.down:

@@ -103,6 +103,8 @@ class AliasMove:
     at: datetime
     change: int
     """Position in the change log; a worker that has applied this position serves the new route."""
+    id: int = 0
+    """Of its row; 0 for a move that was only just made."""
 
 
 class RolloutKind(StrEnum):

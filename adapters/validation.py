@@ -15,13 +15,15 @@ import numpy as np
 from adapters.base import BaseModel
 from adapters.errors import InvalidAdapter
 from adapters.peft_config import CONFIG, read_config
-from adapters.tensors import NotTensors, Tensor, read_tensors
+from adapters.tensors import Floats, NotTensors, Tensor, read_tensors
 
 WEIGHTS = "adapter_model.safetensors"
 MAX_MAGNITUDE = 100.0
 """Larger weights overflow inside the network. An engine that once computed NaN may go on to answer every
 tenant with it, out of its cache, until it is restarted: what could is refused here, not tried."""
 MAX_WEIGHTS_BYTES = 2 * 1024**3
+_NOISE = 1e-6
+"""Share of ‖B‖·‖A‖ below which ‖B·A‖ is rounding: far less than half precision keeps of a trained adapter."""
 _CODE_SUFFIXES = frozenset(
     {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".py"}
 )
@@ -57,7 +59,7 @@ def validate(directory: Path, base: BaseModel, max_rank: int) -> AdapterShape:
     _check_names(tensors, targets)
     for module in targets:
         _check_module(module, tensors, base.modules[module], ranks[module])
-    _check_effect(tensors)
+    _check_effect(tensors, targets)
     return AdapterShape(
         rank=max(ranks.values()),
         alpha=config.alpha,
@@ -129,8 +131,16 @@ def _check_module(module: str, tensors: Mapping[str, Tensor], features: tuple[in
             raise InvalidAdapter(f"holds values over {MAX_MAGNITUDE:g}, which no trained LoRA has", name)
 
 
-def _check_effect(tensors: Mapping[str, Tensor]) -> None:
-    """Training begins with every B at zero: an adapter in which they still are would cost a slot and do
-    nothing."""
-    if not any(tensor.values().any() for name, tensor in tensors.items() if name.endswith(".lora_B.weight")):
-        raise InvalidAdapter("has no effect: every lora_B is zero", WEIGHTS)
+def _check_effect(tensors: Mapping[str, Tensor], targets: Sequence[str]) -> None:
+    """Training begins with every B at zero: an adapter in which no layer's B·A is more than that would cost a slot and
+    do nothing."""
+    if not any(_changes(*(tensors[name].values() for name in pair_of(module))) for module in targets):
+        raise InvalidAdapter("has no effect: no layer has a lora_A and a lora_B whose product is not zero", WEIGHTS)
+
+
+def _changes(down: Floats, up: Floats) -> bool:
+    """Whether up · down, as large as the base model's layer and so not computed, is more than the rounding of its own
+    norm; see `adapters.drift`."""
+    a, b = down.astype(np.float64), up.astype(np.float64)
+    largest = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(((b.T @ b) * (a @ a.T)).sum()) > (_NOISE * largest) ** 2

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from adapters.engine import Completion
+from adapters.engine import Completion, Holding
 from adapters.errors import EngineRefused, EngineUnavailable
 
 LOAD_TIMEOUT_S = 30.0
@@ -62,12 +62,9 @@ class VllmEngine:
         return True
 
     async def pin(self, version_id: str) -> None:
-        """Keep a loaded version in memory and in a slot. Raises EngineRefused (409: it is not loaded, or as many are
-        pinned as may be; 404: there is no plugin), EngineUnavailable."""
         self._accept(await self._send("PUT", f"{PLUGIN}/{version_id}/pin", None, ASK_TIMEOUT_S))
 
     async def unpin(self, version_id: str) -> None:
-        """Unpinning what is not pinned is no error. Raises as `pin` does."""
         self._accept(await self._send("DELETE", f"{PLUGIN}/{version_id}/pin", None, ASK_TIMEOUT_S))
 
     async def load(self, version_id: str, path: Path) -> None:
@@ -87,13 +84,20 @@ class VllmEngine:
         if response.status_code != 404:
             self._accept(response)
 
-    async def resident(self) -> frozenset[str]:
+    async def holding(self) -> Holding:
         response = await self._send("GET", PLUGIN, None, ASK_TIMEOUT_S)
         if response.status_code != 404:
             listed = self._accept(response).json()["data"]
-            return frozenset(str(version["id"]) for version in listed if version["id"])
+            pinned = {str(version["id"]): bool(version["pinned"]) for version in listed if version["id"]}
+            return Holding(
+                frozenset(pinned), frozenset(name for name, is_pinned in pinned.items() if is_pinned)
+            )
         response = self._accept(await self._send("GET", "/v1/models", None, ASK_TIMEOUT_S))
-        return frozenset(str(model["id"]) for model in response.json()["data"] if model.get("parent"))
+        listed = response.json()["data"]
+        return Holding(frozenset(str(model["id"]) for model in listed if model.get("parent")), None)
+
+    async def resident(self) -> frozenset[str]:
+        return (await self.holding()).resident
 
     async def healthy(self) -> bool:
         try:

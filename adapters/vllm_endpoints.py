@@ -6,7 +6,7 @@
 | `GET /graft/versions` | what names, memory and slots really hold |
 | `PUT /graft/versions/{id}` `{artifact_digest}` | fetch from the store, verify, load |
 | `DELETE /graft/versions/{id}` | out of names, memory and slots |
-| `PUT`, `DELETE /graft/versions/{id}/pin` | keep in memory and in a slot; let go |
+| `PUT`, `DELETE /graft/versions/{id}/pin` | keep in memory; let go |
 
 Every route wants the engine's token as a bearer token; without one configured there are no routes.
 """

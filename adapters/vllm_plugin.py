@@ -5,7 +5,7 @@
    soon as every slot is filled, requests to the base model are answered with another tenant's adapter whenever they
    share a batch with any adapter's request. The GPU kernels skip such rows, and so does what is put in place here.
 2. A resolver: a version that is asked for and not loaded is fetched, verified and loaded.
-3. Two methods of the worker, through which `adapters.vllm_endpoints` sees its memory.
+3. Methods of the worker, through which `adapters.vllm_endpoints` sees its memory and pins in it.
 4. Patience on CPU: vLLM's processes wait for each other in a busy loop for a second after every message. Where the
    model runs on the same cores, that takes a core from everybody else; they sleep after a millisecond instead.
 """
@@ -21,7 +21,7 @@ from adapters.artifacts import ArtifactStore
 from adapters.engine_cache import EngineCache
 from adapters.errors import AdaptersError, StoreUnavailable, UnknownVersion
 from adapters.settings import Settings
-from adapters.vllm_residents import STATE, UNPIN
+from adapters.vllm_residents import PIN, STATE, UNPIN
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +67,7 @@ def register() -> None:
             condition.wait = sleeping_briefly(condition.wait)
     worker = import_module("vllm.v1.worker.worker_base").WorkerBase
     setattr(worker, STATE, lora_state)
+    setattr(worker, PIN, pin_lora)
     setattr(worker, UNPIN, unpin_lora)
     registry = import_module("vllm.lora.resolver").LoRAResolverRegistry
     if RESOLVER not in registry.get_supported_resolvers():
@@ -158,14 +159,19 @@ def lora_state(worker: Any) -> dict[str, Any]:
     return {
         "memory": sorted(manager.list_adapters()),
         "slots": list(manager.lora_index_to_id),
-        "pinned": sorted(manager._active_adapters.pinned_items),
+        "pinned": sorted(manager._registered_adapters.pinned_items),
         "capacity": int(manager.capacity),
     }
 
 
-def unpin_lora(worker: Any, number: int) -> bool:
+def pin_lora(worker: Any, number: int) -> bool:
+    """A method of vLLM's worker, whose own pins a slot too; False for what is not in memory."""
+    memory = worker.model_runner.lora_manager._adapter_manager._registered_adapters
+    if number in memory:
+        memory.pin(number)
+    return number in memory
+
+
+def unpin_lora(worker: Any, number: int) -> None:
     """A method of vLLM's worker, which can pin but not let go."""
-    manager = worker.model_runner.lora_manager._adapter_manager
-    for cache in (manager._registered_adapters, manager._active_adapters):
-        cache.pinned_items.discard(number)
-    return True
+    worker.model_runner.lora_manager._adapter_manager._registered_adapters.pinned_items.discard(number)

@@ -12,7 +12,7 @@ from typing import Any
 
 from adapters.engine_cache import EngineCache
 
-STATE, UNPIN = "graft_lora_state", "graft_unpin_lora"
+STATE, PIN, UNPIN = "graft_lora_state", "graft_pin_lora", "graft_unpin_lora"
 """What `adapters.vllm_plugin` adds to the worker's methods."""
 
 
@@ -37,7 +37,7 @@ class Residency:
 
 
 class TooManyPinned(Exception):
-    """One slot must stay free to change, or the next adapter would end the engine."""
+    """As many places in memory as there are slots must stay free to change, or the next batch would end the engine."""
 
 
 class NotLoaded(Exception):
@@ -93,17 +93,24 @@ class Residents:
         return known
 
     async def pin(self, name: str) -> None:
-        """Keep in memory and in a slot. Raises NotLoaded, TooManyPinned."""
+        """Keep in memory, from where a slot is filled without reading files. No slot is kept: vLLM batches as many
+        adapters as it has slots, and ends when some of these are taken. Raises NotLoaded, TooManyPinned."""
         request = self._models.lora_requests.get(name)
         if request is None:
             raise NotLoaded(name)
         async with self._pinning:
             state = await self._state()
-            pinned = set(state["pinned"])
-            if request.lora_int_id not in pinned and len(pinned) + 1 >= len(state["slots"]):
-                raise TooManyPinned(f"{len(pinned)} of {len(state['slots'])} slots are pinned")
-            await self._client.add_lora(request)
-            await self._client.pin_lora(request.lora_int_id)
+            number, pinned, most = (
+                request.lora_int_id,
+                state["pinned"],
+                state["capacity"] - len(state["slots"]),
+            )
+            if number not in pinned and len(pinned) >= most:
+                raise TooManyPinned(f"{len(pinned)} are pinned, of the {most} that may be")
+            if number not in state["memory"]:
+                await self._client.add_lora(request)
+            if not all(await self._client.collective_rpc(PIN, args=(number,))):
+                raise NotLoaded(name)
 
     async def unpin(self, name: str) -> None:
         """Unpinning what is not pinned is no error. Raises NotLoaded."""

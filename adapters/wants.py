@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from adapters import acts, audit, tables
@@ -21,6 +22,7 @@ class Want:
     version: Version
     must: bool
     """It is pinned, compared by a rollout or on its way to an alias."""
+    pinned: bool = False
 
 
 class Wants:
@@ -37,9 +39,10 @@ class Wants:
         table, pins = tables.versions, tables.pins
         aliased = sa.select(tables.aliases.c.version_id).where(tables.aliases.c.version_id.is_not(None))
         statuses = [status.value for status in WANTED_STATUSES]
+        pinned = table.c.id.in_(sa.select(pins.c.version_id))
         must = sa.or_(
             table.c.status.in_(statuses),
-            table.c.id.in_(sa.select(pins.c.version_id)),
+            pinned,
             table.c.id.in_(versions_in_use()),
         )
         each = table.alias()
@@ -51,11 +54,13 @@ class Wants:
             sa.and_(table.c.id.in_(hot), table.c.id.in_(aliased)),
             table.c.id.in_(newest),
         )
-        query = sa.select(table, must.label("must")).where(chosen, table.c.pruned_at.is_(None))
+        query = sa.select(table, must.label("must"), pinned.label("pinned")).where(
+            chosen, table.c.pruned_at.is_(None)
+        )
         query = query.where(table.c.base_digest == base_digest)
         async with self._engine.connect() as connection:
             rows = (await connection.execute(query)).all()
-        return {row.id: Want(to_version(row), bool(row.must)) for row in rows}
+        return {row.id: Want(to_version(row), bool(row.must), bool(row.pinned)) for row in rows}
 
     async def aliased(self, base_digest: str, ids: Collection[str]) -> set[str]:
         """Those of `ids` that an alias points to and that belong to this base model."""
@@ -68,13 +73,16 @@ class Wants:
             return set(found.scalars())
 
     async def pin(self, version_id: str, actor: str) -> None:
-        """Keep a version in the engines whether or not anybody asks for it. Raises UnknownVersion."""
-        async with self._engine.begin() as connection:
-            version = await require_version(connection, version_id)
-            await connection.execute(sa.delete(tables.pins).where(tables.pins.c.version_id == version_id))
-            values = {"version_id": version_id, "actor": actor, "at": datetime.now(UTC)}
-            await connection.execute(sa.insert(tables.pins).values(values))
-            await audit.record(connection, acts.of_version(version, "pinned", actor))
+        """Keep a version in the engines whether or not anybody asks for it; one that is pinned stays as it is. Raises
+        UnknownVersion."""
+        values = {"version_id": version_id, "actor": actor, "at": datetime.now(UTC)}
+        try:
+            async with self._engine.begin() as connection:
+                version = await require_version(connection, version_id)
+                await connection.execute(sa.insert(tables.pins).values(values))
+                await audit.record(connection, acts.of_version(version, "pinned", actor))
+        except IntegrityError:
+            return
 
     async def unpin(self, version_id: str, actor: str) -> None:
         """Raises UnknownVersion."""

@@ -49,7 +49,7 @@ class Canaries:
 
     async def start(self, version: Version, plan: Plan, actor: str) -> Rollout:
         """Raises IllegalTransition, ArtifactError, EngineError, ProbeFailed."""
-        await self.swapper.ensure_loaded(version.id, checked=True)
+        await self.swapper.ensure_loaded(version.id, serving=True)
         rollout, change = await self.moves.start_canary(version, plan, actor)
         await self.workers.announce(change)
         return rollout
@@ -63,9 +63,11 @@ class Canaries:
         actor: str,
         budget_tokens: int | None = None,
     ) -> Rollout:
-        """An A/B test or a shadow. share: percent of the traffic."""
+        """An A/B test or a shadow. share: percent of the traffic. What an A/B test newly gives to users must pass the
+        adapter's checks. Raises as `start`."""
+        stable, _ = await self.registry.alias(version.tenant_id, version.adapter, Alias.STABLE)
         for each in [version.id, *([against_id] if against_id else [])]:
-            await self.swapper.ensure_loaded(each)
+            await self.swapper.ensure_loaded(each, serving=kind is RolloutKind.AB and each != stable)
         rollout, change = await self.moves.start_other(kind, version, against_id, share, actor, budget_tokens)
         await self.workers.announce(change)
         return rollout

@@ -82,10 +82,9 @@ class Loops:
         repairs = await self._control.reconciler.run_once(asked, [name for name, n in leases.items() if n])
         with contextlib.suppress(RedisError, OSError):
             await workers.tell_residency(repairs.residency)
-        for repair in repairs.loaded:
-            await self._note("engine.loaded", repair.version_id, {"engine": repair.engine})
-        for repair in repairs.unloaded:
-            await self._note("engine.unloaded", repair.version_id, {"engine": repair.engine})
+        for done in ("loaded", "unloaded", "pinned", "unpinned"):
+            for repair in getattr(repairs, done):
+                await self._note(f"engine.{done}", repair.version_id, {"engine": repair.engine})
         failures = {(repair.engine, repair.version_id): repair.error for repair in repairs.failed}
         for (engine, version_id), error in failures.items():
             if self._failures.get((engine, version_id)) != error:

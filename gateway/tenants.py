@@ -142,20 +142,36 @@ class TenantStore:
             )
         return Issued(record, secret, change)
 
-    async def keys_of(self, tenant_id: str | None) -> Sequence[KeyRecord]:
-        """Newest first, revoked ones too."""
-        query = sa.select(keys).where(keys.c.tenant_id == tenant_id).order_by(keys.c.created_at.desc())
+    async def keys_of(
+        self, tenant_id: str | None, *, after: str | None = None, limit: int = 50
+    ) -> Sequence[KeyRecord]:
+        """One page, newest first, revoked ones too, following the key `after`."""
+        made, name = keys.c.created_at, keys.c.id
+        query = sa.select(keys).where(keys.c.tenant_id == tenant_id)
+        query = query.order_by(made.desc(), name.desc()).limit(limit)
+        if after is not None:
+            last = await self._key_of(tenant_id, after)
+            query = query.where(
+                sa.tuple_(made, name) < sa.tuple_(sa.literal(last.created_at, made.type), last.id)
+            )
         async with self._engine.connect() as connection:
             return [_key(row) for row in (await connection.execute(query)).mappings()]
 
+    async def _key_of(self, tenant_id: str | None, key_id: str) -> KeyRecord:
+        query = sa.select(keys).where(keys.c.tenant_id == tenant_id, keys.c.id == key_id)
+        async with self._engine.connect() as connection:
+            row = (await connection.execute(query)).mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"There is no key {key_id!r}.")
+        return _key(row)
+
     async def revoke_key(self, tenant_id: str | None, key_id: str, actor: str) -> int:
         """The change's position; revoking twice changes nothing and returns 0."""
+        await self._key_of(tenant_id, key_id)
         mine = sa.and_(keys.c.id == key_id, keys.c.tenant_id == tenant_id)
+        live = sa.update(keys).where(mine, keys.c.revoked_at.is_(None))
         async with self._engine.begin() as connection:
-            if await connection.scalar(sa.select(keys.c.id).where(mine)) is None:
-                raise NotFound(f"There is no key {key_id!r}.")
-            statement = sa.update(keys).where(mine, keys.c.revoked_at.is_(None))
-            done = await connection.execute(statement.values(revoked_at=datetime.now(UTC)))
+            done = await connection.execute(live.values(revoked_at=datetime.now(UTC)))
             if not done.rowcount:
                 return 0
             await audit.record(connection, Act(actor, "key.revoked", key_id, tenant_id))
@@ -168,9 +184,7 @@ class TenantStore:
         rotations make one.
         """
         now = datetime.now(UTC)
-        old = next((key for key in await self.keys_of(tenant_id) if key.id == key_id), None)
-        if old is None:
-            raise NotFound(f"There is no key {key_id!r}.")
+        old = await self._key_of(tenant_id, key_id)
         still = sa.and_(keys.c.id == key_id, keys.c.revoked_at.is_(None), keys.c.rotated_at.is_(None))
         secret = mint().secret
         async with self._engine.begin() as connection:

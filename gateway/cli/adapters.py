@@ -19,7 +19,7 @@ Adapter = Annotated[str, typer.Option("--adapter", help="One of the tenant's ada
 def list_adapters(context: typer.Context, tenant: Tenant) -> None:
     """A tenant's adapters and what each serves."""
     session = of(context)
-    rows = session.admin().get(f"tenants/{tenant}/adapters")["data"]
+    rows = list(session.admin().all(f"tenants/{tenant}/adapters"))
     shown = rows if session.output.json else [{**row, "stable": row["stable"] or row["base"]} for row in rows]
     for row in shown:
         row["live"] = row["versions"]["live"]
@@ -68,7 +68,7 @@ def history(
     """What answered when: every move of the stable alias, newest first."""
     session = of(context)
     then = None if at is None else at.astimezone().isoformat()
-    rows = session.admin().get(f"tenants/{tenant}/adapters/{adapter}/aliases/stable/history", at=then)["data"]
+    rows = list(session.admin().all(f"tenants/{tenant}/adapters/{adapter}/aliases/stable/history", at=then))
     columns = {"at": "at", "previous_id": "from", "version": "to", "version_id": "id", "actor": "by"}
     never = "It never moved: the base model has answered all along."
     session.output.rows(

@@ -64,8 +64,7 @@ class Control:
 
     async def stable(self, tenant_id: str) -> str | None:
         """Label of the version that the default adapter serves, such as `default@v1`; None is the base model."""
-        adapters = await self.call("GET", f"tenants/{tenant_id}/adapters")
-        default = next(a for a in adapters["data"] if a["name"] == "default")
+        default = await self.call("GET", f"tenants/{tenant_id}/adapters/default")
         found: str | None = default["stable"]
         return found
 

@@ -45,7 +45,7 @@ def start(
 def list_rollouts(context: typer.Context, tenant: Tenant, adapter: Adapter = DEFAULT_ADAPTER) -> None:
     """An adapter's rollouts, newest first."""
     session = of(context)
-    rows = session.admin().get(_path(tenant, adapter))["data"]
+    rows = list(session.admin().all(_path(tenant, adapter)))
     session.output.rows(rows, COLUMNS, "There were no rollouts.")
 
 

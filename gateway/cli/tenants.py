@@ -55,7 +55,7 @@ def show_tenant(context: typer.Context, tenant: Tenant) -> None:
     session = of(context)
     admin = session.admin()
     shown = admin.get(f"tenants/{tenant}")
-    adapters = admin.get(f"tenants/{tenant}/adapters")["data"]
+    adapters = admin.all(f"tenants/{tenant}/adapters")
     policy = admin.get(f"tenants/{tenant}/policy")
     serves = {each["name"]: each["stable"] or each["base"] for each in adapters}
     session.output.record({**shown, "adapters": serves, **policy})
@@ -112,7 +112,7 @@ def _path(tenant: str) -> str:
 def list_keys(context: typer.Context, tenant: Tenant) -> None:
     """A tenant's keys; `platform` for the keys that may act for every tenant."""
     session = of(context)
-    rows = session.admin().get(_path(tenant))["data"]
+    rows = list(session.admin().all(_path(tenant)))
     session.output.rows(rows, KEY_COLUMNS, "There are no keys.")
 
 

@@ -39,12 +39,15 @@ class NewAdapter(BaseModel):
 
 
 @router.get("")
-async def list_adapters(tenant: str, control: Access) -> Document:
+async def list_adapters(
+    tenant: str, control: Access, after: str | None = None, limit: Limit = 50
+) -> Document:
+    """By name."""
     owner = await control.tenants.get(tenant)
-    found = await control.registry.adapters_of(owner.id)
+    found = await control.registry.adapters_of(owner.id, after, limit + 1)
     counts = await control.pruner.retention.counts(owner.id)
     shown = [await _shown(control, each, counts.get(each.name, {})) for each in found]
-    return documents.whole(shown, lambda each: each)
+    return documents.page(shown, limit, lambda each: each)
 
 
 @router.post("", status_code=201)
@@ -134,13 +137,14 @@ async def alias_history(
     alias: Alias,
     control: Access,
     at: AwareDatetime | None = None,
+    after: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
     limit: Limit = 50,
 ) -> Document:
-    """The alias's newest moves; with `at` (ISO 8601 with its time zone) the one that was in force then, or
+    """The alias's moves, newest first; with `at` (ISO 8601 with its time zone) the one that was in force then, or
     none: the base model answered."""
     found = await find_adapter(control, tenant, adapter)
     if at is None:
-        moves = await control.registry.alias_history(found.tenant_id, adapter, alias, limit)
+        moves = await control.registry.alias_history(found.tenant_id, adapter, alias, limit + 1, after)
     else:
         then = await control.registry.alias_at(found.tenant_id, adapter, alias, at)
         moves = [] if then is None else [then]
@@ -149,7 +153,7 @@ async def alias_history(
         for name in {move.version_id for move in moves if move.version_id}
     }
     shown = [{**documents.move(move), "version": labels.get(move.version_id or "", "base")} for move in moves]
-    return {"object": "list", "data": shown}
+    return documents.page(shown, limit, lambda each: each)
 
 
 def _revision(if_match: str) -> int:
@@ -168,10 +172,10 @@ async def _moved(control: Access, response: Response, result: SwapResult) -> Doc
 async def find_adapter(control: Access, tenant: str, name: str) -> Adapter:
     """Raises NotFound for another tenant's adapter as for one that does not exist."""
     owner = await control.tenants.get(tenant)
-    for found in await control.registry.adapters_of(owner.id):
-        if found.name == name:
-            return found
-    raise UnknownAdapter(owner.external_id, name)
+    found = await control.registry.adapter(owner.id, name)
+    if found is None:
+        raise UnknownAdapter(owner.external_id, name)
+    return found
 
 
 async def find_version(control: Access, adapter: Adapter, reference: str) -> Version:

@@ -98,6 +98,7 @@ def version(one: Version) -> Document:
 
 def move(one: AliasMove) -> Document:
     return {
+        "id": one.id,
         "alias": one.alias.value,
         "version_id": one.version_id,
         "previous_id": one.previous_id,

@@ -75,11 +75,13 @@ Found = Annotated[Rollout, Depends(_find)]
 
 
 @router.get(ALL)
-async def list_rollouts(tenant: str, adapter: str, control: Access, limit: Limit = 20) -> Document:
+async def list_rollouts(
+    tenant: str, adapter: str, control: Access, after: str | None = None, limit: Limit = 20
+) -> Document:
     """Newest first."""
     found = await find_adapter(control, tenant, adapter)
     async with control.sql.connect() as connection:
-        rows = await rollout_records.of_adapter(connection, found.tenant_id, adapter, limit + 1)
+        rows = await rollout_records.of_adapter(connection, found.tenant_id, adapter, limit + 1, after)
     return documents.page(rows, limit, document)
 
 

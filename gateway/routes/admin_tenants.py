@@ -67,9 +67,11 @@ async def create_key(tenant: str, body: NewKey, control: Access, actor: Actor) -
 
 
 @router.get("/tenants/{tenant}/keys")
-async def list_keys(tenant: str, control: Access) -> Document:
+async def list_keys(tenant: str, control: Access, after: str | None = None, limit: Limit = 50) -> Document:
+    """Newest first."""
     owner = await control.tenants.get(tenant)
-    return documents.whole(await control.tenants.keys_of(owner.id), documents.key)
+    found = await control.tenants.keys_of(owner.id, after=after, limit=limit + 1)
+    return documents.page(found, limit, documents.key)
 
 
 @router.delete("/tenants/{tenant}/keys/{key_id}")
@@ -95,8 +97,10 @@ async def create_platform_key(body: NewKey, control: Access, actor: Actor) -> Do
 
 
 @router.get("/keys")
-async def list_platform_keys(control: Access) -> Document:
-    return documents.whole(await control.tenants.keys_of(None), documents.key)
+async def list_platform_keys(control: Access, after: str | None = None, limit: Limit = 50) -> Document:
+    """Newest first."""
+    found = await control.tenants.keys_of(None, after=after, limit=limit + 1)
+    return documents.page(found, limit, documents.key)
 
 
 @router.delete("/keys/{key_id}")

@@ -79,4 +79,4 @@ async def system(
             yield replace(real, engines=(engine,), swapper=swapper, canaries=canaries)
 
     async with administered(assemble) as (app, admin):
-        yield System(admin, app.state.control, engine, worker, files)
+        yield System(admin, app.state.control, engine, worker, files, app)

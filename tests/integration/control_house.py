@@ -48,6 +48,7 @@ class System:
     engine: FakeEngine
     seen: CurrentSnapshot
     files: Path
+    app: FastAPI
 
     async def call(self, method: str, path: str, body: Any = None, status: int = 200) -> Any:
         response = await self.admin.request(method, f"/admin/v1/{path}", json=body)

@@ -33,7 +33,7 @@ from tests.integration.random_adapters import write_adapter
 from training.tables import metadata as training
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-FIRST = "base_model.model.model.layers.0.mlp.up_proj"
+FIRST, SECOND = (f"base_model.model.model.layers.{number}.mlp.up_proj" for number in range(2))
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ class House:
 async def home(tmp_path: Path, redis_url: str) -> AsyncIterator[House]:
     base = tmp_path / "tiny"
     base.mkdir()
-    (base / "config.json").write_text('{"hidden_size": 8, "num_hidden_layers": 1}')
+    (base / "config.json").write_text('{"hidden_size": 8, "num_hidden_layers": 2}')
     (base / "tokenizer.json").write_text("{}")
-    weights = {"model.layers.0.mlp.up_proj.weight": np.full((16, 8), 2, np.float32)}
+    weights = {f"model.layers.{n}.mlp.up_proj.weight": np.full((16, 8), 2, np.float32) for n in range(2)}
     save_file(weights, base / "m.safetensors")
     data = tmp_path / "data"
     data.mkdir()
@@ -185,12 +185,18 @@ def config(**changes: Any) -> Spoil:
 
 def tensors(change: Callable[[dict[str, np.ndarray]], object]) -> Spoil:
     def spoil(files: dict[str, bytes]) -> None:
-        down, up = np.ones((4, 8), np.float32), np.ones((16, 4), np.float32)
-        made = {f"{FIRST}.lora_A.weight": down, f"{FIRST}.lora_B.weight": up}
+        made = {}
+        for module in (FIRST, SECOND):
+            made[f"{module}.lora_A.weight"] = np.ones((4, 8), np.float32)
+            made[f"{module}.lora_B.weight"] = np.ones((16, 4), np.float32)
         change(made)
         files[WEIGHTS] = save(made)
 
     return spoil
+
+
+def zero(*names: str) -> Spoil:
+    return tensors(lambda made: [made[f"{name}.weight"].fill(0) for name in names])
 
 
 REFUSED: dict[str, tuple[Spoil, str | None]] = {
@@ -224,7 +230,9 @@ REFUSED: dict[str, tuple[Spoil, str | None]] = {
     "infinity": (tensors(lambda t: t[f"{FIRST}.lora_B.weight"].put(0, np.inf)), f"{FIRST}.lora_B.weight"),
     "missing tensor": (tensors(lambda t: t.pop(f"{FIRST}.lora_B.weight")), f"{FIRST}.lora_B.weight"),
     "extra tensor": (tensors(lambda t: t.update(extra=np.ones(1, np.float32))), "extra"),
-    "no effect": (tensors(lambda t: t[f"{FIRST}.lora_B.weight"].fill(0)), WEIGHTS),
+    "every B is zero": (zero(f"{FIRST}.lora_B", f"{SECOND}.lora_B"), WEIGHTS),
+    "every A is zero": (zero(f"{FIRST}.lora_A", f"{SECOND}.lora_A"), WEIGHTS),
+    "A and B in different layers": (zero(f"{FIRST}.lora_A", f"{SECOND}.lora_B"), WEIGHTS),
     "too large": (lambda f: f.update({"notes.txt": np.random.default_rng(0).bytes(1_100_000)}), "file"),
 }
 
@@ -315,9 +323,11 @@ async def test_drift_and_similarity_are_those_of_the_dense_matrices(home: House)
     for seed in (1, 2):
         await home.send(tar(home.files(seed)))
         held = load_file(home.directory / "made" / str(seed) / WEIGHTS)
-        changes.append(16 / 4 * held[f"{FIRST}.lora_B.weight"] @ held[f"{FIRST}.lora_A.weight"])
+        changes.append(
+            np.stack([16 / 4 * held[f"{m}.lora_B.weight"] @ held[f"{m}.lora_A.weight"] for m in (FIRST, SECOND)])
+        )
     drift = await home.call("GET", "/versions/v1/drift")
-    assert drift["total"] == pytest.approx(np.linalg.norm(changes[0]) / np.sqrt(16 * 8 * 4), rel=1e-4)
+    assert drift["total"] == pytest.approx(np.linalg.norm(changes[0]) / np.sqrt(2 * 16 * 8 * 4), rel=1e-4)
     alike = await home.call("GET", "/versions/v1/similarity", params={"to": "v2"})
     cosine = (changes[0] * changes[1]).sum() / np.prod([np.linalg.norm(each) for each in changes])
     assert alike["total"] == pytest.approx(cosine, rel=1e-4)

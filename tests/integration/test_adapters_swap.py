@@ -64,8 +64,9 @@ class House:
         self.worker = OneWorker(registry)
         holds, cache = Holds(), directory / "cache"
         self.swapper = Swapper(registry, self._store, [engine], self.worker, cache, holds)
+        self.wants = Wants(database)
         self.reconciler = Reconciler(
-            registry, Wants(database), self._store, [engine], self.worker, holds, cache, capacity=16
+            registry, self.wants, self._store, [engine], self.worker, holds, cache, capacity=16
         )
 
     async def approved(self, seed: int) -> Version:
@@ -141,3 +142,18 @@ async def test_the_reconciler_fills_an_engine_that_forgot_everything(house: Hous
     repairs = await house.reconciler.run_once()
     assert [repair.version_id for repair in repairs.loaded] == [version.id]
     assert await house.engine.resident() == {version.id}
+
+
+async def test_a_pinned_version_is_pinned_in_the_engine_also_after_it_forgot_everything(house: House) -> None:
+    version = await house.approved(1)
+    await house.wants.pin(version.id, "test")
+    for _ in range(2):
+        repairs = await house.reconciler.run_once()
+        assert ([repair.version_id for repair in repairs.pinned], repairs.failed) == ([version.id], [])
+        assert (await house.engine.holding()).pinned == {version.id}
+        assert not await house.reconciler.run_once()
+        await house.engine.unload(version.id)
+    await house.reconciler.run_once()
+    await house.wants.unpin(version.id)
+    assert [repair.version_id for repair in (await house.reconciler.run_once()).unpinned] == [version.id]
+    assert (await house.engine.holding()).pinned == frozenset()

@@ -1,5 +1,6 @@
 """The plugin inside a real vLLM, as control asks it: what memory really holds, in and out of it, and pinned."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -88,31 +89,35 @@ async def test_slots_and_memory_are_told_apart(vllm: VllmEngine, engine: Running
     assert {name for name, each in held.items() if each["in_slot"]} == {f"ver_{n}" for n in (2, 3, 4, 5)}
 
 
-async def test_a_pinned_version_keeps_its_slot_until_it_is_let_go(
+async def test_a_pinned_version_stays_in_memory_until_it_is_let_go(
     vllm: VllmEngine, engine: RunningEngine, write: Write
 ) -> None:
     await vllm.load("ver_pinned", write("pinned"))
     await vllm.pin("ver_pinned")
-    for number in range(5):
-        await vllm.load(f"ver_{number}", write("y" * (number + 1)))
-    assert (await residency(engine))["ver_pinned"]["in_slot"]
-    await vllm.unpin("ver_pinned")
-    for number in range(5, 9):
+    for number in range(17):
         await vllm.load(f"ver_{number}", write("y" * (number + 1)))
     held = (await residency(engine))["ver_pinned"]
-    assert (held["in_slot"], held["pinned"]) == (False, False)
+    assert (held["in_memory"], held["in_slot"], held["pinned"]) == (True, False, True)
+    assert not (await residency(engine))["ver_0"]["in_memory"]
+    await vllm.unpin("ver_pinned")
+    for number in range(17, 34):
+        await vllm.load(f"ver_{number}", write("y" * (number + 1)))
+    held = (await residency(engine))["ver_pinned"]
+    assert (held["in_memory"], held["pinned"]) == (False, False)
 
 
-async def test_one_slot_always_stays_free_to_change(vllm: VllmEngine, write: Write) -> None:
-    """vLLM would pin all of them, and the next adapter would end the engine."""
-    for number in range(4):
+async def test_with_as_many_pins_as_may_be_all_slots_batch_others(vllm: VllmEngine, write: Write) -> None:
+    """With every place in memory but one pinned, a batch of four others would end the engine."""
+    for number in range(17):
         await vllm.load(f"ver_{number}", write("z" * (number + 1)))
-    for number in range(3):
+    for number in range(12):
         await vllm.pin(f"ver_{number}")
-    with pytest.raises(EngineRefused, match="3 of 4 slots are pinned"):
-        await vllm.pin("ver_3")
-    await vllm.load("ver_other", write("other"))
-    assert (await vllm.chat("ver_other", HELLO, 1)).completion_tokens == 1
+    with pytest.raises(EngineRefused, match="12 are pinned, of the 12 that may be"):
+        await vllm.pin("ver_12")
+    for others in (range(12, 16), range(13, 17), range(4)):
+        answers = await asyncio.gather(*(vllm.chat(f"ver_{number}", HELLO, 8) for number in others))
+        assert all(answer.completion_tokens for answer in answers)
+    assert (await vllm.holding()).pinned == {f"ver_{number}" for number in range(12)}
 
 
 async def test_what_is_not_loaded_cannot_be_pinned(vllm: VllmEngine) -> None:

@@ -66,6 +66,32 @@ async def test_what_is_pinned_continued_or_busy_stays(
     assert await going(retention, **{busy.id: "a run needs it"}) == [free.number]
 
 
+async def test_what_a_version_was_merged_from_stays_as_long_as_that_has_its_files(
+    retention: Retention, registry: Registry, make_version: MakeVersion
+) -> None:
+    """Whichever of the tenant's adapters the merge belongs to."""
+    heavier, lighter, free = [await make_version(REJECTED) for _ in range(3)]
+    await registry.ensure_adapter("ten_acme", "mixed", BASE)
+    sources = [{"version_id": each.id, "weight": 0.5} for each in (heavier, lighter)]
+    lineage = Lineage(BASE, {"merge": {"sources": sources, "method": "ties"}}, run_id="run_1")
+    merged = await registry.register("ten_acme", "mixed", "sha256:x", lineage, {})
+    assert await going(retention) == [free.number]
+    judged = await retention.judged(*ACME, NOTHING, {})
+    assert {each.version.id: each.kept_for for each in judged}[lighter.id] == "a merge was made from it"
+    await registry.set_status(merged.id, REJECTED)
+    await retention.prune("ten_acme", "mixed", NOTHING, {})
+    assert await going(retention) == [free.number, lighter.number, heavier.number]
+
+
+async def test_what_an_imported_file_says_that_it_was_merged_from_keeps_nothing(
+    retention: Retention, registry: Registry, make_version: MakeVersion
+) -> None:
+    free = await make_version(REJECTED)
+    for number, told in enumerate(({"sources": [{"version_id": free.id}]}, {"sources": 5}, "a merge", 5)):
+        await registry.register(*ACME, f"sha256:{number}", Lineage(BASE, {"merge": told}, source="upload"), {})
+    assert await going(retention) == [free.number]
+
+
 async def test_a_version_that_was_pruned_is_no_longer_routed_to_or_restored(
     retention: Retention, registry: Registry, make_version: MakeVersion
 ) -> None:

@@ -291,10 +291,14 @@ async def test_a_version_is_loaded_where_it_is_placed_and_nowhere_else(
     engines = [FakeEngine(f"fake://{number}") for number in range(4)]
     placing = Placing(capacity=8, copies=2, heat=lambda _: heat)
     swapper = Swapper(registry, store, engines, workers, tmp_path / "cache", placing=placing)
-    version = await make_version(APPROVED)
-    await swapper.swap(*ACME, version.id, "ada")
-    favourites = sorted(engines, key=lambda engine: weight(version.id, engine.url))[-copies:]
-    assert {engine.url for engine in engines if engine.loaded} == {engine.url for engine in favourites}
+    swapped, tested, judged = [await make_version(APPROVED) for _ in range(3)]
+    await swapper.swap(*ACME, swapped.id, "ada")
+    await swapper.ensure_loaded(tested.id, serving=True)
+    for version in (swapped, tested):
+        favourites = sorted(engines, key=lambda engine: weight(version.id, engine.url))[-copies:]
+        assert {engine.url for engine in engines if version.id in engine.loaded} == {e.url for e in favourites}
+    await swapper.ensure_loaded(judged.id)
+    assert all(judged.id in engine.loaded for engine in engines)
 
 
 async def asks_for_leeds(_tenant_id: str, _adapter: str) -> Sequence[Check]:

@@ -181,8 +181,42 @@ def test_a_tensor_that_does_not_fit_is_named(
     assert refused(write_adapter(tensors=tensors), base).param == param
 
 
-def test_an_adapter_without_effect_is_refused(write_adapter: WriteAdapter, base: BaseModel) -> None:
-    tensors = {
-        name: tensor if "lora_A" in name else np.zeros_like(tensor) for name, tensor in lora_tensors().items()
-    }
+SECOND = FIRST.replace("layers.0", "layers.1")
+
+
+@pytest.mark.parametrize(
+    "zero",
+    [
+        (f"{FIRST}.lora_B.weight", f"{SECOND}.lora_B.weight"),
+        (f"{FIRST}.lora_A.weight", f"{SECOND}.lora_A.weight"),
+        (f"{FIRST}.lora_A.weight", f"{SECOND}.lora_B.weight"),
+    ],
+    ids=["every B", "every A", "A and B in different layers"],
+)
+def test_an_adapter_without_effect_is_refused(
+    write_adapter: WriteAdapter, base: BaseModel, zero: tuple[str, str]
+) -> None:
+    tensors = lora_tensors()
+    for name in zero:
+        tensors[name].fill(0)
     assert "no effect" in refused(write_adapter(tensors=tensors), base).reason
+
+
+def test_factors_that_cancel_out_are_no_effect(write_adapter: WriteAdapter, base: BaseModel) -> None:
+    """Ranks that undo each other, in numbers that no sum of squares adds up to zero exactly."""
+    tensors, random = lora_tensors(2), np.random.default_rng(0)
+    for module in (FIRST, SECOND):
+        row, column = random.normal(size=8), random.normal(size=16)
+        tensors[f"{module}.lora_A.weight"] = np.stack([row, row]).astype(np.float32)
+        tensors[f"{module}.lora_B.weight"] = np.stack([column, -column], axis=1).astype(np.float32)
+    assert "no effect" in refused(write_adapter(lora_config(r=2), tensors), base).reason
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e-3])
+def test_one_layer_with_a_small_effect_is_enough(
+    write_adapter: WriteAdapter, base: BaseModel, size: float
+) -> None:
+    tensors = lora_tensors()
+    tensors[f"{FIRST}.lora_B.weight"].fill(0)
+    tensors[f"{SECOND}.lora_B.weight"] *= np.float32(size)
+    assert validate(write_adapter(tensors=tensors), base, 8).rank == 4

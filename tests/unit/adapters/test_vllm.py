@@ -168,5 +168,17 @@ async def test_a_corrupt_artifact_is_refused_for_good() -> None:
 
 
 async def test_what_memory_still_holds_is_resident_with_the_plugin() -> None:
-    held = [{"id": "ver_1", "servable": True}, {"id": "ver_2", "servable": False}, {"id": None}]
-    assert await engine(200, {"data": held}, plugin=True).resident() == {"ver_1", "ver_2"}
+    held = [
+        {"id": "ver_1", "servable": True, "pinned": True},
+        {"id": "ver_2", "servable": False, "pinned": False},
+        {"id": None, "servable": False, "pinned": False},
+    ]
+    holding = await engine(200, {"data": held}, plugin=True).holding()
+    assert (holding.resident, holding.pinned) == ({"ver_1", "ver_2"}, {"ver_1"})
+
+
+async def test_a_vanilla_vllm_cannot_pin() -> None:
+    assert (await engine(200, {"data": []}).holding()).pinned is None
+    with pytest.raises(EngineRefused) as caught:
+        await engine().pin("ver_1")
+    assert caught.value.status == 404

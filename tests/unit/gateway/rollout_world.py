@@ -1,7 +1,7 @@
 """A record with one adapter, an engine in memory, and what rolls versions out over them."""
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from adapters.registry import Registry
 from adapters.swap import Swapper
 from adapters.tables import metadata as adapters
 from adapters.testing import FakeEngine, FakeWorkers
-from adapters.types import Alias, Lineage, Rollout, Version, VersionStatus
+from adapters.types import Alias, Check, Lineage, Rollout, Version, VersionStatus
 from gateway.canaries import Canaries
 from gateway.policy import Policy
 from gateway.rollout_moves import RolloutMoves
@@ -40,6 +40,8 @@ class World:
     tenants: TenantStore
     sql: AsyncEngine
     artifact: str
+    checks: list[Check]
+    """What versions must say before users get them."""
     actions: list[str] = field(default_factory=list)
 
     async def approved(self) -> Version:
@@ -78,10 +80,15 @@ async def rollout_world(tmp_path: Path) -> AsyncIterator[World]:
     (files / "adapter_model.safetensors").write_bytes(b"weights")
     artifact = await store.put(files)
     workers, tenants = FakeWorkers(), TenantStore(sql)
-    swapper = Swapper(registry, store, [engine], workers, tmp_path / "cache")
+    checks: list[Check] = []
+
+    async def wanted(_tenant_id: str, _adapter: str) -> Sequence[Check]:
+        return checks
+
+    swapper = Swapper(registry, store, [engine], workers, tmp_path / "cache", checks=wanted)
     canaries = Canaries(sql, registry, swapper, workers, RolloutMoves(sql, tenants))
     rollouts = Rollouts(registry, swapper, tenants, canaries)
-    yield World(registry, engine, rollouts, canaries, tenants, sql, artifact.digest)
+    yield World(registry, engine, rollouts, canaries, tenants, sql, artifact.digest, checks)
     await sql.dispose()
 
 

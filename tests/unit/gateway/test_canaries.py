@@ -4,8 +4,8 @@ import pytest
 import sqlalchemy as sa
 
 from adapters import rollout_records
-from adapters.errors import ConflictError
-from adapters.types import Alias, RolloutKind, RolloutStatus, VersionStatus
+from adapters.errors import ConflictError, ProbeFailed
+from adapters.types import Alias, Check, RolloutKind, RolloutStatus, VersionStatus
 from gateway import signals
 from gateway.policy import Policy
 from gateway.rollout_report import report
@@ -186,6 +186,31 @@ async def test_an_ab_test_keeps_both_versions_in_the_engines_and_reports(world: 
     assert shown["effects"]["refusal"]["high"] < 0 < shown["effects"]["error"]["high"]
     await world.canaries.abort(test, "enough", "test")
     assert (await newest(world)).status is RolloutStatus.FINISHED
+
+
+async def test_what_users_get_from_an_ab_test_passes_the_adapters_checks(world: World) -> None:
+    """What stable serves they get anyway."""
+    stable = await world.approved()
+    await world.rollouts.run_once()
+    one, two = [await world.approved() for _ in range(2)]
+    world.checks.append(Check("Where are you?", "Leeds"))
+    pairs = [(one, stable.id), (one, two.id)]
+    for pair in pairs:
+        with pytest.raises(ProbeFailed, match="without 'Leeds'"):
+            await world.canaries.start_other(RolloutKind.AB, *pair, 50, "test")
+    assert set(world.engine.loaded) == {stable.id}
+    world.engine._answer = lambda model, _: "Leeds" if model in (one.id, two.id) else "I do not know."
+    for version, against in pairs:
+        test = await world.canaries.start_other(RolloutKind.AB, version, against, 50, "test")
+        await world.canaries.abort(test, "enough", "test")
+
+
+async def test_nobody_gets_a_shadows_answers_so_they_are_not_checked(world: World) -> None:
+    world.checks.append(Check("Where are you?", "Leeds"))
+    shadow = await world.canaries.start_other(
+        RolloutKind.SHADOW, await world.approved(), None, 50, "test", 1000
+    )
+    assert shadow.open
 
 
 async def test_a_shadow_ends_when_its_budget_is_spent_and_reports(world: World) -> None:

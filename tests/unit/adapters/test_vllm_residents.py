@@ -1,0 +1,92 @@
+"""Pins inside the engine, over a worker's memory without vLLM."""
+
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from adapters.vllm_plugin import lora_state, pin_lora, unpin_lora
+from adapters.vllm_residents import PIN, STATE, UNPIN, NotLoaded, Residents, TooManyPinned
+
+METHODS: Mapping[str, Callable[..., Any]] = {STATE: lora_state, PIN: pin_lora, UNPIN: unpin_lora}
+SLOTS, CAPACITY = 2, 5
+
+
+class Memory(dict[int, str]):
+    """vLLM's cache of adapters, as far as pins go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pinned_items: set[int] = set()
+
+    def pin(self, number: int) -> None:
+        self.pinned_items.add(number)
+
+
+class Client:
+    """vLLM's engine client in front of one worker."""
+
+    def __init__(self) -> None:
+        self.memory = memory = Memory()
+        manager = SimpleNamespace(
+            _registered_adapters=memory,
+            list_adapters=lambda: dict(memory),
+            lora_index_to_id=[None] * SLOTS,
+            capacity=CAPACITY,
+        )
+        lora_manager = SimpleNamespace(_adapter_manager=manager)
+        self._worker = SimpleNamespace(model_runner=SimpleNamespace(lora_manager=lora_manager))
+        self.forgetful = False
+
+    async def add_lora(self, request: Any) -> None:
+        if not self.forgetful:
+            self.memory[request.lora_int_id] = request.lora_name
+
+    async def collective_rpc(self, method: str, args: tuple[int, ...] = ()) -> list[Any]:
+        return [METHODS[method](self._worker, *args)]
+
+
+@pytest.fixture
+def client() -> Client:
+    return Client()
+
+
+@pytest.fixture
+def residents(client: Client) -> Residents:
+    """Of six versions whose names are known and of which memory holds none."""
+    requests = {f"ver_{n}": SimpleNamespace(lora_int_id=n, lora_name=f"ver_{n}") for n in range(1, 7)}
+    return Residents(SimpleNamespace(lora_requests=requests), client, SimpleNamespace())
+
+
+async def pinned(residents: Residents) -> set[str | None]:
+    return {each.name for each in (await residents.all()).versions if each.pinned}
+
+
+async def test_a_version_is_pinned_in_memory_until_it_is_let_go(residents: Residents, client: Client) -> None:
+    for _ in range(2):
+        await residents.pin("ver_1")
+    assert (await pinned(residents), client.memory) == ({"ver_1"}, {1: "ver_1"})
+    for _ in range(2):
+        await residents.unpin("ver_1")
+    assert await pinned(residents) == set()
+
+
+async def test_as_many_places_as_slots_stay_free_to_change(residents: Residents) -> None:
+    for number in range(1, CAPACITY - SLOTS + 1):
+        await residents.pin(f"ver_{number}")
+    with pytest.raises(TooManyPinned, match="3 are pinned, of the 3 that may be"):
+        await residents.pin("ver_6")
+    await residents.pin("ver_1")
+    await residents.unpin("ver_1")
+    await residents.pin("ver_6")
+    assert await pinned(residents) == {"ver_2", "ver_3", "ver_6"}
+
+
+async def test_what_is_not_loaded_is_not_pinned(residents: Residents, client: Client) -> None:
+    client.forgetful = True
+    for name in ("ver_nowhere", "ver_1"):
+        with pytest.raises(NotLoaded):
+            await residents.pin(name)
+    with pytest.raises(NotLoaded):
+        await residents.unpin("ver_nowhere")
