@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.tables import versions
-from training.tables import datasets, interactions
+from training.tables import datasets, interactions, learned
 from training.tables import feedback as table
 from training.types import CorrectionStatus, Feedback
 
@@ -40,6 +40,13 @@ def corrections(tenant_id: str, adapter: str, statuses: Sequence[str]) -> sa.Sel
     mine = sa.and_(table.c.tenant_id == tenant_id, table.c.adapter == adapter)
     query = sa.select(table).where(mine, table.c.status.in_(statuses), table.c.correction.is_not(None))
     return query.order_by(table.c.created_at, table.c.id)
+
+
+def learned_by(tenant_id: str, version_id: str) -> sa.Select[Any]:
+    """Newest first."""
+    query = sa.select(table).join(learned, learned.c.correction_id == table.c.id)
+    query = query.where(table.c.tenant_id == tenant_id, learned.c.version_id == version_id)
+    return query.order_by(table.c.created_at.desc(), table.c.id.desc())
 
 
 def beyond(tenant_id: str, after: str, newest_first: bool) -> sa.ColumnElement[bool]:
