@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.tables import versions
-from training.tables import datasets, interactions, learned
+from training.tables import dataset_corrections, interactions, learned
 from training.tables import feedback as table
 from training.types import CorrectionStatus, Feedback
 
@@ -78,15 +78,12 @@ async def own_output(connection: AsyncConnection, tenant_id: str, text: str) -> 
 
 
 async def trained_on(connection: AsyncConnection, tenant_id: str, feedback_id: str) -> list[str]:
-    """Labels, such as `default@v3`, of the versions whose dataset holds this correction; oldest first."""
+    """Labels, such as `default@v3`, of the versions whose dataset held this correction, pruned ones too; oldest
+    first."""
     query = (
         sa.select(versions.c.adapter, versions.c.number)
-        .join(datasets, datasets.c.digest == versions.c.dataset_digest)
-        .where(
-            versions.c.tenant_id == tenant_id,
-            datasets.c.tenant_id == tenant_id,
-            sa.cast(datasets.c.content, sa.Text).contains(f'"{feedback_id}"', autoescape=True),
-        )
+        .join(dataset_corrections, dataset_corrections.c.digest == versions.c.dataset_digest)
+        .where(versions.c.tenant_id == tenant_id, dataset_corrections.c.correction_id == feedback_id)
         .order_by(versions.c.adapter, versions.c.number)
     )
     return [f"{row.adapter}@v{row.number}" for row in await connection.execute(query)]
