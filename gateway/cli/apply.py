@@ -148,7 +148,7 @@ def _policy(admin: Api, name: str, declared: Policy | None, *, exists: bool) -> 
     if declared is None:
         return
     path = f"tenants/{name}/policy"
-    fresh = {"policy": Policy().model_dump(mode="json"), "revision": FIRST_REVISION}
+    fresh: Mapping[str, Any] = {"policy": Policy().model_dump(mode="json"), "revision": FIRST_REVISION}
     now = admin.get(path) if exists else fresh
     wanted = declared.model_dump(mode="json")
     lines = list(differences(now["policy"], wanted))
