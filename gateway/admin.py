@@ -14,6 +14,7 @@ from gateway.control import Control, assembled
 from gateway.loops import Loops
 from gateway.routes import (
     admin_adapters,
+    admin_explain,
     admin_reviews,
     admin_rollouts,
     admin_runs,
@@ -53,6 +54,7 @@ def create_app(assemble: Assembly, admin_key: str, engine_token: str = "", *, lo
         admin_upkeep,
         admin_rollouts,
         admin_runs,
+        admin_explain,
         admin_system,
     ):
         api.include_router(module.router)

@@ -26,6 +26,7 @@ from gateway.connection import connections
 from gateway.context import ContextSource
 from gateway.demand import Demand
 from gateway.errors import InvalidRequest
+from gateway.explainer import Explainer
 from gateway.feedback_tokens import FeedbackTokens
 from gateway.follower import Follower
 from gateway.idempotency import Writes
@@ -41,7 +42,7 @@ from gateway.replicas import Replicas
 from gateway.response_store import ResponseStore
 from gateway.routes.access import Access, answer_errors
 from gateway.routes.embeddings import embeddings_router
-from gateway.routes.explain import ExplainParts, explain_router
+from gateway.routes.explain import explain_router
 from gateway.routes.feedback import feedback_router
 from gateway.routes.feedback_desk import FeedbackParts
 from gateway.routes.files import files_router
@@ -240,7 +241,7 @@ def _rest(settings: Settings, held: Connections, telemetry: Telemetry, responses
     delivery = Delivery(Outbox(held.record), held.retrieval)
     tokens = FeedbackTokens(settings.internal_token.get_secret_value())
     feedback = FeedbackParts(access, store, delivery, interactions, tokens, telemetry)
-    explained = ExplainParts(access, interactions, registry, RunStore(held.record), store)
+    explainer = Explainer(interactions, registry, RunStore(held.record), store)
     app = FastAPI(title="Graft", openapi_url="/openapi.json", redoc_url=None, redirect_slashes=False)
     answer_errors(app)
     for router in (
@@ -250,7 +251,7 @@ def _rest(settings: Settings, held: Connections, telemetry: Telemetry, responses
         models_router(access),
         responses_router(access, responses),
         feedback_router(feedback),
-        explain_router(explained),
+        explain_router(access, explainer),
         files_router(access, held.retrieval, writes),
         vector_stores_router(access, held.retrieval, writes),
         embeddings_router(access, held.retrieval),

@@ -27,6 +27,7 @@ from adapters.types import BASE_NAME, DEFAULT_ADAPTER, Adapter, Check
 from adapters.vllm import VllmEngine
 from adapters.wants import Wants
 from gateway.canaries import Canaries
+from gateway.explainer import Explainer
 from gateway.leader import Leadership
 from gateway.outbox import Delivery
 from gateway.pruning import Pruner
@@ -37,6 +38,7 @@ from gateway.webhooks import Webhooks
 from gateway.workers import RedisWorkers
 from retrieval.client import RetrievalClient
 from training.feedback import FeedbackStore
+from training.journal import Interactions
 from training.outbox import Outbox
 from training.runs import RunStore
 from training.settings import Settings as TrainingSettings
@@ -65,6 +67,7 @@ class Control:
     tenants: TenantStore
     runs: RunStore
     feedback: FeedbackStore
+    explainer: Explainer
     delivery: Delivery
     retrieval: RetrievalClient
     leadership: Leadership
@@ -138,7 +141,7 @@ def _control(
         Holds(),
     )
     engines = _engines(settings, found, http)
-    tenants, runs = TenantStore(sql), RunStore(sql)
+    tenants, runs, feedback = TenantStore(sql), RunStore(sql), FeedbackStore(sql)
     token = settings.internal_token.get_secret_value()
     reconciler = Reconciler(
         registry,
@@ -170,7 +173,8 @@ def _control(
         reconciler=reconciler,
         tenants=tenants,
         runs=runs,
-        feedback=FeedbackStore(sql),
+        feedback=feedback,
+        explainer=Explainer(Interactions(redis, sql), registry, runs, feedback),
         delivery=Delivery(Outbox(sql), retrieval),
         retrieval=retrieval,
         leadership=Leadership(redis),

@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
-from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from adapters import changes
@@ -138,18 +137,17 @@ async def _learned(
 
 
 def _policy(row: Mapping[str, Any]) -> Policy:
-    """A stored document that this release cannot read must not take the tenant down: it gets the defaults."""
-    try:
-        return _parsed(row["policy"])
-    except ValidationError as error:
-        log.error("policy of %s is not valid, defaults apply: %s", row["id"], error)
-        return Policy()
+    """What this release refuses in a stored document must not take the tenant down: it has its default."""
+    policy, refused = _parsed(row["policy"])
+    for problem in refused:
+        log.error("policy of %s: the default applies, %s", row["id"], problem)
+    return policy
 
 
 @lru_cache(maxsize=POLICIES)
-def _parsed(document: str) -> Policy:
+def _parsed(document: str) -> tuple[Policy, Sequence[str]]:
     """Most tenants have one of a few policies: equal ones are one object, read once."""
-    return Policy.model_validate(orjson.loads(document))
+    return Policy.stored(orjson.loads(document))
 
 
 def _key(row: Mapping[str, Any]) -> Key:

@@ -3,12 +3,17 @@
 Every field has a default, so that `{}` is a whole policy and a stored document survives new fields.
 """
 
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from itertools import pairwise
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from adapters.rollout import Plan
 from adapters.types import DEFAULT_ADAPTER, Check
+from training.errors import InvalidRecipe
+from training.recipe import recipe_of, usable
 from training.types import GatePolicy, LearningPolicy, Logging, ScreeningPolicy, TriggerPolicy
 
 
@@ -94,6 +99,16 @@ class Learning(Part):
     gate: Gate = Gate()
     approval: Literal["auto", "manual"] = "auto"
     recipe: dict[str, Any] = Field(default_factory=dict)
+    """Overrides of the defaults, by the rules of `training.recipe`."""
+
+    @field_validator("recipe")
+    @classmethod
+    def _can_be_run(cls, recipe: dict[str, Any]) -> dict[str, Any]:
+        try:
+            recipe_of(recipe)
+        except InvalidRecipe as error:
+            raise ValueError(str(error)) from error
+        return recipe
 
     def record(self) -> LearningPolicy:
         """The same as the training package's noun."""
@@ -202,3 +217,32 @@ class Policy(Part):
     learning: Learning = Learning()
     rollout: Rollout = Rollout()
     retention: Retention = Retention()
+
+    @classmethod
+    def stored(cls, document: Mapping[str, Any]) -> tuple[Self, Sequence[str]]:
+        """A document as an older release may have stored it, and what this one refuses in it. Such a field has its
+        default, so that the rest stays in force."""
+        try:
+            return cls.model_validate(document), ()
+        except ValidationError as error:
+            problems = error.errors(include_url=False)
+        kept = deepcopy(dict(document))
+        for problem in problems:
+            _leave_out(kept, problem["loc"])
+        policy, more = (cls(), ()) if kept == document else cls.stored(kept)
+        return policy, (*(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in problems), *more)
+
+
+def _leave_out(document: dict[str, Any], place: tuple[int | str, ...]) -> None:
+    """Of a recipe only what is wrong in it; of a list all of it."""
+    inside: Any = document
+    for step, below in pairwise(place):
+        if not isinstance(inside.get(step), dict) or isinstance(below, int):
+            inside.pop(step, None)
+            return
+        inside = inside[step]
+    last = place[-1]
+    if place == ("learning", "recipe") and isinstance(inside[last], dict):
+        inside[last] = usable(inside[last])
+    else:
+        inside.pop(last, None)

@@ -16,6 +16,8 @@ from gateway.supervisor import Probe, ProcessSpec
 from training.types import LEARNER_KEY
 
 LEARNER_NICENESS = 10
+LEARNER_STOP_SECONDS = 60.0
+"""For the training step under way and its checkpoint."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 KEEP_MEMORY = ":".join(
     f"glibc.malloc.{name}"
@@ -136,7 +138,17 @@ def services(plan: Plan, inherited: Mapping[str, str], probes: Probes, gateway_f
     learner = {**ours, **numeric(plan.learner_threads)}
     ready = probes.redis_key(plan.redis_url, LEARNER_KEY)
     needed = ("redis", "engine")
-    found.append(_python("learner", ["training.learner"], learner, ready, needed, LEARNER_NICENESS))
+    found.append(
+        _python(
+            "learner",
+            ["training.learner"],
+            learner,
+            ready,
+            needed,
+            LEARNER_NICENESS,
+            stop_within_s=LEARNER_STOP_SECONDS,
+        )
+    )
     return found
 
 
@@ -223,10 +235,10 @@ def _python(
     ready: Probe,
     after: Sequence[str],
     niceness: int = 0,
-    ready_within_s: float = 600.0,
+    stop_within_s: float = 10.0,
 ) -> ProcessSpec:
     command = [sys.executable, "-m", *module]
-    return ProcessSpec(name, command, environment, ready, after, niceness, ready_within_s=ready_within_s)
+    return ProcessSpec(name, command, environment, ready, after, niceness, stop_within_s=stop_within_s)
 
 
 def threads(count: int) -> dict[str, str]:

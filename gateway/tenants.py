@@ -222,7 +222,7 @@ class TenantStore:
             row = (await connection.execute(query)).one_or_none()
         if row is None:
             raise NotFound(f"There is no tenant {tenant_id!r}.")
-        return StoredPolicy(Policy.model_validate(row.policy), row.policy_revision)
+        return StoredPolicy(Policy.stored(row.policy)[0], row.policy_revision)
 
     async def put_policy(
         self, tenant_id: str, policy: Policy, actor: str, expected_revision: int | None = None

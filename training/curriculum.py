@@ -32,7 +32,7 @@ from training.feedback import FeedbackStore
 from training.recipe import Recipe
 from training.rewrites import Shelf, Teacher
 from training.rows import insert_absent, now
-from training.tables import datasets
+from training.tables import dataset_corrections, datasets
 
 _GUARDED = frozenset({Source.UNCORRECTED, Source.CONTRAST})
 """Questions that keep the base's answer."""
@@ -161,5 +161,8 @@ class Curriculum:
             "content": dataset.content(),
             "created_at": now(),
         }
+        held = {name for fact in dataset.facts for name in fact.correction_ids}
+        named = [{"correction_id": name, "digest": dataset.digest} for name in sorted(held)]
         async with self._engine.begin() as connection:
             await insert_absent(connection, datasets, [row])
+            await insert_absent(connection, dataset_corrections, named)

@@ -149,6 +149,14 @@ class FeedbackStore:
         async with self._engine.connect() as connection:
             return await rows.select(connection, query)
 
+    async def learned_by(self, tenant_id: str, version_id: str, limit: int) -> tuple[Sequence[Feedback], int]:
+        """The newest of the tenant's corrections that a version has learned, and how many there are."""
+        async with self._engine.connect() as connection:
+            newest = await rows.select(connection, rows.learned_by(tenant_id, version_id).limit(limit))
+            every = rows.learned_by(tenant_id, version_id).order_by(None).subquery()
+            count = await connection.scalar(sa.select(sa.func.count()).select_from(every))
+        return newest, int(count or 0)
+
     async def _repeated(self, draft: FeedbackDraft) -> Recorded | None:
         """What the idempotency key has stored. Raises IdempotencyReused when it came with another request."""
         if draft.idempotency_key is None:

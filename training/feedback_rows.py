@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.tables import versions
-from training.tables import datasets, interactions
+from training.tables import dataset_corrections, interactions, learned
 from training.tables import feedback as table
 from training.types import CorrectionStatus, Feedback
 
@@ -42,6 +42,13 @@ def corrections(tenant_id: str, adapter: str, statuses: Sequence[str]) -> sa.Sel
     return query.order_by(table.c.created_at, table.c.id)
 
 
+def learned_by(tenant_id: str, version_id: str) -> sa.Select[Any]:
+    """Newest first."""
+    query = sa.select(table).join(learned, learned.c.correction_id == table.c.id)
+    query = query.where(table.c.tenant_id == tenant_id, learned.c.version_id == version_id)
+    return query.order_by(table.c.created_at.desc(), table.c.id.desc())
+
+
 def beyond(tenant_id: str, after: str, newest_first: bool) -> sa.ColumnElement[bool]:
     """Rows past the one named, in the page's order."""
     here = sa.tuple_(table.c.created_at, table.c.id)
@@ -71,15 +78,12 @@ async def own_output(connection: AsyncConnection, tenant_id: str, text: str) -> 
 
 
 async def trained_on(connection: AsyncConnection, tenant_id: str, feedback_id: str) -> list[str]:
-    """Labels, such as `default@v3`, of the versions whose dataset holds this correction; oldest first."""
+    """Labels, such as `default@v3`, of the versions whose dataset held this correction, pruned ones too; oldest
+    first."""
     query = (
         sa.select(versions.c.adapter, versions.c.number)
-        .join(datasets, datasets.c.digest == versions.c.dataset_digest)
-        .where(
-            versions.c.tenant_id == tenant_id,
-            datasets.c.tenant_id == tenant_id,
-            sa.cast(datasets.c.content, sa.Text).contains(f'"{feedback_id}"', autoescape=True),
-        )
+        .join(dataset_corrections, dataset_corrections.c.digest == versions.c.dataset_digest)
+        .where(versions.c.tenant_id == tenant_id, dataset_corrections.c.correction_id == feedback_id)
         .order_by(versions.c.adapter, versions.c.number)
     )
     return [f"{row.adapter}@v{row.number}" for row in await connection.execute(query)]

@@ -143,15 +143,17 @@ class Interactions:
         self._engine = engine
         self._writer = writer
 
-    async def find(self, tenant_id: str, interaction_id: str, *, patience_s: float = 0.25) -> Interaction:
-        """The tenant's interaction. Another worker may be about to write it, hence `patience_s`.
+    async def find(
+        self, tenant_id: str | None, interaction_id: str, *, patience_s: float = 0.25
+    ) -> Interaction:
+        """The tenant's interaction; None: anybody's. Another worker may be about to write it, hence `patience_s`.
 
         Raises InteractionNotFound, also for another tenant's.
         """
         deadline = asyncio.get_running_loop().time() + patience_s
         while True:
             found = await self._look(interaction_id)
-            if found is not None and found.tenant_id == tenant_id:
+            if found is not None and tenant_id in (None, found.tenant_id):
                 return found
             if found is not None or asyncio.get_running_loop().time() >= deadline:
                 raise InteractionNotFound(interaction_id)

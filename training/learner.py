@@ -11,6 +11,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from functools import partial
 
 import httpx
 from redis.asyncio import Redis
@@ -31,7 +32,7 @@ from training.executor import LocalExecutor
 from training.gating import Gate
 from training.journal import JournalDrain
 from training.pipeline import EXPECTED, RunWork
-from training.policies import read_policies
+from training.policies import read_policies, read_policy
 from training.record import read_counters
 from training.rewrites import Teacher
 from training.rows import now
@@ -116,8 +117,7 @@ class Learner:
         run = await self._shop.runs.claim(self._owner, LEASE_SECONDS, self._shop.base.digest)
         if run is None:
             return False
-        policies = await read_policies(self._engine)
-        work = RunWork(self._shop, run, self._owner, policies.get(run.tenant_id, LearningPolicy()))
+        work = RunWork(self._shop, run, self._owner, await self._shop.policy(run.tenant_id))
         task = work.start()
         heart = asyncio.create_task(self._beat(run, work, task))
         try:
@@ -188,6 +188,7 @@ async def assemble(
         base=base,
         runs_dir=settings.runs_dir,
         max_rank=settings.max_lora_rank,
+        policy=partial(read_policy, engine),
     )
     return Learner(engine, redis, JournalDrain(redis, engine, owner), workshop, owner)
 

@@ -6,6 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from training.recipe import usable
 from training.tables import learning_policies
 from training.types import GatePolicy, LearningPolicy, TriggerPolicy
 
@@ -16,8 +17,15 @@ def policy_of(document: Mapping[str, Any]) -> LearningPolicy:
         triggers=TriggerPolicy(**document.get("triggers", {})),
         gate=GatePolicy(**document.get("gate", {})),
         approval=document.get("approval", LearningPolicy.approval),
-        recipe=document.get("recipe", {}),
+        recipe=usable(document.get("recipe", {})),
     )
+
+
+async def read_policy(engine: AsyncEngine, tenant_id: str) -> LearningPolicy:
+    """One tenant's, as it is now."""
+    query = sa.select(learning_policies.c.document).where(learning_policies.c.tenant_id == tenant_id)
+    async with engine.connect() as connection:
+        return policy_of(await connection.scalar(query) or {})
 
 
 async def read_policies(engine: AsyncEngine) -> Mapping[str, LearningPolicy]:

@@ -64,8 +64,9 @@ class Recipe:
         return min(self.max_steps, max(self.min_steps, wanted))
 
 
+MAX_RANK = 256
 _RANGES: Mapping[str, tuple[float, float]] = {
-    "rank": (1, 256),
+    "rank": (1, MAX_RANK),
     "alpha": (1, 1024),
     "learning_rate": (1e-7, 0.1),
     "strength": (0.05, 1),
@@ -87,10 +88,10 @@ _RANGES: Mapping[str, tuple[float, float]] = {
 }
 
 
-def recipe_of(*overrides: Mapping[str, Any], max_rank: int = 16) -> Recipe:
+def recipe_of(*overrides: Mapping[str, Any], max_rank: int = MAX_RANK) -> Recipe:
     """The default recipe with each mapping laid over the last: the policy's, then the run's own.
 
-    max_rank: what the engines accept. Raises InvalidRecipe.
+    max_rank: what the engines accept, where that is known. Raises InvalidRecipe.
     """
     recipe = Recipe()
     known = {field.name: field.type for field in fields(Recipe)}
@@ -103,13 +104,29 @@ def recipe_of(*overrides: Mapping[str, Any], max_rank: int = 16) -> Recipe:
     return recipe
 
 
+def usable(override: Mapping[str, Any]) -> dict[str, Any]:
+    """An override without the fields that `recipe_of` refuses, which a policy may hold that was stored before it was
+    checked."""
+    return {name: value for name, value in override.items() if _is_valid(name, value)}
+
+
+def _is_valid(name: str, value: Any) -> bool:
+    try:
+        recipe_of({name: value})
+    except InvalidRecipe:
+        return False
+    return True
+
+
 def _checked(name: str, value: Any) -> Any:
     default = getattr(Recipe, name)
     if isinstance(default, bool) or isinstance(value, bool):
         if type(value) is not type(default):
             raise InvalidRecipe(f"{name} must be {type(default).__name__}")
         return value
-    if not isinstance(value, int | float) or (isinstance(default, int) and value != int(value)):
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise InvalidRecipe(f"{name} must be {type(default).__name__}")
+    if isinstance(default, int) and value != int(value):
         raise InvalidRecipe(f"{name} must be {type(default).__name__}")
     low, high = _RANGES[name]
     if not low <= value <= high:

@@ -17,7 +17,8 @@ async def forget_versions(
     engine: AsyncEngine, version_ids: Iterable[str], dataset_digests: Iterable[str]
 ) -> None:
     """Drop what is of use only while a version can serve: what it had learned, and the text of its dataset, whose
-    digest stays in the lineage. A dataset that an open run reads is kept."""
+    digest stays in the lineage and the names of its corrections in `dataset_corrections`. A dataset that an open run
+    reads is kept."""
     statuses = [status.value for status in OPEN]
     read = sa.select(runs.c.dataset_digest).where(
         runs.c.status.in_(statuses), runs.c.dataset_digest.is_not(None)

@@ -84,6 +84,14 @@ datasets = sa.Table(
     sa.Column("created_at", Moment, nullable=False),
 )
 
+dataset_corrections = sa.Table(
+    "dataset_corrections",
+    metadata,
+    sa.Column("correction_id", sa.String(64), primary_key=True),
+    sa.Column("digest", sa.String(80), primary_key=True),
+)
+"""Which corrections a dataset holds; kept when its text goes, so that a correction's versions can always be named."""
+
 runs = sa.Table(
     "runs",
     metadata,

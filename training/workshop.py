@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from training.errors import RunNotFound
 from training.executor import Executor
 from training.gating import Gate
 from training.runs import OPEN, RunStore
+from training.types import LearningPolicy
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Workshop:
     base: BaseModel
     runs_dir: Path
     max_rank: int
+    policy: Callable[[str], Awaitable[LearningPolicy]]
+    """A tenant's, as it is now."""
 
 
 async def reject(workshop: Workshop, version: Version, reason: str) -> bool:

@@ -5,11 +5,12 @@ tenants:
     name: Acme Ltd
     policy: {logging: metadata, learning: {triggers: {count: 12}}}
     keys: {server: [chat, feedback, correct], browser: [feedback]}
-    adapters: [support]
+    adapters: [support, {name: french, base: small}]
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,11 +19,23 @@ import typer
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from adapters.types import BASE_NAME, DEFAULT_ADAPTER
 from gateway.cli.client import Api
-from gateway.cli.output import CommandError, Exit
+from gateway.cli.output import CommandError, Exit, Output
 from gateway.cli.session import of
 from gateway.keys import Scope
 from gateway.policy import Policy
+
+FIRST_REVISION = 1
+"""A new tenant's policy."""
+Scopes = Annotated[list[Scope], Field(min_length=1)]
+
+
+class DeclaredAdapter(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    base: str | None = None
+    """Name of its base model; None: the first one for a new adapter, whichever it has for one that is there."""
 
 
 class Declared(BaseModel):
@@ -32,9 +45,9 @@ class Declared(BaseModel):
 
     name: str | None = None
     policy: Policy | None = None
-    keys: dict[str, list[Scope] | None] = Field(default_factory=dict)
-    """By label. A key with a label that the tenant's live keys lack is made."""
-    adapters: list[str] = Field(default_factory=list)
+    keys: dict[str, Scopes | None] = Field(default_factory=dict)
+    """By label. A key with a label that the tenant's live keys lack is made; None: with every scope."""
+    adapters: list[str | DeclaredAdapter] = Field(default_factory=list)
 
 
 class Document(BaseModel):
@@ -44,11 +57,13 @@ class Document(BaseModel):
 
 @dataclass(frozen=True)
 class Change:
-    """One line of the diff, and the call that makes it true."""
+    """One line of the diff, and the call that makes it true; None: what is there cannot be changed."""
 
     tenant: str
     what: str
-    call: Callable[[], Any]
+    call: Callable[[], Any] | None = None
+    instead: str = ""
+    """What a person can do where there is no call."""
 
 
 def apply(
@@ -58,19 +73,45 @@ def apply(
 ) -> None:
     """Make tenants, policies, keys and adapters what a file says. A second time changes nothing."""
     session = of(context)
-    document = read(file)
-    admin = session.admin()
-    rows = []
-    for change in changes(admin, document):
-        made = None if dry_run else change.call()
-        secret = made.get("secret") if isinstance(made, dict) else None
-        rows.append({"tenant": change.tenant, "change": change.what, "key": secret})
-    columns = {
-        "tenant": "tenant",
-        "change": "would change" if dry_run else "changed",
-        "key": "key, shown once",
-    }
-    session.output.rows(rows, columns, "Everything is as the file says.")
+    planned = list(changes(session.admin(), read(file)))
+    possible = [change for change in planned if change.call]
+    if len(possible) < len(planned):
+        if dry_run and possible:
+            show(session.output, [row(change) for change in possible], "would change")
+        raise refusal([change for change in planned if not change.call])
+    if dry_run:
+        show(session.output, [row(change) for change in possible], "would change")
+    else:
+        carry_out(session.output, possible)
+
+
+def carry_out(output: Output, planned: Sequence[Change]) -> None:
+    """What was done is shown even when a later change fails: a key's secret is never shown again."""
+    done: list[Mapping[str, Any]] = []
+    try:
+        for change in planned:
+            made = change.call() if change.call else None
+            done.append(row(change, made.get("secret") if isinstance(made, dict) else None))
+    except CommandError:
+        if done:
+            show(output, done, "changed")
+        raise
+    show(output, done, "changed")
+
+
+def row(change: Change, secret: str | None = None) -> Mapping[str, Any]:
+    return {"tenant": change.tenant, "change": change.what, "key": secret}
+
+
+def show(output: Output, rows: Sequence[Mapping[str, Any]], heading: str) -> None:
+    columns = {"tenant": "tenant", "change": heading, "key": "key, shown once"}
+    output.rows(rows, columns, "Everything is as the file says.")
+
+
+def refusal(stuck: Sequence[Change]) -> CommandError:
+    """Before anything is changed."""
+    said = [f"{change.tenant}: {change.what}. {change.instead}" for change in stuck]
+    return CommandError("\n".join(["This cannot be changed, so nothing was.", *said]))
 
 
 def read(file: Path) -> Document:
@@ -98,24 +139,64 @@ def changes(admin: Api, document: Document) -> Iterator[Change]:
 
 
 def _inside(admin: Api, name: str, declared: Declared, *, exists: bool) -> Iterator[Change]:
-    path = f"tenants/{name}"
-    if declared.policy is not None:
-        now = admin.get(f"{path}/policy")["policy"] if exists else Policy().model_dump(mode="json")
-        wanted = declared.policy.model_dump(mode="json")
-        lines = list(differences(now, wanted))
-        if lines:
-            yield Change(name, "; ".join(lines), partial(admin.put, f"{path}/policy", wanted))
-    live = [key for key in admin.get(f"{path}/keys")["data"] if not key["revoked_at"]] if exists else []
-    for label, scopes in declared.keys.items():
-        if label not in {key["name"] for key in live}:
-            body: dict[str, Any] = {"name": label, **({"scopes": scopes} if scopes else {})}
-            yield Change(name, f"new key {label!r}", partial(admin.post, f"{path}/keys", body))
-    known = {each["name"] for each in admin.get(f"{path}/adapters")["data"]} if exists else {"default"}
-    for adapter in declared.adapters:
-        if adapter not in known:
-            yield Change(
-                name, f"new adapter {adapter!r}", partial(admin.post, f"{path}/adapters", {"name": adapter})
-            )
+    yield from _policy(admin, name, declared.policy, exists=exists)
+    yield from _keys(admin, name, declared.keys, exists=exists)
+    yield from _adapters(admin, name, declared.adapters, exists=exists)
+
+
+def _policy(admin: Api, name: str, declared: Policy | None, *, exists: bool) -> Iterator[Change]:
+    if declared is None:
+        return
+    path = f"tenants/{name}/policy"
+    fresh: Mapping[str, Any] = {"policy": Policy().model_dump(mode="json"), "revision": FIRST_REVISION}
+    now = admin.get(path) if exists else fresh
+    wanted = declared.model_dump(mode="json")
+    lines = list(differences(now["policy"], wanted))
+    if lines:
+        yield Change(name, "; ".join(lines), partial(admin.put, path, wanted, now["revision"]))
+
+
+def _keys(
+    admin: Api, name: str, declared: Mapping[str, Sequence[Scope] | None], *, exists: bool
+) -> Iterator[Change]:
+    path = f"tenants/{name}/keys"
+    there = [key for key in admin.get(path)["data"] if _live(key)] if exists else []
+    for label, scopes in declared.items():
+        same = [key for key in there if key["name"] == label]
+        if not same:
+            body = {"name": label, **({"scopes": scopes} if scopes else {})}
+            yield Change(name, f"new key {label!r}", partial(admin.post, path, body))
+        wanted = sorted({scope.value for scope in scopes or ()})
+        for key in same:
+            if wanted and wanted != sorted(key["scopes"]):
+                what = f"key {label!r} ({key['id']}) {', '.join(key['scopes'])} -> {', '.join(wanted)}"
+                make = " ".join(
+                    [f"graft keys create {name} --name {label}", *(f"--scope {each}" for each in wanted)]
+                )
+                instead = f"A key keeps its scopes. `{make}`, then `graft keys revoke {name} {key['id']}`."
+                yield Change(name, what, instead=instead)
+
+
+def _live(key: Mapping[str, Any]) -> bool:
+    ends = key["expires_at"]
+    return not key["revoked_at"] and (ends is None or datetime.fromisoformat(ends) > datetime.now(UTC))
+
+
+def _adapters(
+    admin: Api, name: str, declared: Sequence[str | DeclaredAdapter], *, exists: bool
+) -> Iterator[Change]:
+    path = f"tenants/{name}/adapters"
+    there = {each["name"]: each["base"] for each in admin.get(path)["data"]} if exists else {}
+    there = there or {DEFAULT_ADAPTER: BASE_NAME}
+    for each in declared:
+        adapter = DeclaredAdapter(name=each) if isinstance(each, str) else each
+        if adapter.name not in there:
+            of_base = f" of {adapter.base!r}" if adapter.base else ""
+            call = partial(admin.post, path, adapter.model_dump(exclude_none=True))
+            yield Change(name, f"new adapter {adapter.name!r}{of_base}", call)
+        elif adapter.base not in (None, there[adapter.name]):
+            what = f"adapter {adapter.name!r} base {there[adapter.name]!r} -> {adapter.base!r}"
+            yield Change(name, what, instead="An adapter belongs to its base model for good.")
 
 
 def differences(now: Any, wanted: Any, at: str = "") -> Iterator[str]:

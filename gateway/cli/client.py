@@ -1,5 +1,6 @@
 """The commands' HTTP client: JSON in and out, failures as sentences with exit codes."""
 
+import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ class Api:
             timeout=TIMEOUT_SECONDS,
             trust_env=False,
         )
+        weakref.finalize(self, self._http.close)
 
     def get(self, path: str, **query: Any) -> Any:
         wanted = {name: value for name, value in query.items() if value is not None}
@@ -31,8 +33,10 @@ class Api:
     def post(self, path: str, body: Any = None) -> Any:
         return self.call("POST", path, json=body or {}).json()
 
-    def put(self, path: str, body: Any) -> Any:
-        return self.call("PUT", path, json=body).json()
+    def put(self, path: str, body: Any, revision: int | None = None) -> Any:
+        """revision: what `body` was made from; when somebody wrote after it, the answer is 409."""
+        headers = {} if revision is None else {"if-match": f'"{revision}"'}
+        return self.call("PUT", path, json=body, headers=headers).json()
 
     def delete(self, path: str) -> Any:
         return self.call("DELETE", path).json()

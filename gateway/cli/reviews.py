@@ -4,12 +4,12 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.output import CommandError, Exit
 from gateway.cli.session import Session, of
 
 review = typer.Typer(help="Corrections that wait for a person.", no_args_is_help=True)
 
 Tenant = Annotated[str, typer.Argument(help="Id or external id.")]
+LEARNED_COLUMNS = {"id": "id", "status": "status", "question": "question", "correction": "correction"}
 COLUMNS = {"id": "id", "reasons": "why it waits", "question": "question", "correction": "correction"}
 
 
@@ -56,11 +56,20 @@ def _decide(
 def why(
     context: typer.Context,
     response_id: Annotated[str, typer.Argument(help="Id of the response (chatcmpl-…).")],
-    tenant: Annotated[str, typer.Option(help="Whose response it is.")] = "",
+    tenant: Annotated[str, typer.Option(help="Ask as this tenant instead of as the operator.")] = "",
     key: Annotated[str, typer.Option("--key", help="The tenant's own key.")] = "",
 ) -> None:
-    """Why this answer: version, memory, passages, the run behind the version, timings."""
-    if not tenant and not key:
-        raise CommandError("Give --tenant, or the tenant's own --key.", code=Exit.USAGE)
+    """Why this answer: version, memory, passages, corrections and the run behind the version, timings."""
     session = of(context)
-    session.output.record(session.data(tenant, key).get(f"responses/{response_id}/explain"))
+    api = session.data(tenant, key) if tenant or key else session.admin()
+    found = api.get(f"responses/{response_id}/explain")
+    if session.output.json:
+        session.output.document(found)
+        return
+    learned = found["version"]["learned"]
+    session.output.record({**found, "version": {**found["version"], "learned": learned["count"]}})
+    if learned["newest"]:
+        session.output.line(
+            f"\nLearned by the version, the newest {len(learned['newest'])} of {learned['count']}:"
+        )
+        session.output.rows(learned["newest"], LEARNED_COLUMNS, "")

@@ -1,7 +1,7 @@
 """Runs of the learner: watched, started, stopped and judged by people."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any
 
 import orjson
@@ -11,11 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.types import DEFAULT_ADAPTER, Adapter, VersionStatus
 from gateway.control import Control
-from gateway.errors import Conflict
+from gateway.errors import Conflict, InvalidRequest
 from gateway.routes import admin_documents as documents
 from gateway.routes.admin_access import Access, Actor
 from gateway.routes.admin_adapters import find_adapter
 from gateway.routes.admin_documents import Document
+from training.errors import InvalidRecipe
+from training.recipe import recipe_of
 from training.runs import OPEN
 from training.types import LEARNER_OF, RunStatus
 
@@ -63,6 +65,8 @@ async def create_run(body: NewRun, control: Access, actor: Actor) -> Document:
     """Train on what is there now, without waiting for a trigger. 409 while the adapter has a run, and when no learner
     holds its base model."""
     owner = await control.tenants.get(body.tenant_id)
+    policy = (await control.tenants.policy(owner.id)).policy
+    require_recipe(control, "recipe", policy.learning.recipe, body.recipe)
     await require_learner(control, await find_adapter(control, owner.id, body.adapter))
     run = await control.runs.create(owner.id, body.adapter, "manual", body.recipe, actor)
     return documents.run(run)
@@ -145,6 +149,14 @@ async def require_learner(control: Control, adapter: Adapter) -> None:
         f"No learner holds {control.bases.name_of(base.digest)!r}, the base model of {adapter.name!r}: "
         f"start one with GRAFT_BASE_MODEL={base.path}."
     )
+
+
+def require_recipe(control: Control, param: str, *overrides: Mapping[str, Any]) -> None:
+    """What every run would fail with is refused before there is one. Raises InvalidRequest, naming `param`."""
+    try:
+        recipe_of(*overrides, max_rank=control.max_lora_rank)
+    except InvalidRecipe as error:
+        raise InvalidRequest(str(error), param=param) from error
 
 
 async def _judge_version(

@@ -12,6 +12,7 @@ from gateway.policy import NO_CAPS, Caps, Policy
 from gateway.routes import admin_documents as documents
 from gateway.routes.admin_access import Access, Actor
 from gateway.routes.admin_documents import Document
+from gateway.routes.admin_runs import require_recipe
 from gateway.tenants import Issued
 
 router = APIRouter(tags=["tenants"])
@@ -156,6 +157,7 @@ def merge(document: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
 async def _store_policy(
     tenant_id: str, policy: Policy, revision: int | None, control: Access, actor: str
 ) -> Document:
+    require_recipe(control, "learning.recipe", policy.learning.recipe)
     stored, change = await control.tenants.put_policy(tenant_id, policy, actor, revision)
     await control.settle(change)
     return {"revision": stored.revision, "policy": stored.policy.model_dump(mode="json")}

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,6 +38,7 @@ from training.gating import Gate
 from training.journal import JournalDrain
 from training.learner import Learner
 from training.pipeline import RunWork
+from training.policies import read_policy
 from training.rewrites import Teacher
 from training.runs import RunStore
 from training.tables import learning_policies, runs
@@ -85,6 +87,7 @@ class World:
     async def policy(self, **document: Any) -> None:
         row = {"tenant_id": "ten_1", "document": {"recipe": RECIPE} | document}
         async with self.database.begin() as connection:
+            await connection.execute(learning_policies.delete())
             await connection.execute(learning_policies.insert().values(**row))
 
     async def wait_for_progress(self, run: Run) -> None:
@@ -152,6 +155,7 @@ async def open_world(directory: Path, base_path: Path, owner: str = "learner") -
         base=base,
         runs_dir=directory / "runs",
         max_rank=16,
+        policy=partial(read_policy, database),
     )
     drain = JournalDrain(Redis(), database, owner)
     yield World(database, engine, Learner(database, Redis(), drain, shop, owner), shop)

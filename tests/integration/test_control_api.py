@@ -1,7 +1,9 @@
 """The admin API's door, tenants, keys, policies and status."""
 
 import pytest
+import sqlalchemy as sa
 
+from gateway.tables import tenants
 from tests.integration.control_house import System
 
 
@@ -77,6 +79,38 @@ async def test_a_mistyped_policy_field_is_named(system: System) -> None:
     await system.tenant()
     answer = await system.call("PATCH", "tenants/acme/policy", {"learning": {"aproval": "auto"}}, 400)
     assert answer["error"]["param"] == "learning.aproval"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "says"),
+    [
+        ({"epochs": 3}, "epochs"),
+        ({"learning_rate": 5}, "learning_rate must be between"),
+        ({"rank": 17}, "the engines' limit of 16"),
+    ],
+)
+async def test_a_recipe_that_no_run_could_use_is_refused(system: System, recipe: dict, says: str) -> None:
+    await system.tenant()
+    policy = await system.call("PATCH", "tenants/acme/policy", {"learning": {"recipe": recipe}}, 400)
+    run = await system.call("POST", "runs", {"tenant_id": "acme", "recipe": recipe}, 400)
+    assert (policy["error"]["param"], run["error"]["param"]) == ("learning.recipe", "recipe")
+    assert says in policy["error"]["message"] and says in run["error"]["message"]
+    assert (await system.call("GET", "runs"))["data"] == []
+
+
+async def test_a_stored_policy_that_is_refused_today_does_not_take_its_tenant_down(system: System) -> None:
+    tenant = await system.tenant()
+    old = {"logging": "off", "learning": {"recipe": {"epochs": 3, "max_steps": 20}}}
+    async with system.control.sql.begin() as connection:
+        mine = sa.update(tenants).where(tenants.c.id == tenant["id"])
+        await connection.execute(mine.values(policy=old))
+    read = await system.call("GET", "tenants/acme/policy")
+    assert (read["policy"]["logging"], read["policy"]["learning"]["recipe"]) == ("off", {"max_steps": 20})
+    await system.call("POST", "tenants/acme/keys", {}, 201)
+    served = system.seen.value.tenants[tenant["id"]].policy
+    assert (served.logging, served.learning.recipe) == ("off", {"max_steps": 20})
+    await system.call("POST", "runs", {"tenant_id": "acme"}, 201)
+    await system.call("PATCH", "tenants/acme/policy", {"memory": {"enabled": False}})
 
 
 async def test_what_does_not_exist_is_404_in_openais_shape(system: System) -> None:

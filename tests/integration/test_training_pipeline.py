@@ -227,6 +227,25 @@ async def test_a_manual_policy_leaves_the_version_to_a_person(world: World) -> N
     assert (run.status, version.status) == (RunStatus.AWAITING_APPROVAL, VersionStatus.GATING)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "status"),
+    [("auto", "manual", RunStatus.AWAITING_APPROVAL), ("manual", "auto", RunStatus.SUCCEEDED)],
+)
+async def test_an_approval_that_changes_during_a_run_counts_for_its_version(
+    world: World, monkeypatch: pytest.MonkeyPatch, before: str, after: str, status: RunStatus
+) -> None:
+    judge = world.shop.gate.judge
+
+    async def judged(*arguments: Any) -> Any:
+        await world.policy(approval=after)
+        return await judge(*arguments)
+
+    monkeypatch.setattr(world.shop.gate, "judge", judged)
+    await world.policy(approval=before)
+    await world.post()
+    assert (await world.run()).status is status
+
+
 async def test_a_version_that_fails_the_gate_is_rejected_and_unloaded(world: World) -> None:
     def forgetful(model: str, messages: Sequence[Mapping[str, Any]]) -> str:
         return clever(BASE_NAME, messages) if model == BASE_NAME else "?"

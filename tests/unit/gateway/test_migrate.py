@@ -16,6 +16,7 @@ from adapters.tables import metadata as adapters
 from gateway import migrate
 from gateway.tables import metadata as gateway
 from retrieval.tables import metadata as retrieval
+from training.tables import dataset_corrections, datasets
 from training.tables import metadata as training
 
 ALL = [gateway, adapters, retrieval, training]
@@ -66,3 +67,26 @@ async def test_adapters_that_share_a_base_model_are_served_before_control_has_na
         found = (await connection.execute(sa.select(tables.bases.c.name, tables.bases.c.digest))).all()
     await engine.dispose()
     assert [tuple(row) for row in found] == named
+
+
+async def test_datasets_that_are_there_name_their_corrections(tmp_path: Path) -> None:
+    def move(connection: sa.Connection, revision: str) -> None:
+        command.upgrade(migrate.config(connection), revision)
+
+    facts = [
+        {
+            "train": [{"correction_id": "fb_1"}, {"correction_id": "fb_2"}],
+            "held": [{"correction_id": "fb_1"}],
+        },
+        {"train": [{"correction_id": None}], "held": [{"correction_id": "fb_3"}]},
+    ]
+    row = {"tenant_id": "ten_1", "adapter": "default", "created_at": datetime.now(UTC)}
+    engine = connect(f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}")
+    async with engine.begin() as connection:
+        await connection.run_sync(move, "0010")
+        for digest, content in (("sha256:1", {"facts": facts}), ("sha256:2", {"facts": []})):
+            await connection.execute(sa.insert(datasets).values(digest=digest, content=content, **row))
+        await connection.run_sync(move, "head")
+        found = (await connection.execute(sa.select(dataset_corrections))).all()
+    await engine.dispose()
+    assert sorted(tuple(each) for each in found) == [(f"fb_{n}", "sha256:1") for n in (1, 2, 3)]

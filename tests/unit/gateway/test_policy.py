@@ -40,8 +40,46 @@ def test_checks_are_of_one_adapter() -> None:
         {"rollout": {"checks": [{"question": "Where?", "contains": " "}]}},
         {"rollout": {"checks": [{"question": "Where?", "contains": "Leeds"}] * 33}},
         {"limits": {"requests_per_minute": 0}},
+        {"learning": {"recipe": {"epochs": 3}}},
+        {"learning": {"recipe": {"rank": 0}}},
+        {"learning": {"recipe": {"max_steps": float("inf")}}},
     ],
 )
 def test_a_wrong_document_is_refused(document: dict) -> None:
     with pytest.raises(ValidationError):
         Policy.model_validate(document)
+
+
+def test_what_is_refused_of_a_stored_document_has_its_default_and_the_rest_is_in_force() -> None:
+    policy, refused = Policy.stored(
+        {
+            "logging": "off",
+            "screning": {},
+            "limits": {"requests_per_minute": 0, "concurrency": 3},
+            "learning": {"approval": "manual", "recipe": {"rank": 0, "epochs": 3, "max_steps": 20}},
+            "rollout": {"steps": ["all"], "min_requests": 7},
+        }
+    )
+    assert policy == Policy.model_validate(
+        {
+            "logging": "off",
+            "limits": {"concurrency": 3},
+            "learning": {"approval": "manual", "recipe": {"max_steps": 20}},
+            "rollout": {"min_requests": 7},
+        }
+    )
+    assert {problem.partition(":")[0] for problem in refused} == {
+        "screning",
+        "limits.requests_per_minute",
+        "learning.recipe",
+        "rollout.steps.0",
+    }
+
+
+def test_a_stored_part_that_contradicts_itself_has_its_default() -> None:
+    policy, refused = Policy.stored({"rollout": {"steps": [5, 1]}, "logging": "off"})
+    assert policy == Policy.model_validate({"logging": "off"}) and len(refused) == 1
+
+
+def test_a_valid_document_is_read_as_it_is() -> None:
+    assert Policy.stored({"logging": "off"}) == (Policy.model_validate({"logging": "off"}), ())

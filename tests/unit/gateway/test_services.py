@@ -131,6 +131,10 @@ def test_the_learner_gives_way_to_those_who_answer() -> None:
     assert not any(spec.niceness for name, spec in found.items() if name != "learner")
 
 
+def test_the_learner_has_time_to_finish_a_training_step() -> None:
+    assert named(PLAN)["learner"].stop_within_s == 60.0
+
+
 @pytest.mark.parametrize(
     ("host", "connect"), [("0.0.0.0", "127.0.0.1"), ("::", "127.0.0.1"), ("10.1.2.3", "10.1.2.3")]
 )

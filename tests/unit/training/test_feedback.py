@@ -10,8 +10,9 @@ from training.drafts import FeedbackDraft
 from training.errors import FeedbackConflict, FeedbackNotFound, IdempotencyReused, InvalidFeedback
 from training.feedback import FeedbackStore
 from training.outbox import MEMORY_DELETE, MEMORY_PUT, Outbox
+from training.retention import forget_versions
 from training.rows import now
-from training.tables import datasets
+from training.tables import dataset_corrections
 from training.types import CorrectionStatus, ScreeningPolicy
 
 DRAFT = FeedbackDraft(
@@ -235,13 +236,15 @@ async def test_a_tool_call_is_stored_as_given_and_remembered_as_text(database: A
 async def test_withdrawing_names_the_versions_trained_on_it(database: AsyncEngine) -> None:
     store = FeedbackStore(database)
     entry = (await store.record(DRAFT)).feedback
-    content = {"facts": [{"phrasings": [{"correction_id": entry.id}]}]}
-    dataset = {"digest": "sha256:d", "tenant_id": "ten_1", "adapter": "default", "content": content}
+    held = {"digest": "sha256:d", "correction_id": entry.id}
     version = {"tenant_id": "ten_1", "adapter": "default", "artifact_digest": "sha256:a", "base_digest": "b"}
     version |= {"recipe": {}, "metrics": {}, "status": "stable", "created_at": now()}
     async with database.begin() as connection:
-        await connection.execute(sa.insert(datasets).values(created_at=now(), **dataset))
+        await connection.execute(sa.insert(dataset_corrections).values(**held))
         for number, digest in ((1, "sha256:d"), (2, "sha256:other")):
             row = {"id": f"ver_{number}", "number": number, "dataset_digest": digest, **version}
             await connection.execute(sa.insert(versions).values(**row))
+        foreign = {"id": "ver_3", "number": 3, "dataset_digest": "sha256:d", **version, "tenant_id": "ten_2"}
+        await connection.execute(sa.insert(versions).values(**foreign))
+    await forget_versions(database, ["ver_1"], ["sha256:d"])
     assert (await store.withdraw("ten_1", entry.id)).trained_versions == ["default@v1"]

@@ -1,0 +1,222 @@
+"""Commands of the operator against the real admin API."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy as sa
+from click.testing import Result
+from typer.testing import CliRunner
+
+from gateway.cli.main import app
+from gateway.cli.output import CommandError, Exit
+from gateway.keys import Scope
+from tests.integration.control_house import ADMIN_KEY, System
+from tests.integration.gateway_house import listening
+from training.drafts import FeedbackDraft
+from training.tables import interactions
+
+Graft = Callable[..., Awaitable[Result]]
+
+FILE = """
+tenants:
+  acme:
+    name: Acme Ltd
+    policy: {learning: {triggers: {count: 12}}}
+    keys: {server: [chat, feedback], browser: [feedback]}
+    adapters: [support, {name: french, base: base}]
+"""
+
+
+@pytest.fixture
+async def graft(system: System, tmp_path: Path) -> AsyncIterator[Graft]:
+    """A command with the operator's credentials and nothing else: no data directory that holds keys."""
+    transport = system.admin._transport
+    assert isinstance(transport, httpx.ASGITransport)
+    async with listening(transport.app) as url:
+        told = ["--data-dir", str(tmp_path / "nothing"), "--admin-url", url, "--admin-key", ADMIN_KEY]
+
+        async def run(*arguments: str) -> Result:
+            return await asyncio.to_thread(CliRunner().invoke, app, [*told, *arguments])
+
+        yield run
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "tenants.yaml"
+    path.write_text(FILE)
+    return path
+
+
+def written(file: Path, acme: str) -> str:
+    file.write_text(f"tenants: {{acme: {{{acme}}}}}")
+    return str(file)
+
+
+def refused(result: Result) -> CommandError:
+    assert isinstance(result.exception, CommandError), result.output
+    return result.exception
+
+
+def changed(result: Result) -> list[Any]:
+    assert result.exit_code == 0, result.exception
+    return [row["change"] for row in json.loads(result.output)]
+
+
+async def test_a_file_is_applied_once(system: System, graft: Graft, file: Path) -> None:
+    first = await graft("--json", "apply", "-f", str(file))
+    assert changed(first) == [
+        "new tenant",
+        "learning.triggers.count 36 -> 12",
+        "new key 'server'",
+        "new key 'browser'",
+        "new adapter 'support'",
+        "new adapter 'french' of 'base'",
+    ]
+    secrets = [row["key"] for row in json.loads(first.output) if row["key"]]
+    tenant = await system.call("GET", "tenants/acme")
+    keys = (await system.call("GET", "tenants/acme/keys"))["data"]
+    adapters = (await system.call("GET", "tenants/acme/adapters"))["data"]
+    policy = (await system.call("GET", "tenants/acme/policy"))["policy"]
+    assert tenant["name"] == "Acme Ltd" and policy["learning"]["triggers"]["count"] == 12
+    assert {key["name"]: key["scopes"] for key in keys} == {
+        "server": ["chat", "feedback"],
+        "browser": ["feedback"],
+    }
+    assert len(secrets) == 2 and all(secret.startswith("gk-") for secret in secrets)
+    assert {each["name"] for each in adapters} == {"default", "support", "french"}
+    again = await graft("apply", "-f", str(file))
+    assert (again.exit_code, again.output.strip()) == (0, "Everything is as the file says.")
+
+
+async def test_a_dry_run_says_the_same_and_changes_nothing(system: System, graft: Graft, file: Path) -> None:
+    looked = changed(await graft("--json", "apply", "--dry-run", "-f", str(file)))
+    assert (await system.call("GET", "tenants"))["data"] == []
+    assert looked == changed(await graft("--json", "apply", "-f", str(file)))
+    assert changed(await graft("--json", "apply", "--dry-run", "-f", str(file))) == []
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+async def test_a_key_of_other_scopes_is_named_and_nothing_is_changed(
+    system: System, graft: Graft, file: Path, dry: tuple[str, ...]
+) -> None:
+    await system.tenant()
+    key = await system.call("POST", "tenants/acme/keys", {"name": "server", "scopes": ["chat"]}, 201)
+    error = refused(await graft("apply", *dry, "-f", str(file)))
+    assert error.code is Exit.FAILED
+    assert f"key 'server' ({key['id']}) chat -> chat, feedback" in error.message
+    assert f"graft keys revoke acme {key['id']}" in error.message
+    assert (await system.call("GET", "tenants/acme"))["name"] == "acme"
+    assert len((await system.call("GET", "tenants/acme/keys"))["data"]) == 1
+
+
+async def test_a_key_that_was_revoked_or_has_expired_is_made_anew(
+    system: System, graft: Graft, file: Path
+) -> None:
+    tenant = await system.tenant()
+    gone = await system.call("POST", "tenants/acme/keys", {"name": "server", "scopes": ["chat"]}, 201)
+    await system.call("DELETE", f"tenants/acme/keys/{gone['id']}")
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    await system.control.tenants.create_key(tenant["id"], "browser", [Scope.FEEDBACK], "test", past)
+    made = changed(await graft("--json", "apply", "-f", str(file)))
+    assert [each for each in made if "key" in each] == ["new key 'server'", "new key 'browser'"]
+
+
+async def test_an_adapter_does_not_change_its_base_model(system: System, graft: Graft, file: Path) -> None:
+    await system.tenant()
+    error = refused(await graft("apply", "-f", written(file, "adapters: [{name: default, base: large}]")))
+    assert "adapter 'default' base 'base' -> 'large'" in error.message
+
+
+async def test_a_base_model_that_is_not_served_is_refused_and_made_keys_are_shown(
+    system: System, graft: Graft, file: Path
+) -> None:
+    text = "keys: {server: [chat]}, adapters: [{name: a, base: large}]"
+    result = await graft("--json", "apply", "-f", written(file, text))
+    assert "large" in refused(result).message
+    assert [bool(row["key"]) for row in json.loads(result.output)] == [False, True]
+
+
+async def test_a_policy_that_somebody_changes_meanwhile_is_not_overwritten(
+    system: System, graft: Graft, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await system.tenant()
+    policy = "tenants/acme/policy"
+    store = type(system.control.tenants)
+    read = store.keys_of
+
+    async def meanwhile(self: Any, tenant_id: str) -> Any:
+        """Between the moments in which the command looks and writes."""
+        monkeypatch.setattr(store, "keys_of", read)
+        await system.call("PATCH", policy, {"logging": "off"})
+        return await read(self, tenant_id)
+
+    monkeypatch.setattr(store, "keys_of", meanwhile)
+    error = refused(await graft("apply", "-f", str(file)))
+    assert (error.code, error.message) == (Exit.CONFLICT, "The policy is at revision 2, not 1.")
+    assert (await system.call("GET", policy))["policy"]["logging"] == "off"
+
+
+# -------------------------------------------------------------------------------------------------------- why
+
+
+async def answered(system: System, tenant_id: str, version_id: str | None) -> str:
+    """A response, as the learner writes it into the record."""
+    row = {
+        "id": "chatcmpl-why",
+        "tenant_id": tenant_id,
+        "adapter": "default",
+        "arm": "stable",
+        "messages": [],
+    }
+    row |= {"response": "19 euros.", "memory_ids": [], "passage_ids": [], "usage": {}, "latency_ms": 12.5}
+    row |= {"status": 200, "at": datetime.now(UTC), "version_id": version_id}
+    async with system.control.sql.begin() as connection:
+        await connection.execute(sa.insert(interactions).values(**row))
+    return "chatcmpl-why"
+
+
+async def corrected(system: System, tenant_id: str, number: int) -> str:
+    draft = FeedbackDraft(
+        tenant_id=tenant_id,
+        adapter="default",
+        messages=[{"role": "user", "content": f"What does plan {number} cost?"}],
+        author="key_1",
+        trusted=True,
+        correction=f"{number} euros.",
+    )
+    return (await system.control.feedback.record(draft)).feedback.id
+
+
+async def test_the_operator_asks_why_with_nothing_but_the_responses_id(system: System, graft: Graft) -> None:
+    acme, globex = await system.tenant("acme"), await system.tenant("globex")
+    version = await system.version(acme["id"])
+    learned = [await corrected(system, acme["id"], number) for number in range(1, 23)]
+    foreign = await corrected(system, globex["id"], 99)
+    await system.control.runs.add_learned(version.id, [*learned, foreign])
+    response = await answered(system, acme["id"], version.id)
+    result = await graft("--json", "why", response)
+    assert result.exit_code == 0, result.exception
+    found = json.loads(result.output)["version"]
+    assert (found["label"], found["learned"]["count"]) == ("default@v1", 22)
+    assert [each["id"] for each in found["learned"]["newest"]] == learned[:1:-1]
+    assert found["learned"]["newest"][0]["question"] == "What does plan 22 cost?"
+    for_people = await graft("why", response)
+    assert "the newest 20 of 22" in for_people.output
+    assert "What does plan 22 cost?" in for_people.output and "22 euros." in for_people.output
+
+
+async def test_what_the_base_model_answered_has_learned_nothing(system: System, graft: Graft) -> None:
+    tenant = await system.tenant()
+    result = await graft("why", await answered(system, tenant["id"], None))
+    assert result.exit_code == 0 and "Learned by the version" not in result.output
+
+
+async def test_a_response_that_nobody_got_is_not_found(graft: Graft) -> None:
+    assert refused(await graft("why", "chatcmpl-none")).code is Exit.NOT_FOUND
