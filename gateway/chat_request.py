@@ -1,5 +1,6 @@
 """`/v1/chat/completions`: the context goes into the leading system message."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -20,6 +21,7 @@ from gateway.protocol import (
 )
 from gateway.sse import StreamRenamer
 from retrieval.prompt import compose
+from training.corrections import answer_text
 from training.types import Message
 
 TEXT_PARTS = frozenset({"text", "refusal"})
@@ -51,16 +53,24 @@ class ChatRequest(GenerationRequest):
     def renamed(self, theirs: dict[str, Any], names: Names) -> tuple[dict[str, Any], Outcome]:
         answer = renamed_choices(theirs, names)
         choices = answer["choices"]
-        text = choices[0].get("message", {}).get("content") if choices else None
-        return answer, Outcome(text_of(text), counts(answer.get("usage")))
+        message = choices[0].get("message", {}) if choices else {}
+        text = answer_text(message.get("content"), message.get("tool_calls"))
+        return answer, Outcome(text, counts(answer.get("usage")))
 
     def renamer(self, names: Names, *, keep_text: bool) -> StreamRenamer:
         return StreamRenamer(names, _said, keep_usage=wants_usage(self.payload), keep_text=keep_text)
 
 
-def _said(choice: Mapping[str, Any]) -> str:
-    """The text of one choice of an event."""
-    return text_of((choice.get("delta") or {}).get("content"))
+def _said(choices: Sequence[Mapping[str, Any]]) -> str:
+    """The answer that a stream's pieces come to."""
+    deltas = [choice.get("delta") or {} for choice in choices]
+    content = "".join(text_of(delta.get("content")) for delta in deltas)
+    calls: dict[int, dict[str, str]] = defaultdict(lambda: {"name": "", "arguments": ""})
+    for piece in (piece for delta in deltas for piece in delta.get("tool_calls") or ()):
+        function, call = piece.get("function") or {}, calls[piece.get("index", 0)]
+        for field in call:
+            call[field] += text_of(function.get(field))
+    return answer_text(content, [{"function": calls[index]} for index in sorted(calls)])
 
 
 def _messages(messages: Any) -> Sequence[Message]:

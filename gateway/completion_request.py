@@ -83,9 +83,9 @@ class CompletionRequest(GenerationRequest):
         return StreamRenamer(names, _said, keep_usage=keep_usage, keep_text=keep_text and bool(self.messages))
 
 
-def _said(choice: Mapping[str, Any]) -> str:
-    """The text of one choice of an event."""
-    return text_of(choice.get("text"))
+def _said(choices: Sequence[Mapping[str, Any]]) -> str:
+    """The text that a stream's pieces come to."""
+    return "".join(text_of(choice.get("text")) for choice in choices)
 
 
 def _prompts(value: Any) -> Sequence[Prompt]:

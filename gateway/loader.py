@@ -58,23 +58,28 @@ class SnapshotLoader:
         """The whole record. The position is read first: a change made meanwhile is applied once more
         later."""
         async with self._engine.connect() as connection:
-            position = await changes.latest(connection)
-            routes = await read_routes(connection, None)
-            views, found_keys = await self._read(connection, None, routes)
-        return Snapshot(
-            position, {view.id: view for view in views}, {key.public_id: key for key in found_keys}
-        )
+            return await self._whole(connection)
 
     async def follow(self, snapshot: Snapshot) -> Snapshot:
-        """The snapshot with everything that changed since; the same object when nothing did. All of it is read on one
-        connection, because a swap waits for it."""
+        """The snapshot with everything that changed since; the same object when nothing did, and the whole record anew
+        when the change log no longer tells. What changed is read on one connection, because a swap waits for it."""
         async with self._engine.connect() as connection:
             position, changed = await changes.since(connection, snapshot.position)
             if position == snapshot.position:
                 return snapshot
+            if changed is None:
+                return await self._whole(connection)
             routes = [found for name in changed for found in await read_routes(connection, name)]
             views, found_keys = await self._read(connection, changed, routes)
         return snapshot.with_changes(position, changed, views, found_keys)
+
+    async def _whole(self, connection: AsyncConnection) -> Snapshot:
+        position = await changes.latest(connection)
+        routes = await read_routes(connection, None)
+        views, found_keys = await self._read(connection, None, routes)
+        return Snapshot(
+            position, {view.id: view for view in views}, {key.public_id: key for key in found_keys}
+        )
 
     async def _read(
         self, connection: AsyncConnection, names: Collection[str] | None, routes: Sequence[AdapterRoutes]

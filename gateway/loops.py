@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
-from adapters import audit
+from adapters import audit, changes
 from adapters.audit import Act
 from adapters.errors import AdaptersError
 from adapters.reconcile import Repairs
@@ -20,7 +20,7 @@ from gateway.response_store import ResponseStore
 from gateway.rollouts import Rollouts
 from gateway.run_notices import RunNotices
 from gateway.tasks import end
-from training.retention import forget_interactions
+from training.retention import forget_interactions, forget_progress
 
 log = logging.getLogger(__name__)
 
@@ -93,9 +93,11 @@ class Loops:
         return repairs
 
     async def _forget(self) -> None:
-        await forget_interactions(
-            self._control.sql, datetime.now(UTC) - timedelta(days=self._control.journal_days)
-        )
+        sql, before = self._control.sql, datetime.now(UTC) - timedelta(days=self._control.journal_days)
+        await forget_interactions(sql, before)
+        await forget_progress(sql, before)
+        async with sql.begin() as connection:
+            await changes.prune(connection)
 
     async def _note(self, action: str, subject: str, detail: Mapping[str, object]) -> None:
         await audit.record_alone(self._control.sql, Act("system:reconciler", action, subject, None, detail))

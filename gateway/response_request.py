@@ -21,6 +21,7 @@ from gateway.protocol import (
 )
 from gateway.response_events import ResponseRenamer
 from retrieval.prompt import compose
+from training.corrections import answer_text
 from training.types import Message
 
 Item = Mapping[str, Any]
@@ -122,13 +123,16 @@ class ResponseRequest(GenerationRequest):
 
 
 def outcome_of(document: Mapping[str, Any]) -> Outcome:
-    """The text that the client's library would call `output_text`, and the usage in chat's names.
+    """The text that the client's library would call `output_text`, then the calls of functions, and the usage in chat's
+    names.
 
     Raises one of NOT_AN_ANSWER."""
     said = [item for item in document["output"] if item.get("type") == "message"]
     text = "".join(text_of(part.get("text")) for item in said for part in item.get("content") or ())
+    calls = [{"function": item} for item in document["output"] if item.get("type") == "function_call"]
     usage = counts(document.get("usage"))
-    return Outcome(text, usage and {ours: usage[theirs] for theirs, ours in USAGE.items() if theirs in usage})
+    counted = usage and {ours: usage[theirs] for theirs, ours in USAGE.items() if theirs in usage}
+    return Outcome(answer_text(text, calls), counted)
 
 
 def _check_fields(payload: Mapping[str, Any]) -> None:

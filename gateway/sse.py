@@ -25,7 +25,7 @@ ERROR = b'data: {"error"'
 class StreamRenamer:
     """Feed it chunks as they arrive, cut anywhere; it gives back whole events.
 
-    said: the text of one choice of an event. keep_usage: whether the client asked for the usage event.
+    said: the text that one choice of every event comes to. keep_usage: whether the client asked for the usage event.
     keep_text: whether `outcome` shall have the text.
     """
 
@@ -33,7 +33,12 @@ class StreamRenamer:
     final: dict[str, Any] | None = None
 
     def __init__(
-        self, names: Names, said: Callable[[Mapping[str, Any]], str], *, keep_usage: bool, keep_text: bool
+        self,
+        names: Names,
+        said: Callable[[Sequence[Mapping[str, Any]]], str],
+        *,
+        keep_usage: bool,
+        keep_text: bool,
     ) -> None:
         self._names = names.public_id, names.model
         self._engine_model = names.engine_model
@@ -112,18 +117,14 @@ class StreamRenamer:
     def outcome(self) -> Outcome:
         """To be called once, after the last byte went out: reading the text costs a parse of every event."""
         usage = counts(_parsed(self._usage).get("usage")) if self._usage else None
-        events = b"".join(self._kept).split(END)
-        return Outcome("".join(self._text(_parsed(event)) for event in events), usage)
-
-    def _text(self, event: Mapping[str, Any]) -> str:
-        """The first choice's text."""
+        events = [_parsed(event) for event in b"".join(self._kept).split(END)]
         try:
-            for choice in event.get("choices") or ():
-                if choice.get("index", 0) == 0:
-                    return self._said(choice)
+            choices = [choice for event in events for choice in event.get("choices") or ()]
+            text = self._said([choice for choice in choices if choice.get("index", 0) == 0])
         except NOT_AN_ANSWER:
             log.warning("an event of %s is none", self._names[0])
-        return ""
+            text = ""
+        return Outcome(text, usage)
 
     def closing(self) -> bytes:
         return b""

@@ -9,7 +9,7 @@ from retrieval.reading import Reading, answer_kinds
 _OPPOSITES = frozenset(
     frozenset(pair.split("/"))
     for pair in """
-    enable/disable connect/disconnect lock/unlock mute/unmute archive/restore import/export
+    enable/disable archive/restore import/export
     upload/download start/end begin/finish open/close before/after with/without include/exclude
     included/excluded minimum/maximum min/max smallest/largest first/last early/late earliest/latest
     old/new oldest/newest increase/decrease raise/lower add/remove add/delete create/delete send/receive
@@ -17,13 +17,16 @@ _OPPOSITES = frozenset(
     upgrade/downgrade higher/lower higher/cheaper bigger/smaller bigger/cheaper more/less most/least
     student/teacher adult/child sender/receiver arrival/departure arrive/depart check-in/check-out
     login/logout domestic/international paid/free debit/credit hire/fire join/leave show/hide
-    accept/reject allow/forbid grant/revoke subscribe/unsubscribe block/unblock install/uninstall
+    accept/reject allow/forbid grant/revoke
     employer/employee buyer/seller inside/outside full/partial same/different fast/slow cheap/expensive
     basic/premium left/right top/bottom pause/resume winter/summer morning/evening invite/remove
     manual/automatic single/double above/below over/under input/output online/offline entry/exit
     enter/leave borrow/lend push/pull win/lose true/false male/female man/woman men/women
     """.split()  # noqa: SIM905
 )
+_NEGATIVE = ("un", "in", "im", "ir", "il", "non", "non-", "dis")
+_STEM = 4
+"""Letters at least of a word that a prefix turns into its opposite."""
 
 
 def conflict(question: Reading, stored: Reading, answer: str) -> str | None:
@@ -51,7 +54,14 @@ def conflict(question: Reading, stored: Reading, answer: str) -> str | None:
 
 def _opposed(one: Reading, other: Reading) -> bool:
     left, right = one.singulars - other.singulars, other.singulars - one.singulars
-    return any(frozenset((a, b)) in _OPPOSITES for a in left for b in right)
+    return any(
+        frozenset((a, b)) in _OPPOSITES or _negates(a, b) or _negates(b, a) for a in left for b in right
+    )
+
+
+def _negates(word: str, stem: str) -> bool:
+    """`ineligible` and `eligible`, `disconnect` and `connect`."""
+    return len(stem) >= _STEM and any(word == prefix + stem for prefix in _NEGATIVE)
 
 
 def _free_against_paid(one: Reading, other: Reading) -> bool:

@@ -9,7 +9,11 @@ from functools import cached_property
 
 _WORD = re.compile(r"[^\W_]+(?:[.'’&-][^\W_]+)*")
 _POSSESSIVE = re.compile(r"['’]s$")
-_NEGATION = re.compile(r"\b(?:not|no|never|without|cannot|none|nor|neither)\b|n['’]t\b", re.IGNORECASE)
+_NEGATION = re.compile(
+    r"\b(?:not|no|never|without|cannot|none|nor|neither|hardly|seldom|except|excluding|exempt|unable|lack(?:s|ing)?"
+    r"|refuse[sd]?|forbidden|prohibited|banned)\b|n['’]t\b",
+    re.IGNORECASE,
+)
 _OPENER = re.compile(
     r"^(?:(?:hi|hello|hey|please|thanks)[,!]?\s+|i need help:\s*|i (?:need|want|would like) to know\s+"
     r"|(?:can|could|would) you (?:please )?(?:give|tell) me\s+|(?:tell me|look up|give me)\s+"
@@ -30,6 +34,17 @@ _NUMBER_WORDS = {
     for value, word in enumerate(
         "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "  # noqa: SIM905
         "sixteen seventeen eighteen nineteen twenty".split(),
+        start=2,
+    )
+} | {
+    word: f"{value}0"
+    for value, word in enumerate("thirty forty fifty sixty seventy eighty ninety hundred".split(), start=3)  # noqa: SIM905
+}
+_NUMBER_WORDS |= {"dozen": "12", "thousand": "1000", "million": "1000000"}
+_NUMBER_WORDS |= {
+    word: f"{value}th"
+    for value, word in enumerate(
+        "second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split(),  # noqa: SIM905
         start=2,
     )
 }
@@ -79,7 +94,8 @@ class Reading:
     @cached_property
     def numbers(self) -> frozenset[str]:
         digits = re.findall(r"(?<![\w.])\d+(?:[.,]\d+)*(?!\w)", self.text)
-        return frozenset(digits) | {_NUMBER_WORDS[word] for word in self.words if word in _NUMBER_WORDS}
+        parts = {part for word in self.words for part in word.split("-")}
+        return frozenset(digits) | {_NUMBER_WORDS[part] for part in parts if part in _NUMBER_WORDS}
 
     @cached_property
     def negated(self) -> bool:

@@ -45,6 +45,17 @@ def text_of(correction: str | Mapping[str, Any]) -> str:
     return "\n".join(part for part in parts if part)
 
 
+def answer_text(content: Any, calls: Any) -> str:
+    """What an engine answered, as `text_of` writes a correction, so that the two can be compared. Total: what a model
+    made up as arguments is kept as it wrote it."""
+    parts = [content if isinstance(content, str) else ""]
+    for call in calls if isinstance(calls, list) else ():
+        function = call.get("function") if isinstance(call, dict) else None
+        if isinstance(function, dict):
+            parts.append(_answered(function.get("name"), function.get("arguments")))
+    return "\n".join(part for part in parts if part)
+
+
 def _content(content: Any) -> str:
     if content is None or isinstance(content, str):
         return content or ""
@@ -65,8 +76,23 @@ def _call(call: Any, param: str) -> str:
     arguments = as_json(function.get("arguments"))
     if not isinstance(arguments, dict):
         raise InvalidFeedback("Arguments are a JSON object, as text.", f"{param}.function.arguments")
-    written = orjson.dumps({"name": function["name"], "arguments": arguments}).decode()
-    return f"{TOOL_CALL}\n{written}\n</tool_call>"
+    try:
+        return _written(function["name"], arguments)
+    except orjson.JSONEncodeError as error:
+        raise InvalidFeedback("Arguments are nested too deep.", f"{param}.function.arguments") from error
+
+
+def _answered(name: Any, arguments: Any) -> str:
+    known = as_json(arguments)
+    try:
+        return _written(name, known if isinstance(known, dict) else arguments)
+    except orjson.JSONEncodeError:  # too deep
+        return _written(name, str(arguments))
+
+
+def _written(name: Any, arguments: Any) -> str:
+    call = orjson.dumps({"name": name, "arguments": arguments}).decode()
+    return f"{TOOL_CALL}\n{call}\n</tool_call>"
 
 
 def as_json(text: Any) -> Any:

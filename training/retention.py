@@ -7,10 +7,12 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from training.runs import OPEN
-from training.tables import datasets, interactions, learned, runs
+from training.tables import datasets, interactions, learned, run_events, runs
 
 _AT_ONCE = 5_000
 """Rows of one transaction: others write in between."""
+_PROGRESS = "progress"
+"""The kind of event that the learner writes while it trains."""
 
 
 async def forget_versions(
@@ -32,13 +34,25 @@ async def forget_versions(
 
 async def forget_interactions(engine: AsyncEngine, before: datetime) -> int:
     """Delete older interactions; returns how many."""
-    old = sa.select(interactions.c.id).where(interactions.c.at < before).limit(_AT_ONCE)
+    return await _forget(engine, interactions, interactions.c.at < before)
+
+
+async def forget_progress(engine: AsyncEngine, before: datetime) -> int:
+    """Delete the progress of runs that ended earlier, up to a row for each second of training; returns how many rows.
+    The rest of a run's story stays, as its row does: what it learned from, the gate's verdict, how it ended."""
+    statuses = [status.value for status in OPEN]
+    ended = sa.select(runs.c.id).where(runs.c.status.not_in(statuses), runs.c.updated_at < before)
+    return await _forget(
+        engine, run_events, sa.and_(run_events.c.run_id.in_(ended), run_events.c.kind == _PROGRESS)
+    )
+
+
+async def _forget(engine: AsyncEngine, table: sa.Table, old: sa.ColumnElement[bool]) -> int:
+    some = sa.select(table.c.id).where(old).limit(_AT_ONCE)
     gone = 0
     while True:
         async with engine.begin() as connection:
-            count = (
-                await connection.execute(sa.delete(interactions).where(interactions.c.id.in_(old)))
-            ).rowcount
+            count = (await connection.execute(sa.delete(table).where(table.c.id.in_(some)))).rowcount
         gone += count
         if count < _AT_ONCE:
             return gone

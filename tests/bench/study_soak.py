@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import psutil
 from redis.exceptions import RedisError
@@ -21,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tests.bench.report import Figure, number, print_rows, verdict, write_json
 from tests.bench.soak_bounds import Held, look
+from tests.bench.soak_figures import Asked, at_least, at_most, bounds, happened
 from tests.bench.soak_load import TOLERATED, Caller, Operator, questions
 from tests.bench.study_house import House, house
 
@@ -34,7 +36,7 @@ REST_SECONDS = 420.0
 KEPT_VERSIONS = 3
 LEARN_FROM = 8
 """Corrections that start a run."""
-POLICY = {
+POLICY: dict[str, Any] = {
     "learning": {
         "triggers": {"count": LEARN_FROM, "cooldown_seconds": 5, "debounce_seconds": 0},
         "gate": {"max_regression": 1.0, "max_length_growth": 10.0},
@@ -185,44 +187,38 @@ class Soak:
     def figures(self) -> Sequence[Figure]:
         tallies = [caller.tally for caller in self._callers]
         asked, answered = sum(t.asked for t in tallies), sum(t.answered for t in tallies)
-        acknowledged = sum(len(t.acknowledged) for t in tallies)
-        last, versions = self.looks[-1], sum(len(t.versions) for t in tallies)
+        versions = sum(len(t.versions) for t in tallies)
         most_files = max(max(held.files.values()) for held in self.looks)
-        kept = last.kept_versions
-        rows = [
-            ("processes killed", sum(self.kills.values()), None, True),
-            ("requests answered", answered, None, True),
-            ("requests failed, of those asked, %", 100 * (asked - answered) / max(asked, 1), None, True),
-            ("runs", sum(self.runs.values()), None, True),
-            ("swaps and rollbacks by hand", self._operator.swaps, None, True),
-            ("versions that answered", versions, None, True),
-            ("corrections acknowledged", acknowledged, None, True),
-            ("acknowledged corrections lost", len(self.lost), 0, True),
-            ("acknowledged corrections that do not answer", len(self.silent), 0, True),
-            ("wrong-tenant answers", sum(len(t.foreign) for t in tallies), 0, True),
-            ("came to rest", float(self.rested), 1, False),
-            ("open files of one process, most", most_files, 1024, True),
-            ("rows owed in the outbox", last.rows["outbox"], 0, True),
-            (
-                "interactions, per request asked until then",
-                last.rows["interactions"] / self.asked,
-                1.05,
-                True,
-            ),
-            ("versions kept", kept, TENANTS * (KEPT_VERSIONS * 2 + 1), True),
-            ("artifacts, per version kept", last.artifacts / max(kept, 1), 1.5, True),
-            ("local copies, per version kept", last.local_copies / max(kept, 1), 1.5, True),
-            ("directories of runs left", last.run_directories, 0, True),
-            ("journal stream, entries left", last.stream, 0, True),
-            ("journal stream, entries unacknowledged", last.pending, 0, True),
-            ("journal stream, consumers", last.consumers, 4, True),
-            ("leases left", last.leases, 0, True),
-            ("versions resident", last.resident, TENANTS, True),
-        ]
         return [
-            Figure(name, float(value), target=None if target is None else float(target), at_most=at_most)
-            for name, value, target, at_most in rows
+            Figure("processes killed", sum(self.kills.values())),
+            Figure("requests answered", answered),
+            Figure("requests failed, of those asked", 100 * (asked - answered) / max(asked, 1), "%"),
+            Figure("runs", sum(self.runs.values())),
+            Figure("versions that answered", versions),
+            Figure("corrections acknowledged", sum(len(t.acknowledged) for t in tallies)),
+            *happened(self._asked()),
+            at_most("acknowledged corrections lost", len(self.lost), 0),
+            at_most("acknowledged corrections that do not answer", len(self.silent), 0),
+            at_most("wrong-tenant answers", sum(len(t.foreign) for t in tallies), 0),
+            at_least("came to rest", self.rested, 1),
+            *bounds(self.looks[0], self.looks[-1], most_files, self._asked()),
         ]
+
+    def _asked(self) -> Asked:
+        plan = self._house.system.plan
+        return Asked(
+            tenants=TENANTS,
+            requests=self.asked,
+            corrections=[len(caller.tally.acknowledged) for caller in self._callers],
+            learn_from=LEARN_FROM,
+            steps=POLICY["learning"]["recipe"]["max_steps"],
+            kept=KEPT_VERSIONS,
+            runs=self.runs,
+            swaps=self._operator.swaps,
+            kills={name: self.kills[name] for name in self._house.system.supervisor.processes},
+            slots=plan.max_loras,
+            cache_bytes=plan.engine_cache_bytes,
+        )
 
     def told(self) -> list[str]:
         """Details for a person."""
@@ -234,7 +230,7 @@ class Soak:
             f"runs: {dict(self.runs)}; failed because: {dict(self.reasons)}",
             f"failures: {dict(failures)}; the operator was refused: {dict(self._operator.refused)}",
             f"files: {dict(last.files)}; resident MB: {dict(last.rss_mb)}; logs {last.log_mb} MB",
-            f"rows: {dict(last.rows)}; keys in Redis: {last.redis_keys}",
+            f"rows: {dict(last.rows)}; keys in Redis: {dict(last.redis_keys)}",
             *(f"lost: {line}" for line in self.lost[:5]),
             *(f"does not answer: {line}" for line in self.silent[:5]),
             *(f"wrong tenant: {line}" for line in foreign[:5]),

@@ -35,3 +35,25 @@ async def test_a_change_that_was_not_committed_is_never_seen(database: AsyncEngi
             raise RuntimeError("the caller fails")
     async with database.connect() as connection:
         assert await changes.latest(connection) == 0
+
+
+async def test_only_the_newest_changes_are_kept(
+    database: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "KEPT", 3)
+    positions = [await note(database, f"ten_{n}") for n in range(7)]
+    async with database.begin() as connection:
+        assert await changes.prune(connection) == 4
+        assert await changes.prune(connection) == 0
+        assert await changes.latest(connection) == positions[-1]
+        assert await changes.since(connection, positions[3]) == (positions[-1], {"ten_4", "ten_5", "ten_6"})
+
+
+async def test_a_follower_behind_what_is_kept_is_told_that_anything_may_have_changed(
+    database: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "KEPT", 3)
+    positions = [await note(database, f"ten_{n}") for n in range(7)]
+    async with database.begin() as connection:
+        await changes.prune(connection)
+        assert await changes.since(connection, positions[2]) == (positions[-1], None)

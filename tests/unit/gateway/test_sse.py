@@ -26,8 +26,8 @@ def renamer(keep_usage: bool = False, keep_text: bool = True) -> StreamRenamer:
     return StreamRenamer(names, said, keep_usage=keep_usage, keep_text=keep_text)
 
 
-def said(choice: dict) -> str:
-    return choice["delta"].get("content") or ""
+def said(choices: list[dict]) -> str:
+    return "".join(choice["delta"].get("content") or "" for choice in choices)
 
 
 def test_ids_and_models_are_ours_in_every_event() -> None:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from training import retention, tables
-from training.retention import forget_interactions, forget_versions
+from training.retention import forget_interactions, forget_progress, forget_versions
 from training.rows import insert_absent
 from training.runs import RunStore
 from training.tables import datasets, interactions
@@ -71,3 +71,27 @@ async def test_a_dataset_stays_while_an_open_run_reads_it(
     await forget_versions(database, [], ["sha256:1"])
     async with database.connect() as connection:
         assert bool((await connection.execute(sa.select(datasets.c.digest))).all()) is kept
+
+
+async def test_progress_of_runs_that_ended_long_ago_goes_and_their_story_stays(
+    database: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "_AT_ONCE", 2)
+    runs = RunStore(database)
+    ended = {"old": NOW - timedelta(days=100), "young": NOW - timedelta(days=1)}
+    made = {name: await runs.create("ten_1", name, "manual") for name in (*ended, "open")}
+    for run in made.values():
+        for kind in ("progress", "judged", "progress", "progress", "succeeded"):
+            await runs.event(run.id, kind)
+    async with database.begin() as connection:
+        for name, at in ended.items():
+            row = sa.update(tables.runs).where(tables.runs.c.id == made[name].id)
+            await connection.execute(row.values(status="succeeded", updated_at=at))
+        still = sa.update(tables.runs).where(tables.runs.c.id == made["open"].id)
+        await connection.execute(still.values(status="awaiting_approval", updated_at=ended["old"]))
+    assert await forget_progress(database, NOW - timedelta(days=90)) == 3
+    left = {name: [event.kind for event in await runs.events(run.id)] for name, run in made.items()}
+    assert left["old"] == ["queued", "judged", "succeeded"]
+    assert (
+        left["young"] == left["open"] == ["queued", "progress", "judged", "progress", "progress", "succeeded"]
+    )
