@@ -154,6 +154,6 @@ async def test_a_pinned_version_is_pinned_in_the_engine_also_after_it_forgot_eve
         assert not await house.reconciler.run_once()
         await house.engine.unload(version.id)
     await house.reconciler.run_once()
-    await house.wants.unpin(version.id)
+    await house.wants.unpin(version.id, "ada")
     assert [repair.version_id for repair in (await house.reconciler.run_once()).unpinned] == [version.id]
     assert (await house.engine.holding()).pinned == frozenset()

@@ -9,9 +9,10 @@ import fsspec
 import httpx
 import pytest
 
-from adapters.archives import CONFIG, WEIGHTS
 from adapters.errors import AdapterTooLarge, SourceRefused
+from adapters.peft_config import CONFIG
 from adapters.sources import Sources
+from adapters.validation import WEIGHTS
 from tests.integration.s3_store import s3_store
 
 LIMIT = 1_000_000

@@ -257,7 +257,7 @@ async def test_what_is_not_pinned_any_more_is_let_go_once(
     version = await make_stable()
     await Wants(database).pin(version.id, "ada")
     await reconciler.run_once()
-    await Wants(database).unpin(version.id)
+    await Wants(database).unpin(version.id, "ada")
     assert (await reconciler.run_once()).unpinned == [Repair(engine.url, version.id) for engine in engines]
     assert not await reconciler.run_once()
     assert [engine.pins for engine in engines] == [set()] * 2
@@ -304,7 +304,7 @@ async def test_more_pins_than_a_replica_takes_are_reported_until_there_is_room(
     assert {"too many" in str(repair.error) for repair in repairs.failed} == {True}
     kept, refused = sorted(version.id for version in many[:2])
     assert [engine.pins for engine in engines] == [{kept}] * 2
-    await wants.unpin(kept)
+    await wants.unpin(kept, "ada")
     assert (await reconciler.run_once()).failed == []
     assert [engine.pins for engine in engines] == [{refused}] * 2
 

@@ -22,7 +22,7 @@ async def test_one_version_pinned_by_many_at_once_is_pinned_once(
     version, wants = await make_version(), Wants(database)
     await asyncio.gather(*(wants.pin(version.id, f"person {number}") for number in range(8)))
     assert await wants.pins() == {version.id}
-    await asyncio.gather(*(wants.unpin(version.id) for _ in range(2)))
+    await asyncio.gather(*(wants.unpin(version.id, "ada") for _ in range(2)))
     assert await wants.pins() == frozenset()
 
 
