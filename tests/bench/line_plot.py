@@ -23,11 +23,14 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """`target`: a height that is marked."""
+    """`target`: a height that is marked. `across`: what x is."""
 
     title: str
     lines: Sequence[Line]
     target: float | None = None
+    across: str = "night"
+    ticks: Sequence[float] | None = None
+    """None: every whole number."""
 
 
 def drawn(panels: Sequence[Panel]) -> str:
@@ -50,7 +53,7 @@ def _panel(panel: Panel) -> list[str]:
     first, last = min(x for x, _ in points), max(x for x, _ in points)
 
     def across(x: float) -> float:
-        return LEFT + (x - first) / max(last - first, 1) * (WIDTH - LEFT - RIGHT)
+        return LEFT + (x - first) / ((last - first) or 1) * (WIDTH - LEFT - RIGHT)
 
     def down(y: float) -> float:
         return HEIGHT - BOTTOM - y / high * (HEIGHT - TOP - BOTTOM)
@@ -62,8 +65,8 @@ def _panel(panel: Panel) -> list[str]:
         parts.append(_text(LEFT - 6, down(y) + 4, f"{y:.2f}", anchor="end"))
     if panel.target is not None:
         parts.append(_rule(down(panel.target), WORDS, "4 3"))
-    for x in range(int(first), int(last) + 1):
-        parts.append(_text(across(x), HEIGHT - BOTTOM + 16, str(x), anchor="middle"))
+    for x in panel.ticks or range(int(first), int(last) + 1):
+        parts.append(_text(across(x), HEIGHT - BOTTOM + 16, f"{x:g}", anchor="middle"))
     taken: list[float] = []
     for line in [each for each in panel.lines if each.points]:
         path = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y in line.points)
@@ -71,7 +74,7 @@ def _panel(panel: Panel) -> list[str]:
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         height = _free(down(line.points[-1][1]) + 4, taken)
         parts.append(_text(WIDTH - RIGHT + 6, height, line.label, colour=colour))
-    return [*parts, _text(WIDTH - RIGHT, HEIGHT - 4, "night", anchor="end")]
+    return [*parts, _text(WIDTH - RIGHT, HEIGHT - 4, panel.across, anchor="end")]
 
 
 def _free(height: float, taken: list[float]) -> float:

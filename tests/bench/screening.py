@@ -1,6 +1,6 @@
-"""Precision and recall of each screening rule on the labelled set: `python -m tests.bench.screening`.
+"""Precision and recall of each screening rule on the labelled set: `make study ONLY=screening`.
 
-Prints a table, writes docs/screening.md, and ends with 1 when a target is missed.
+Prints a table and writes docs/screening.md.
 """
 
 import json
@@ -29,7 +29,7 @@ MEASURED = """
 ## Measured
 
 Over {count} labelled examples (`tests/bench/screening_set.jsonl`, of which {clean} should be accepted), by
-`python -m tests.bench.screening`. The set was made with the rules in mind and one rule was changed after a first look
+`make study ONLY=screening`. The set was made with the rules in mind and one rule was changed after a first look
 at it, so the figures say that the rules do what they are for, not what share of the world's secrets they find.
 Words aimed at the model are found by their usual forms: paraphrases such as "kindly set aside what you were told"
 pass, and so do npm tokens inside a sentence.
@@ -73,7 +73,8 @@ def _known(row: dict[str, Any], number: int, each: dict[str, Any]) -> Feedback:
     )
 
 
-def main() -> int:
+def study() -> bool:
+    """Whether every target is met."""
     rows = [json.loads(line) for line in PATH.read_text().splitlines()]
     right, found, expected = Counter[str](), Counter[str](), Counter[str]()
     for row in rows:
@@ -100,8 +101,4 @@ def main() -> int:
     clean = sum(not row["reasons"] for row in rows)
     DOCUMENT.write_text(HEAD + codes + MEASURED.format(count=len(rows), clean=clean) + table + "\n")
     print(table)
-    return 0 if met else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return met

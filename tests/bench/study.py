@@ -6,10 +6,19 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from tests.bench import rollout_study, study_demo, study_generations, study_soak
+from tests.bench import (
+    memory_calibration,
+    rollout_study,
+    screening,
+    study_demo,
+    study_generations,
+    study_soak,
+)
 
 STUDIES: dict[str, Callable[[], bool]] = {
     "demo": study_demo.study,
+    "memory": memory_calibration.study,
+    "screening": screening.study,
     "rollout": rollout_study.study,
     "generations": study_generations.study,
     "soak": study_soak.study,
