@@ -191,7 +191,7 @@ def _control(
 
 def _checks_of(tenants: TenantStore) -> Checks:
     async def checks(tenant_id: str, adapter: str) -> Sequence[Check]:
-        return (await tenants.policy(tenant_id)).policy.rollout.checks_of(adapter)
+        return (await tenants.policy(tenant_id)).rollout().checks_of(adapter)
 
     return checks
 

@@ -3,8 +3,6 @@
 import logging
 from collections.abc import Iterable, Sequence
 
-from pydantic import ValidationError
-
 from adapters.errors import (
     AdaptersError,
     ArtifactCorrupt,
@@ -74,8 +72,8 @@ class Rollouts:
 
     async def _put_live(self, version: Version) -> SwapResult | None:
         try:
-            policy = (await self._tenants.policy(version.tenant_id)).policy.rollout
-        except (GatewayError, ValidationError) as error:
+            policy = (await self._tenants.policy(version.tenant_id)).rollout()
+        except GatewayError as error:
             log.error("the policy for %s cannot be read: %s", version.label, error)
             return None
         try:

@@ -16,7 +16,7 @@ from adapters import audit, changes
 from adapters.audit import Act
 from gateway.errors import Conflict, NotFound
 from gateway.keys import ALL_SCOPES, Scope, digest_of, mint, public_id_of
-from gateway.policy import NO_CAPS, Caps, Policy
+from gateway.policy import NO_CAPS, Caps, Policy, Rollout
 from gateway.protocol import new_id
 from gateway.snapshot import PLATFORM
 from gateway.tables import keys, tenants
@@ -60,10 +60,19 @@ class Issued:
 
 @dataclass(frozen=True)
 class StoredPolicy:
-    """`revision` grows by one with every write."""
+    """`revision` grows by one with every write. refused: what this release cannot read of it, and has its default."""
 
     policy: Policy
     revision: int
+    refused: Sequence[str] = ()
+
+    def rollout(self) -> Rollout:
+        """How versions take over. Raises Conflict where that cannot be read: nothing goes live by rules that nobody
+        chose."""
+        for reason in self.refused:
+            if reason.startswith("rollout"):
+                raise Conflict(f"The tenant's stored policy cannot be read: {reason}.")
+        return self.policy.rollout
 
 
 class TenantStore:
@@ -222,7 +231,8 @@ class TenantStore:
             row = (await connection.execute(query)).one_or_none()
         if row is None:
             raise NotFound(f"There is no tenant {tenant_id!r}.")
-        return StoredPolicy(Policy.stored(row.policy)[0], row.policy_revision)
+        policy, refused = Policy.stored(row.policy)
+        return StoredPolicy(policy, row.policy_revision, refused)
 
     async def put_policy(
         self, tenant_id: str, policy: Policy, actor: str, expected_revision: int | None = None

@@ -160,7 +160,7 @@ def _keys(
     admin: Api, name: str, declared: Mapping[str, Sequence[Scope] | None], *, exists: bool
 ) -> Iterator[Change]:
     path = f"tenants/{name}/keys"
-    there = [key for key in admin.get(path)["data"] if _live(key)] if exists else []
+    there = [key for key in admin.all(path) if _live(key)] if exists else []
     for label, scopes in declared.items():
         same = [key for key in there if key["name"] == label]
         if not same:
@@ -186,7 +186,7 @@ def _adapters(
     admin: Api, name: str, declared: Sequence[str | DeclaredAdapter], *, exists: bool
 ) -> Iterator[Change]:
     path = f"tenants/{name}/adapters"
-    there = {each["name"]: each["base"] for each in admin.get(path)["data"]} if exists else {}
+    there = {each["name"]: each["base"] for each in admin.all(path)} if exists else {}
     there = there or {DEFAULT_ADAPTER: BASE_NAME}
     for each in declared:
         adapter = DeclaredAdapter(name=each) if isinstance(each, str) else each

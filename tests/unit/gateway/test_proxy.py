@@ -139,7 +139,7 @@ async def test_health_is_told_per_replica() -> None:
 async def test_a_replica_that_cannot_answer_is_left_for_another(status: int) -> None:
     bad, good = StubEngine(status=status), StubEngine()
     async with served(bad) as first, served(good) as second, proxied(first, second) as proxy:
-        routes = [Route("d", f"ver_{number}", "d@v1", "stable") for number in range(8)]
+        routes = [Route("d", f"ver_{number}", "d@v1", "stable") for number in range(40)]
         replies = [await proxy.answer(call_of(route, BODY)) for route in routes]
     assert {reply.status for reply in replies} == {200}
     assert 0 < len(bad.asked) <= FAILURES_TO_OPEN

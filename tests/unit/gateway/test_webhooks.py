@@ -15,7 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters import audit
 from adapters.database import connect
-from gateway.tables import metadata, webhook_calls
+from adapters.tables import metadata as adapters
+from gateway.tables import metadata as gateway
+from gateway.tables import webhook_calls
 from gateway.webhooks import ATTEMPTS, Webhooks, enqueue
 
 URL = "https://hooks.example.com/graft?token=secret"
@@ -57,7 +59,8 @@ class Receiver:
 async def receiver(tmp_path: Path) -> AsyncIterator[Receiver]:
     sql = connect(f"sqlite+aiosqlite:///{tmp_path}/graft.db")
     async with sql.begin() as connection:
-        await connection.run_sync(metadata.create_all)
+        for metadata in (gateway, adapters):
+            await connection.run_sync(metadata.create_all)
     yield Receiver(sql)
     await sql.dispose()
 

@@ -52,8 +52,16 @@ async def judged(database: AsyncEngine, tmp_path: Path) -> AsyncIterator[Judged]
     async def stored(_tenant_id: str, _digest: str) -> object:
         return object()
 
+    async def policy(_tenant_id: str) -> LearningPolicy:
+        return LearningPolicy(approval="auto")
+
     shop = SimpleNamespace(
-        runs=runs, registry=registry, engines=[], runs_dir=tmp_path, curriculum=SimpleNamespace(stored=stored)
+        runs=runs,
+        registry=registry,
+        engines=[],
+        runs_dir=tmp_path,
+        curriculum=SimpleNamespace(stored=stored),
+        policy=policy,
     )
     yield Judged(cast(Any, shop), run, version, database)
 
