@@ -181,7 +181,9 @@ async def _merged(connection: AsyncConnection, tenant_id: str) -> set[str]:
     """Ids of the versions that a tenant's merges with files were made from, of all its adapters. What an imported
     version's file says of itself does not count."""
     versions = tables.versions.c
-    mine = sa.and_(versions.tenant_id == tenant_id, versions.pruned_at.is_(None), versions.run_id.is_not(None))
+    mine = sa.and_(
+        versions.tenant_id == tenant_id, versions.pruned_at.is_(None), versions.run_id.is_not(None)
+    )
     query = sa.select(versions.recipe).where(mine, versions.recipe["merge"].as_string().is_not(None))
     merges = (await connection.execute(query)).scalars()
     return {source["version_id"] for each in merges for source in each["merge"]["sources"]}

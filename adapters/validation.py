@@ -135,7 +135,9 @@ def _check_effect(tensors: Mapping[str, Tensor], targets: Sequence[str]) -> None
     """Training begins with every B at zero: an adapter in which no layer's B·A is more than that would cost a slot and
     do nothing."""
     if not any(_changes(*(tensors[name].values() for name in pair_of(module))) for module in targets):
-        raise InvalidAdapter("has no effect: no layer has a lora_A and a lora_B whose product is not zero", WEIGHTS)
+        raise InvalidAdapter(
+            "has no effect: no layer has a lora_A and a lora_B whose product is not zero", WEIGHTS
+        )
 
 
 def _changes(down: Floats, up: Floats) -> bool:

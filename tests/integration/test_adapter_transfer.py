@@ -293,7 +293,9 @@ async def test_drift_and_similarity_are_those_of_the_dense_matrices(home: House)
         await home.send(tar(home.files(seed)))
         held = load_file(home.directory / "made" / str(seed) / WEIGHTS)
         changes.append(
-            np.stack([16 / 4 * held[f"{m}.lora_B.weight"] @ held[f"{m}.lora_A.weight"] for m in (FIRST, SECOND)])
+            np.stack(
+                [16 / 4 * held[f"{m}.lora_B.weight"] @ held[f"{m}.lora_A.weight"] for m in (FIRST, SECOND)]
+            )
         )
     drift = await home.call("GET", "/versions/v1/drift")
     assert drift["total"] == pytest.approx(np.linalg.norm(changes[0]) / np.sqrt(2 * 16 * 8 * 4), rel=1e-4)

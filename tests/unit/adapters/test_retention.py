@@ -88,7 +88,9 @@ async def test_what_an_imported_file_says_that_it_was_merged_from_keeps_nothing(
 ) -> None:
     free = await make_version(REJECTED)
     for number, told in enumerate(({"sources": [{"version_id": free.id}]}, {"sources": 5}, "a merge", 5)):
-        await registry.register(*ACME, f"sha256:{number}", Lineage(BASE, {"merge": told}, source="upload"), {})
+        await registry.register(
+            *ACME, f"sha256:{number}", Lineage(BASE, {"merge": told}, source="upload"), {}
+        )
     assert await going(retention) == [free.number]
 
 

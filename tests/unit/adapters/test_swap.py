@@ -296,7 +296,9 @@ async def test_a_version_is_loaded_where_it_is_placed_and_nowhere_else(
     await swapper.ensure_loaded(tested.id, serving=True)
     for version in (swapped, tested):
         favourites = sorted(engines, key=lambda engine: weight(version.id, engine.url))[-copies:]
-        assert {engine.url for engine in engines if version.id in engine.loaded} == {e.url for e in favourites}
+        assert {engine.url for engine in engines if version.id in engine.loaded} == {
+            e.url for e in favourites
+        }
     await swapper.ensure_loaded(judged.id)
     assert all(judged.id in engine.loaded for engine in engines)
 
