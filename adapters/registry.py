@@ -75,6 +75,7 @@ class Registry:
             return [to_adapter(row) for row in (await connection.execute(query)).all()]
 
     async def adapter(self, tenant_id: str, name: str) -> Adapter | None:
+        """None for one that this tenant does not have."""
         async with self._engine.connect() as connection:
             return await find_adapter(connection, tenant_id, name)
 
