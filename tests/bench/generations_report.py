@@ -136,7 +136,7 @@ def _panels(nights: Sequence[Night]) -> list[Panel]:
         both("Earlier fixes still right", "earlier", 0.95, nights[2:]),
         both("Base probes right", "probes", base - 0.02, nights),
         both("Never corrected → “I do not know”", "never", 0.85, nights),
-        Panel("Memory entries per corrected question, before and after the night", memory, None),
+        Panel("Memory entries per corrected question", memory, None),
     ]
 
 

@@ -23,7 +23,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """`target`: a height that is marked. `across`: what x is."""
+    """`target`: a height that is marked. `across`: what x is. `high`: the axis reaches so far at least."""
 
     title: str
     lines: Sequence[Line]
@@ -31,6 +31,7 @@ class Panel:
     across: str = "night"
     ticks: Sequence[float] | None = None
     """None: every whole number."""
+    high: float = 1.0
 
 
 def drawn(panels: Sequence[Panel]) -> str:
@@ -49,7 +50,7 @@ def _panel(panel: Panel) -> list[str]:
     points = [point for line in panel.lines for point in line.points]
     if not points:
         return [_text(LEFT, 20, panel.title, weight="bold")]
-    high = max(1.0, *(y for _, y in points))
+    high = max(panel.high, *(y for _, y in points))
     first, last = min(x for x, _ in points), max(x for x, _ in points)
 
     def across(x: float) -> float:
@@ -68,7 +69,7 @@ def _panel(panel: Panel) -> list[str]:
     for x in panel.ticks or range(int(first), int(last) + 1):
         parts.append(_text(across(x), HEIGHT - BOTTOM + 16, f"{x:g}", anchor="middle"))
     taken: list[float] = []
-    for line in [each for each in panel.lines if each.points]:
+    for line in sorted((each for each in panel.lines if each.points), key=lambda each: each.points[-1][1]):
         path = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y in line.points)
         colour = QUIET if line.quiet else LOUD
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
@@ -78,8 +79,9 @@ def _panel(panel: Panel) -> list[str]:
 
 
 def _free(height: float, taken: list[float]) -> float:
+    """The lowest free place at or above this one."""
     while any(abs(height - other) < APART for other in taken):
-        height += 1
+        height -= 1
     taken.append(height)
     return height
 

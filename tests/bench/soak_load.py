@@ -30,34 +30,30 @@ TOLERATED = (httpx.HTTPError, OpenAIError)
 
 @dataclass(frozen=True)
 class Questions:
-    """The same questions for every tenant, phrased in several ways; each tenant has answers of its own, with a word in
-    all of them that no other tenant's have and that the base model has never read.
-
-    Numbers alone would not tell whose an answer is: the tiny base model gets digits wrong, and then now and then says
-    what happens to be another tenant's number.
-    """
+    """The same questions for every tenant, phrased in several ways; each tenant has answers of its own, unlike all
+    others."""
 
     texts: Sequence[Sequence[str]]
     """By fact, its phrasings."""
     answers: Sequence[Sequence[str]]
     """By tenant, by fact."""
-    words: Sequence[str]
-    """By tenant."""
 
-    def owner(self, text: str) -> int | None:
-        """The tenant whose word stands in a text."""
-        return next((number for number, word in enumerate(self.words) if word in text), None)
+    def owner(self, question: str, said: str) -> int | None:
+        """The tenant whose answer to this question was said. To this one only: the tiny base model gets digits wrong,
+        and now and then says what happens to be somebody's answer to something else."""
+        fact = next(number for number, texts in enumerate(self.texts) if question in texts)
+        words = f" {' '.join(said.split())} "
+        return next((n for n, own in enumerate(self.answers) if f" {own[fact]} " in words), None)
 
 
 def questions(tenants: int, seed: int) -> Questions:
     rng = random.Random(f"soak:{seed}")
-    first, second, *others = new_names(rng, 20 * tenants)
-    companies, words = (first, second), [name for name in others if name.isalpha()][:tenants]
+    companies = new_names(rng, 2)
     pairs = [(company, intent) for company in companies for intent in INTENTS][:FACTS]
     texts = [phrasings(intent, company, PHRASINGS, rng) for company, intent in pairs]
-    numbers = rng.sample(range(1000, 10_000), tenants * FACTS)
-    answers = [[f"{numbers.pop()} {word}" for _ in range(FACTS)] for word in words]
-    return Questions(texts, answers, words)
+    numbers = rng.sample(range(10_000, 100_000), tenants * FACTS)
+    answers = [[f"{numbers.pop()} points" for _ in range(FACTS)] for _ in range(tenants)]
+    return Questions(texts, answers)
 
 
 @dataclass
@@ -100,7 +96,7 @@ class Caller:
             raise
         self.tally.answered += 1
         self.tally.versions.add(answer.version)
-        owner = self._questions.owner(answer.text)
+        owner = self._questions.owner(text, answer.text)
         if owner not in (None, self._number):
             self.tally.foreign.append(f"{self.client.name} asked {text!r} and was told {answer.text!r}")
         return answer
