@@ -151,11 +151,11 @@ async def test_a_policy_that_somebody_changes_meanwhile_is_not_overwritten(
     store = type(system.control.tenants)
     read = store.keys_of
 
-    async def meanwhile(self: Any, tenant_id: str) -> Any:
+    async def meanwhile(self: Any, tenant_id: str, **page: Any) -> Any:
         """Between the moments in which the command looks and writes."""
         monkeypatch.setattr(store, "keys_of", read)
         await system.call("PATCH", policy, {"logging": "off"})
-        return await read(self, tenant_id)
+        return await read(self, tenant_id, **page)
 
     monkeypatch.setattr(store, "keys_of", meanwhile)
     error = refused(await graft("apply", "-f", str(file)))
