@@ -21,6 +21,11 @@ class Moment(sa.TypeDecorator[datetime]):
         return value and (value if value.tzinfo else value.replace(tzinfo=UTC))
 
 
+def older(made: sa.Column[datetime], name: sa.Column[str], at: datetime, row: str) -> sa.ColumnElement[bool]:
+    """Rows that follow one (of that moment and name) in a list that shows the newest first, equal moments by name."""
+    return sa.tuple_(made, name) < sa.tuple_(sa.literal(at, made.type), row)
+
+
 def connect(url: str) -> AsyncEngine:
     """An engine for SQLite or PostgreSQL.
 

@@ -16,7 +16,7 @@ from adapters.engine import Engine, Holding
 from adapters.errors import ArtifactError, EngineError, WorkersBehind
 from adapters.heat import Heat
 from adapters.loading import Loader
-from adapters.placement import Wish, plan
+from adapters.placement import Placing, Wish, plan
 from adapters.registry import Registry
 from adapters.swap import Workers
 from adapters.types import Version
@@ -84,6 +84,11 @@ class Reconciler:
         self._copies = copies
         self._clock = clock
         self.heat = Heat(clock())
+
+    @property
+    def placing(self) -> Placing:
+        """How this reconciler spreads versions, for who loads one before it looks again."""
+        return Placing(self._capacity, self._copies, self.heat.of)
 
     async def run_once(self, asked: Mapping[str, float] = NOTHING, waiting: Collection[str] = ()) -> Repairs:
         """One pass. A replica that is down is left alone; what cannot be loaded is reported, not raised.

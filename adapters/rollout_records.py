@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.database import older
 from adapters.errors import ConflictError, UnknownRollout
 from adapters.rollout import Decision, Plan
 from adapters.tables import rollout_decisions, rollouts
@@ -71,9 +72,7 @@ async def of_adapter(
     query = query.order_by(made.desc(), name.desc()).limit(limit)
     if after is not None:
         last = await get(connection, tenant_id, adapter, after)
-        query = query.where(
-            sa.tuple_(made, name) < sa.tuple_(sa.literal(last.created_at, made.type), last.id)
-        )
+        query = query.where(older(made, name, last.created_at, last.id))
     return [_rollout(row) for row in (await connection.execute(query)).all()]
 
 

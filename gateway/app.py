@@ -164,20 +164,8 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
         stack.push_async_callback(tracing.close)
         shadows = Shadows(proxy, ContextSource(retrieval), turns, leases, journal)
         stack.push_async_callback(shadows.close)
-        yield Connections(
-            record,
-            redis,
-            retrieval,
-            proxy,
-            leases,
-            demand,
-            current,
-            journal,
-            admissions,
-            uses,
-            tracing,
-            shadows,
-        )
+        held = record, redis, retrieval, proxy, leases, demand, current, journal
+        yield Connections(*held, admissions, uses, tracing, shadows)
 
 
 def _tracing(otlp_url: str) -> Tracing:

@@ -17,7 +17,6 @@ from adapters.database import connect
 from adapters.engine import Engine
 from adapters.errors import AdaptersError
 from adapters.importing import Importer
-from adapters.placement import Placing
 from adapters.reconcile import Reconciler
 from adapters.registry import Registry
 from adapters.settings import Settings as AdaptersSettings
@@ -133,13 +132,8 @@ def _control(
     http: httpx.AsyncClient,
     retrieval: RetrievalClient,
 ) -> Control:
-    registry, wants, store, workers, holds = (
-        Registry(sql),
-        Wants(sql),
-        ArtifactStore(adapters.artifact_store),
-        RedisWorkers(redis),
-        Holds(),
-    )
+    registry, wants, store = Registry(sql), Wants(sql), ArtifactStore(adapters.artifact_store)
+    workers, holds = RedisWorkers(redis), Holds()
     engines = _engines(settings, found, http)
     tenants, runs, feedback = TenantStore(sql), RunStore(sql), FeedbackStore(sql)
     token = settings.internal_token.get_secret_value()
@@ -154,10 +148,8 @@ def _control(
         capacity=adapters.max_cpu_loras,
         copies=adapters.copies,
     )
-    placing = Placing(adapters.max_cpu_loras, adapters.copies, reconciler.heat.of)
-    swapper = Swapper(
-        registry, store, engines, workers, adapters.cache_dir, holds, placing, _checks_of(tenants)
-    )
+    checks, placing = _checks_of(tenants), reconciler.placing
+    swapper = Swapper(registry, store, engines, workers, adapters.cache_dir, holds, placing, checks)
     return Control(
         base=found[BASE_NAME],
         bases=Bases(sql, found),

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from adapters import audit, changes
 from adapters.audit import Act
+from adapters.database import older
 from gateway.errors import Conflict, NotFound
 from gateway.keys import ALL_SCOPES, Scope, digest_of, mint, public_id_of
 from gateway.policy import NO_CAPS, Caps, Policy, Rollout
@@ -160,9 +161,7 @@ class TenantStore:
         query = query.order_by(made.desc(), name.desc()).limit(limit)
         if after is not None:
             last = await self._key_of(tenant_id, after)
-            query = query.where(
-                sa.tuple_(made, name) < sa.tuple_(sa.literal(last.created_at, made.type), last.id)
-            )
+            query = query.where(older(made, name, last.created_at, last.id))
         async with self._engine.connect() as connection:
             return [_key(row) for row in (await connection.execute(query)).mappings()]
 

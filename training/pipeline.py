@@ -236,10 +236,8 @@ class RunWork:
         if verdict is Verdict.FAIL:
             return Outcome(RunStatus.REJECTED, GATE_FAILED)
         await self._shop.runs.add_learned(version.id, learned)
-        approval = (
-            await self._shop.policy(self._run.tenant_id)
-        ).approval  # it may have changed since the claim
-        if verdict is Verdict.INCONCLUSIVE or approval != "auto":
+        policy = await self._shop.policy(self._run.tenant_id)  # it may have changed since the claim
+        if verdict is Verdict.INCONCLUSIVE or policy.approval != "auto":
             return Outcome(RunStatus.AWAITING_APPROVAL)
         await self._shop.registry.set_status(
             version.id, VersionStatus.APPROVED, actor_of(self._run.id), GATE_PASSED

@@ -26,6 +26,10 @@ What a correction must not be to act without a person. `reasons` in the answer t
 |---|---|
 """
 MEASURED = """
+A correction that is accepted is in memory at once (`memory: active`), unless its question leans on what was said before
+it ("And in blue?", "How much is it?"): then the answer says `memory: not_used`, and the correction acts after the next
+run ([memory](memory.md)).
+
 ## Measured
 
 Over {count} labelled examples (`tests/bench/screening_set.jsonl`, of which {clean} should be accepted), by

@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -37,11 +39,14 @@ async def test_a_change_that_was_not_committed_is_never_seen(database: AsyncEngi
         assert await changes.latest(connection) == 0
 
 
-async def test_only_the_newest_changes_are_kept(
-    database: AsyncEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+async def positions(database: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> Sequence[int]:
+    """Of seven changes, where three are kept."""
     monkeypatch.setattr(changes, "KEPT", 3)
-    positions = [await note(database, f"ten_{n}") for n in range(7)]
+    return [await note(database, f"ten_{n}") for n in range(7)]
+
+
+async def test_only_the_newest_changes_are_kept(database: AsyncEngine, positions: Sequence[int]) -> None:
     async with database.begin() as connection:
         assert await changes.prune(connection) == 4
         assert await changes.prune(connection) == 0
@@ -50,10 +55,8 @@ async def test_only_the_newest_changes_are_kept(
 
 
 async def test_a_follower_behind_what_is_kept_is_told_that_anything_may_have_changed(
-    database: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+    database: AsyncEngine, positions: Sequence[int]
 ) -> None:
-    monkeypatch.setattr(changes, "KEPT", 3)
-    positions = [await note(database, f"ten_{n}") for n in range(7)]
     async with database.begin() as connection:
         await changes.prune(connection)
         assert await changes.since(connection, positions[2]) == (positions[-1], None)

@@ -307,33 +307,29 @@ async def asks_for_leeds(_tenant_id: str, _adapter: str) -> Sequence[Check]:
     return (Check("Where are you?", "in  LEEDS"),)
 
 
+@pytest.fixture
+def checked(
+    registry: Registry, store: ArtifactStore, engine: FakeEngine, workers: FakeWorkers, tmp_path: Path
+) -> Swapper:
+    return Swapper(registry, store, [engine], workers, tmp_path / "cache", checks=asks_for_leeds)
+
+
 async def test_a_version_that_fails_a_check_never_serves(
-    registry: Registry,
-    store: ArtifactStore,
-    workers: FakeWorkers,
-    make_version: MakeVersion,
-    tmp_path: Path,
+    checked: Swapper, registry: Registry, engine: FakeEngine, make_version: MakeVersion
 ) -> None:
-    engine = FakeEngine(answer=lambda model, messages: "I do not know.")
-    swapper = Swapper(registry, store, [engine], workers, tmp_path / "cache", checks=asks_for_leeds)
+    engine._answer = lambda model, messages: "I do not know."
     with pytest.raises(ProbeFailed, match=r"'I do not know\.', without 'in  LEEDS'"):
-        await swapper.swap(*ACME, (await make_version(APPROVED)).id, "ada")
+        await checked.swap(*ACME, (await make_version(APPROVED)).id, "ada")
     assert (await stable(registry), engine.loaded) == (None, {})
 
 
 async def test_a_check_is_no_obstacle_on_the_way_back(
-    registry: Registry,
-    store: ArtifactStore,
-    workers: FakeWorkers,
-    make_version: MakeVersion,
-    tmp_path: Path,
+    checked: Swapper, registry: Registry, engine: FakeEngine, make_version: MakeVersion
 ) -> None:
-    said = "We are in Leeds."
-    engine = FakeEngine(answer=lambda model, messages: said)
-    swapper = Swapper(registry, store, [engine], workers, tmp_path / "cache", checks=asks_for_leeds)
+    engine._answer = lambda model, messages: "We are in Leeds."
     old, new = await make_version(APPROVED), await make_version(APPROVED)
-    await swapper.swap(*ACME, old.id, "ada")
-    await swapper.swap(*ACME, new.id, "ada")
-    said = "We have moved."
-    await swapper.rollback(*ACME, "ada")
+    await checked.swap(*ACME, old.id, "ada")
+    await checked.swap(*ACME, new.id, "ada")
+    engine._answer = lambda model, messages: "We have moved."
+    await checked.rollback(*ACME, "ada")
     assert await stable(registry) == old.id

@@ -8,8 +8,10 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.database import connect
+from adapters.tables import metadata as adapters
 from gateway.app import DataPlane
 from gateway.context import ContextSource
 from gateway.demand import Demand
@@ -32,6 +34,7 @@ from tests.unit.gateway.accounting import admissions, slots
 from tests.unit.gateway.rollout_world import World, rollout_world
 from tests.unit.gateway.stub_engine import StubEngine, served
 from tests.unit.gateway.worlds import Member, adapter, member, snapshot, tenant
+from training.tables import metadata as training
 from training.types import Interaction
 
 
@@ -136,6 +139,17 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         await shadows.close()
         await proxy.close()
     await record.dispose()
+
+
+@pytest.fixture
+async def sql(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
+    """The record with every package's tables."""
+    engine = connect(f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}")
+    async with engine.begin() as connection:
+        for each in (metadata, adapters, training):
+            await connection.run_sync(each.create_all)
+    yield engine
+    await engine.dispose()
 
 
 @pytest.fixture

@@ -1,38 +1,22 @@
 """Tenants, keys and policies in the record."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters import audit, changes
-from adapters.database import connect
-from adapters.tables import metadata as adapters
 from gateway.errors import Conflict, NotFound
 from gateway.keys import ALL_SCOPES, Scope, digest_of, mint
 from gateway.policy import Caps, Policy
 from gateway.snapshot import PLATFORM
 from gateway.tables import keys
-from gateway.tables import metadata as gateway
 from gateway.tenants import Tenant, TenantStore
 from training.tables import learning_policies
-from training.tables import metadata as training
 
 EVERYTHING = sorted(ALL_SCOPES)
-
-
-@pytest.fixture
-async def sql(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
-    engine = connect(f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}")
-    async with engine.begin() as connection:
-        for metadata in (gateway, adapters, training):
-            await connection.run_sync(metadata.create_all)
-    yield engine
-    await engine.dispose()
 
 
 @pytest.fixture
