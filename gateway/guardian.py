@@ -8,9 +8,11 @@ directory's lock is inherited, so that a new supervisor cannot start before the 
 is gone.
 """
 
+import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterable
@@ -18,6 +20,62 @@ from pathlib import Path
 
 GRACE_SECONDS = 8.0
 POLL_SECONDS = 0.05
+LOOK_SECONDS = 0.5
+"""Between two looks of a supervisor whether its guardian lives."""
+
+
+class Guardian:
+    """A supervisor's hold of its guardian, and of that one's successors. `lock` is the data directory's."""
+
+    def __init__(self, lock: int, root: Path) -> None:
+        self._lock = lock
+        self._root = root
+        self._groups: set[int] = set()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """0 before the start."""
+        return self._process.pid if self._process is not None else 0
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "gateway.guardian"],
+            stdin=subprocess.PIPE,
+            cwd=self._root,
+            pass_fds=(self._lock,),
+            start_new_session=True,
+        )
+        for group in self._groups:
+            self._write(f"+{group}\n")
+
+    async def keep(self) -> None:
+        """One that was killed gets a successor, which is told of everything that runs."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if self._process is not None and self._process.poll() is not None:
+                self.stop()
+                self.start()
+
+    def add(self, group: int) -> None:
+        self._groups.add(group)
+        self._write(f"+{group}\n")
+
+    def remove(self, group: int) -> None:
+        self._groups.discard(group)
+        self._write(f"-{group}\n")
+
+    def stop(self) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+            self._process.wait()
+
+    def _write(self, line: str) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.write(line.encode())
+                self._process.stdin.flush()
 
 
 def follow(lines: Iterable[str]) -> set[int]:

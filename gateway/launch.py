@@ -20,11 +20,12 @@ from pydantic_settings import BaseSettings
 from adapters.database import connect
 from adapters.settings import Settings as AdaptersSettings
 from gateway import credentials, migrate, preflight
+from gateway.guardian import Guardian
 from gateway.launch_errors import LaunchError
 from gateway.probes import Probes
 from gateway.services import CPU_ENGINE_SLOTS, OWN_PREFIX, Plan, installed, services
 from gateway.settings import VLLM_MAX_NUM_SEQS, Settings
-from gateway.supervisor import Event, Guardian, Supervisor
+from gateway.supervisor import Event, Supervisor
 from gateway.tenants import TenantStore
 from retrieval.settings import Settings as RetrievalSettings
 from training.settings import Settings as TrainingSettings
@@ -180,8 +181,8 @@ async def running(settings: AllSettings, report: Callable[[Event], None]) -> Asy
         listening = held.enter_context(preflight.bind(plan.host, plan.port, "GRAFT_PORT"))
         listening.listen(1024)
         await _prepare(plan)
-        guardian = Guardian(lock)
-        guardian.start(ROOT)
+        guardian = Guardian(lock, ROOT)
+        guardian.start()
         held.callback(guardian.stop)
         async with Probes() as probes:
             supervisor = _supervisor(plan, listening, guardian, probes, report)

@@ -9,14 +9,12 @@ import contextlib
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.guardian import alive
+from gateway.guardian import Guardian, alive
 from gateway.launch_errors import LaunchError
 from gateway.process_files import last_lines, rotate, with_scratch
 
@@ -57,42 +55,6 @@ class Event:
     seconds: float
     """Since the process started (`ready`, `died`), or until it is started again (`restarting`)."""
     detail: str = ""
-
-
-class Guardian:
-    """The process that ends ours when this one is killed. `lock` is the data directory's, which it holds
-    too."""
-
-    def __init__(self, lock: int) -> None:
-        self._lock = lock
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self, root: Path) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "gateway.guardian"],
-            stdin=subprocess.PIPE,
-            cwd=root,
-            pass_fds=(self._lock,),
-            start_new_session=True,
-        )
-
-    def add(self, group: int) -> None:
-        self._write(f"+{group}\n")
-
-    def remove(self, group: int) -> None:
-        self._write(f"-{group}\n")
-
-    def stop(self) -> None:
-        if self._process is not None and self._process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.close()
-            self._process.wait()
-
-    def _write(self, line: str) -> None:
-        if self._process is not None and self._process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.write(line.encode())
-                self._process.stdin.flush()
 
 
 class Supervised:
@@ -222,7 +184,7 @@ class Supervisor:
         report: Callable[[Event], None],
         changed: Callable[[], None],
     ) -> None:
-        self._guardian = guardian
+        self.guardian = guardian
         self.processes = {
             spec.name: Supervised(
                 spec, logs / f"{spec.name}.log", scratch / spec.name, root, guardian, report, changed
@@ -233,6 +195,7 @@ class Supervisor:
 
     async def start(self) -> None:
         """Returns when every process is ready. Raises LaunchError, with everything still to be stopped."""
+        self._tasks["guardian"] = asyncio.create_task(self.guardian.keep())
         waiting = {asyncio.create_task(self._start(process)) for process in self.processes.values()}
         try:
             done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_EXCEPTION)

@@ -11,7 +11,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -122,8 +122,7 @@ class Soak:
         """Now and then, SIGKILL to one process, or to one that it has started."""
         await asyncio.sleep(WARM_UP_S)
         while True:
-            name = self._rng.choice(sorted(self._house.system.supervisor.processes))
-            leader = self._house.system.supervisor.processes[name].pid
+            name, leader = self._rng.choice(sorted(self._leaders().items()))
             try:
                 family = [leader, *(child.pid for child in psutil.Process(leader).children(recursive=True))]
                 os.kill(self._rng.choice(family), signal.SIGKILL)
@@ -131,6 +130,12 @@ class Soak:
             except (psutil.NoSuchProcess, ProcessLookupError):
                 pass
             await asyncio.sleep(self._rng.uniform(0.5, 1.5) * KILL_EVERY_S)
+
+    def _leaders(self) -> Mapping[str, int]:
+        """Process ids by name: everything but the supervisor, which is this study's own process."""
+        supervisor = self._house.system.supervisor
+        running = {name: process.pid for name, process in supervisor.processes.items()}
+        return {**running, "guardian": supervisor.guardian.pid}
 
     async def _keep_looking(self) -> None:
         while True:
@@ -215,7 +220,7 @@ class Soak:
             kept=KEPT_VERSIONS,
             runs=self.runs,
             swaps=self._operator.swaps,
-            kills={name: self.kills[name] for name in self._house.system.supervisor.processes},
+            kills={name: self.kills[name] for name in self._leaders()},
             slots=plan.max_loras,
             cache_bytes=plan.engine_cache_bytes,
         )

@@ -1,13 +1,16 @@
 """What a supervisor's guardian knows and ends."""
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from gateway import guardian
+from gateway.tasks import end
 
 STUBBORN = (
     "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
@@ -67,3 +70,22 @@ def test_everything_ends_when_the_supervisor_disappears() -> None:
     )
     watching.communicate(f"+{watched.pid}\n")
     assert watched.wait() == -signal.SIGTERM
+
+
+async def test_one_that_was_killed_has_a_successor_that_knows_what_runs(tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("w") as lock:
+        hold = guardian.Guardian(lock.fileno(), tmp_path)
+        hold.start()
+        sleeping = process("import time; print(1, flush=True); time.sleep(60)")
+        hold.add(sleeping.pid)
+        keeping = asyncio.create_task(hold.keep())
+        first = hold.pid
+        os.kill(first, signal.SIGKILL)
+        for _ in range(100):
+            await asyncio.sleep(0.1)
+            if hold.pid != first:
+                break
+        await end(keeping)
+        await asyncio.to_thread(hold.stop)  # as if the supervisor had ended
+    assert not guardian.alive(sleeping.pid)
+    sleeping.wait()

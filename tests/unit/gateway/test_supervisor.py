@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.guardian import alive
+from gateway.guardian import Guardian, alive
 from gateway.launch_errors import LaunchError
-from gateway.supervisor import Event, Guardian, ProcessSpec, Supervisor
+from gateway.supervisor import Event, ProcessSpec, Supervisor
 
 SLEEPING = "import time; time.sleep(60)"
 Make = Callable[..., Supervisor]
@@ -41,7 +41,13 @@ async def make(tmp_path: Path, events: "asyncio.Queue[Event]") -> AsyncIterator[
 
     def build(*specs: ProcessSpec) -> Supervisor:
         built = Supervisor(
-            specs, tmp_path, tmp_path / "tmp", tmp_path, Guardian(0), events.put_nowait, lambda: None
+            specs,
+            tmp_path,
+            tmp_path / "tmp",
+            tmp_path,
+            Guardian(0, tmp_path),
+            events.put_nowait,
+            lambda: None,
         )
         made.append(built)
         return built
