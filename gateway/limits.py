@@ -8,8 +8,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from typing import Protocol, TypeVar
 
 from redis.exceptions import RedisError
 
@@ -20,6 +20,8 @@ from gateway.quota import STOCK_SHARE, Ask, Grant, Purse, Share
 from gateway.tasks import end
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 SYNC_S = 1.0
 """How often every purse in use tells what was spent."""
@@ -34,6 +36,8 @@ RECHECK_S = 0.25
 ASK_AGAIN_S = (0.01, 0.04)
 """Waits before a refusal of what others hold only: what just ended elsewhere is on its way back."""
 ROUNDS = 3
+PIECE = 24
+"""Purses looked at in one turn of the event loop."""
 BATCH = 32
 """Accounts in one call to the ledger: it serves nobody else meanwhile, nor does a worker that reads its answer."""
 
@@ -196,7 +200,9 @@ class Limiter:
             for purse, amount in lines(account, amounts)
         ]
         if not self._away:
-            asks = [purse.ask(amount, stock, now) for purse, amount, stock in wanted_of]
+            asks: list[Ask] = []
+            async for some in _politely(wanted_of):
+                asks += [purse.ask(amount, stock, now) for purse, amount, stock in some]
             try:
                 async with asyncio.timeout(LEDGER_S):
                     grants = await self._ledger.exchange(asks)
@@ -205,8 +211,10 @@ class Limiter:
                 log.warning("limits are this worker's share until Redis is back: %s", error)
             else:
                 now = self._clock()
-                for (purse, *_), grant in zip(wanted_of, grants, strict=True):
-                    purse.apply(grant, now)
+                told = [(purse, grant) for (purse, *_), grant in zip(wanted_of, grants, strict=True)]
+                async for answers in _politely(told):
+                    for purse, grant in answers:
+                        purse.apply(grant, now)
                 return
         share = self._share()
         for purse, amount, stock in wanted_of:
@@ -268,6 +276,14 @@ class Limiter:
             return False
         log.info("limits are counted over all workers again")
         return not self._away
+
+
+async def _politely(whole: Sequence[T]) -> AsyncIterator[Sequence[T]]:
+    """In pieces, with a turn between them for whoever else waits for the event loop."""
+    for start in range(0, len(whole), PIECE):
+        if start:
+            await asyncio.sleep(0)
+        yield whole[start : start + PIECE]
 
 
 def lines(account: Account, amounts: Amounts) -> Iterable[tuple[Purse, float]]:
