@@ -31,7 +31,7 @@ TENANTS = 5
 KILL_EVERY_S = 20.0
 WARM_UP_S = 20.0
 LOOK_EVERY_S = 10.0
-REST_SECONDS = 420.0
+REST_SECONDS = 900.0
 """What is under way when the load ends may take so long to come to rest."""
 KEPT_VERSIONS = 3
 LEARN_FROM = 8
