@@ -123,7 +123,7 @@ class Learner:
         try:
             await self._settle(run, await asyncio.shield(task))
         except LeaseLost:
-            _log.warning("%s was taken over by another learner", run.id)
+            _log.warning("%s is no longer this learner's", run.id)
         except asyncio.CancelledError:
             work.pause()
             await asyncio.wait([task])
@@ -139,11 +139,11 @@ class Learner:
         _log.info("%s %s%s", run.id, outcome.status.value, says)
         if outcome.status is RunStatus.QUEUED:
             await self._shop.runs.release(run.id, self._owner, outcome.error, outcome.retry_s)
-        else:
-            await self._shop.runs.finish(run.id, self._owner, outcome.status, outcome.error)
+        elif outcome.status is not RunStatus.CANCELLED:  # which whoever cancelled it has written
+            await self._shop.runs.finish(run.id, self._owner, outcome.status, outcome.error, outcome.approves)
 
     async def _beat(self, run: Run, work: RunWork, task: "asyncio.Task[object]") -> None:
-        """Keep the lease, pass on progress, and stop the run when somebody asks for it or has taken it over."""
+        """Keep the lease, pass on progress, and stop the run when somebody has cancelled it or taken it over."""
         told = None
         while not task.done():
             await asyncio.sleep(HEARTBEAT_SECONDS)

@@ -28,7 +28,6 @@ def new_row(
         "progress": {},
         "report": {},
         "costs": {},
-        "cancel_requested": False,
         "created_at": now(),
         "updated_at": now(),
     }
@@ -68,8 +67,8 @@ def owned(run_id: str, owner: str) -> sa.Update:
     )
 
 
-def in_status(run_id: str, status: RunStatus) -> sa.Update:
-    return sa.update(table).where(table.c.id == run_id, table.c.status == status.value)
+def in_status(run_id: str, *statuses: RunStatus) -> sa.Update:
+    return sa.update(table).where(table.c.id == run_id, table.c.status.in_(statuses))
 
 
 async def add_event(connection: AsyncConnection, run_id: str, kind: str, data: Mapping[str, Any]) -> None:

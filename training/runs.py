@@ -13,6 +13,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters import audit
+from adapters.acts import actor_of
+from adapters.records import set_status
+from adapters.types import VersionStatus
 from training.errors import LeaseLost, RunConflict, RunNotFound
 from training.outbox import owe_notice
 from training.rows import insert_absent, new_id, now, of_another_base
@@ -35,6 +38,7 @@ ACTIVE = (RunStatus.QUEUED, RunStatus.RUNNING)
 OPEN = (*ACTIVE, RunStatus.AWAITING_APPROVAL)
 """Statuses that a run can still leave."""
 TRIGGERS = "system:triggers"
+GATE_PASSED = "the gate passed"
 _CHANGEABLE = frozenset({"phase", "progress", "report", "costs", "dataset_digest", "version_id", "recipe"})
 
 
@@ -141,15 +145,16 @@ class RunStore:
             return (await connection.execute(query)).scalars().all()
 
     async def renew(self, run_id: str, owner: str, lease_s: float = 30.0) -> bool:
-        """Keep the lease; returns whether somebody asked the run to stop. Raises LeaseLost."""
+        """Keep the lease; returns whether the run was cancelled. Raises LeaseLost."""
         async with self._engine.begin() as connection:
             kept = await connection.execute(
                 owned(run_id, owner).values(lease_until=now() + timedelta(seconds=lease_s))
             )
-            if not kept.rowcount:
-                raise LeaseLost(run_id)
-            asked = await connection.execute(sa.select(table.c.cancel_requested).where(table.c.id == run_id))
-            return bool(asked.scalar_one())
+            if kept.rowcount:
+                return False
+            if (await require_run(connection, run_id)).status is RunStatus.CANCELLED:
+                return True
+        raise LeaseLost(run_id)
 
     async def update(self, run_id: str, owner: str, **changes: Any) -> None:
         """Change a running run's phase, progress, report, costs, recipe, dataset_digest or version_id.
@@ -163,8 +168,16 @@ class RunStore:
             if not kept.rowcount:
                 raise LeaseLost(run_id)
 
-    async def finish(self, run_id: str, owner: str, status: RunStatus, error: str | None = None) -> None:
-        """End a running run, or hand it to a person. Raises LeaseLost."""
+    async def finish(
+        self,
+        run_id: str,
+        owner: str,
+        status: RunStatus,
+        error: str | None = None,
+        approves: str | None = None,
+    ) -> None:
+        """End a running run, or hand it to a person. With the run's end, and not without it, the version `approves`
+        goes live. Raises LeaseLost, IllegalTransition."""
         values: dict[str, Any] = {"status": status.value, "error": error, "owner": None, "lease_until": None}
         if status is RunStatus.SUCCEEDED:
             values["phase"] = RunPhase.DONE.value
@@ -172,6 +185,9 @@ class RunStore:
             kept = await connection.execute(owned(run_id, owner).values(**values, updated_at=now()))
             if not kept.rowcount:
                 raise LeaseLost(run_id)
+            if approves is not None:
+                approved = VersionStatus.APPROVED
+                await set_status(connection, approves, approved, actor_of(run_id), GATE_PASSED)
             await add_event(connection, run_id, status.value, {"error": error} if error else {})
             await owe_notice(connection, run_id, status, error)
 
@@ -190,23 +206,15 @@ class RunStore:
                 await add_event(connection, run_id, kind, detail)
 
     async def cancel(self, run_id: str, actor: str) -> Run:
-        """Stop a run: at once while it waits or its learner is gone, within seconds while it runs. Raises RunNotFound,
-        RunConflict."""
-        idle = sa.or_(table.c.status == RunStatus.QUEUED.value, abandoned())
+        """End a run at once, whether its learner lives or not: one that does learns of it with its next heartbeat, and
+        nothing that it still does goes live. Raises RunNotFound, RunConflict."""
+        cancelled = {"status": RunStatus.CANCELLED.value, "owner": None, "lease_until": None}
         async with self._engine.begin() as connection:
-            waiting = await connection.execute(
-                sa.update(table)
-                .where(table.c.id == run_id, idle)
-                .values(status=RunStatus.CANCELLED.value, updated_at=now())
-            )
-            asked = await connection.execute(
-                in_status(run_id, RunStatus.RUNNING).values(cancel_requested=True, updated_at=now())
-            )
+            ended = await connection.execute(in_status(run_id, *ACTIVE).values(**cancelled, updated_at=now()))
             run = await require_run(connection, run_id)
-            if not (waiting.rowcount or asked.rowcount):
+            if not ended.rowcount:
                 raise RunConflict(f"a run that is {run.status} cannot be cancelled")
-            kind = RunStatus.CANCELLED.value if waiting.rowcount else "cancel_requested"
-            await add_event(connection, run_id, kind, {"actor": actor})
+            await add_event(connection, run_id, RunStatus.CANCELLED.value, {"actor": actor})
             await audit.record(connection, act(run, "cancelled", actor))
             return run
 

@@ -110,7 +110,6 @@ runs = sa.Table(
     sa.Column("error", sa.Text),
     sa.Column("owner", sa.String(64)),
     sa.Column("lease_until", Moment),
-    sa.Column("cancel_requested", sa.Boolean, nullable=False, default=False),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),

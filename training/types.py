@@ -165,7 +165,6 @@ class Run:
     """How often it was interrupted by a fault."""
     not_before: datetime | None = None
     """When it is tried again after the fault that `error` names."""
-    cancel_requested: bool = False
 
 
 @dataclass(frozen=True)
@@ -175,6 +174,8 @@ class Outcome:
     status: RunStatus
     error: str | None = None
     retry_s: float = 0.0
+    approves: str | None = None
+    """The version that goes live with the run's end."""
 
 
 @dataclass(frozen=True)
