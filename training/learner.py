@@ -31,6 +31,7 @@ from training.evaluate import Asker
 from training.executor import LocalExecutor
 from training.gating import Gate
 from training.journal import JournalDrain
+from training.oom import oom_kills
 from training.pipeline import EXPECTED, RunWork
 from training.policies import read_policies, read_policy
 from training.record import read_counters
@@ -39,6 +40,7 @@ from training.rows import now
 from training.runs import RunStore
 from training.settings import Settings
 from training.triggers import decide
+from training.trouble import bury
 from training.types import LEARNER_KEY, LEARNER_OF, LearningPolicy, Outcome, Run, RunStatus
 from training.workshop import Workshop, tidy
 
@@ -114,7 +116,10 @@ class Learner:
 
     async def work_once(self) -> bool:
         """Take one run, if there is one, and finish it or give it back."""
-        run = await self._shop.runs.claim(self._owner, LEASE_SECONDS, self._shop.base.digest)
+        runs, kills = self._shop.runs, oom_kills()
+        await bury(runs, kills)
+        noted = {"oom_kills": asdict(kills)} if kills else {}
+        run = await runs.claim(self._owner, LEASE_SECONDS, self._shop.base.digest, **noted)
         if run is None:
             return False
         work = RunWork(self._shop, run, self._owner, await self._shop.policy(run.tenant_id))

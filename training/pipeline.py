@@ -113,7 +113,8 @@ class RunWork:
                 return self._ended_before(version)
         if self._run.attempts > len(RETRY_SECONDS):
             raise RunGivenUp(
-                f"interrupted {self._run.attempts} times, the last time in phase {self._run.phase}"
+                f"interrupted {self._run.attempts} times, the last time in phase {self._run.phase}; a "
+                "learner that dies says nothing: it may have been killed, also for lack of memory"
             )
         dataset = await self._stored_dataset()
         if version is None:

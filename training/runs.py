@@ -23,6 +23,7 @@ from training.run_rows import (
     abandoned,
     act,
     add_event,
+    claimed,
     free,
     in_status,
     new_row,
@@ -102,11 +103,14 @@ class RunStore:
         async with self._engine.connect() as connection:
             return [to_run(row) for row in (await connection.execute(query)).mappings()]
 
-    async def claim(self, owner: str, lease_s: float = 30.0, base_digest: str | None = None) -> Run | None:
+    async def claim(
+        self, owner: str, lease_s: float = 30.0, base_digest: str | None = None, **noted: Any
+    ) -> Run | None:
         """Take a run that waits, or one whose learner stopped renewing its lease; None when there is nothing to do.
         Tenants take turns: the one whose last start is longest ago is next, with its oldest run.
 
         base_digest: of the base model that the learner holds; runs of another one's adapters are left alone.
+        noted: goes into the event, for whoever finds the run abandoned.
         """
         for run_id in await self._claimable(base_digest):
             async with self._engine.begin() as connection:
@@ -125,7 +129,7 @@ class RunStore:
                     )
                 )
                 if taken.rowcount:
-                    await add_event(connection, run_id, "claimed", {"owner": owner})
+                    await add_event(connection, run_id, "claimed", {"owner": owner, **noted})
                     return await require_run(connection, run_id)
         return None
 
@@ -143,6 +147,13 @@ class RunStore:
             query = query.where(~of_another_base(table, base_digest))
         async with self._engine.connect() as connection:
             return (await connection.execute(query)).scalars().all()
+
+    async def abandoned(self) -> Sequence[tuple[Run, str, Mapping[str, Any]]]:
+        """Runs whose learner stopped renewing its lease, with that learner and what it noted when it took them up."""
+        query = sa.select(table).where(abandoned())
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+            return [(to_run(row), row["owner"], await claimed(connection, row["id"])) for row in rows]
 
     async def renew(self, run_id: str, owner: str, lease_s: float = 30.0) -> bool:
         """Keep the lease; returns whether the run was cancelled. Raises LeaseLost."""
