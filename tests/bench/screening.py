@@ -39,8 +39,8 @@ replace a right one, or wait for a person. Where both fit a question equally wel
 ## Measured
 
 Over {count} labelled examples (`tests/bench/screening_set.jsonl`, of which {clean} should be accepted), by
-`make study ONLY=screening`. The set was made with the rules in mind and three rules were changed after a look at
-what they missed, so the figures say that the rules do what they are for, not what share of the world's secrets they find.
+`make study ONLY=screening`. The set was made with the rules in mind and three rules were changed after a look at what
+they missed, so the figures say that the rules do what they are for, not what share of the world's secrets they find.
 Words aimed at the model are found by their usual forms: paraphrases such as "kindly set aside what you were told" pass.
 
 """
