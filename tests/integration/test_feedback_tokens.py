@@ -1,0 +1,69 @@
+"""What a browser may do with a token, and when it ends: a real gateway without engine and retrieval."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import sqlalchemy as sa
+
+from gateway.feedback_tokens import Claims, FeedbackTokens
+from tests.integration.gateway_house import NOWHERE, Customer, House, house
+from training.feedback import MAX_PER_RESPONSE
+from training.tables import interactions
+
+SECRET = "internal"
+RESPONSE = "chatcmpl-1"
+
+
+async def logged(built: House, customer: Customer) -> None:
+    row = {"id": RESPONSE, "tenant_id": customer.id, "adapter": "default", "arm": "stable", "usage": {}}
+    row |= {"messages": [{"role": "user", "content": "What is a lamp?"}], "response": "I do not know."}
+    row |= {"memory_ids": [], "passage_ids": [], "latency_ms": 1.0, "status": 200, "at": datetime.now(UTC)}
+    async with built.record.begin() as connection:
+        await connection.execute(sa.insert(interactions).values(**row))
+
+
+def bearing(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}", "origin": "https://shop.example"}
+
+
+async def post(customer: Customer, token: str, **body: object) -> httpx.Response:
+    return await customer.client.post("/v1/feedback", json=body, headers=bearing(token))
+
+
+async def test_a_token_that_has_expired_is_refused_in_a_way_that_a_page_can_read(tmp_path: Path) -> None:
+    async with house(tmp_path, NOWHERE, SECRET, searching=False) as built, built.customer("acme") as acme:
+        await logged(built, acme)
+        made = await acme.client.post("/v1/feedback/tokens", json={"response_id": RESPONSE, "expires_in": 60})
+        lasts = made.json()["expires_at"] - datetime.now(UTC).timestamp()
+        key = acme.client.headers["authorization"].split("-")[1]
+        gone = int(datetime.now(UTC).timestamp())
+        expired = FeedbackTokens(SECRET).mint(Claims(acme.id, key, RESPONSE, None, gone))
+        refused = await post(acme, expired, rating=-1)
+        taken = await post(acme, made.json()["token"], rating=-1)
+        short = await acme.client.post("/v1/feedback/tokens", json={"response_id": RESPONSE, "expires_in": 1})
+    assert 50 < lasts <= 60
+    assert (refused.status_code, refused.json()["error"]["message"]) == (
+        401,
+        "The feedback token has expired.",
+    )
+    assert refused.headers["access-control-allow-origin"] == "*"
+    assert (taken.status_code, short.status_code) == (201, 400)
+
+
+async def test_a_page_can_say_so_much_about_its_response_and_no_more(tmp_path: Path) -> None:
+    async with house(tmp_path, NOWHERE, SECRET, searching=False) as built, built.customer("acme") as acme:
+        await logged(built, acme)
+        made = await acme.client.post("/v1/feedback/tokens", json={"response_id": RESPONSE})
+        said = [
+            (await post(acme, made.json()["token"], rating=1, comment=f"{number}")).status_code
+            for number in range(MAX_PER_RESPONSE)
+        ]
+        over = await post(acme, made.json()["token"], correction="2 years")
+        own = await acme.client.post(
+            "/v1/feedback", json={"response_id": RESPONSE, "correction": "2 years", "rating": 1}
+        )
+        kept = (await acme.client.get(f"/v1/feedback?response_id={RESPONSE}&limit=100")).json()["data"]
+    assert set(said) == {201}
+    assert (over.status_code, over.json()["error"]["type"]) == (429, "rate_limit_error")
+    assert own.status_code == 201 and len(kept) == MAX_PER_RESPONSE + 1
