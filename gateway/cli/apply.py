@@ -1,5 +1,5 @@
-"""`graft apply -f tenants.yaml`: tenants, policies, keys and adapters as one document says. Nothing is removed but keys,
-and these only with `--prune`.
+"""`graft apply -f tenants.yaml`: tenants, policies, keys and adapters as one document says. Nothing is removed but, with
+`--prune`, keys.
 
 tenants:
   acme:
