@@ -269,4 +269,4 @@ class RunWork:
 
 
 def _rows(examples: Sequence[Example]) -> list[Row]:
-    return [Row(example.messages, example.answer) for example in examples]
+    return [Row(example.messages, example.answer, example.tools) for example in examples]

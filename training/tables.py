@@ -56,6 +56,7 @@ feedback = sa.Table(
     sa.Column("correction_message", sa.JSON),
     sa.Column("replaces", sa.String(64)),
     sa.Column("request_digest", sa.String(64)),
+    sa.Column("tools", sa.JSON),
     sa.UniqueConstraint("tenant_id", "idempotency_key"),
     sa.Index("feedback_by_tenant", "tenant_id", "adapter", "created_at"),
     sa.Index("feedback_by_response", "response_id"),

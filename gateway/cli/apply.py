@@ -1,5 +1,5 @@
-"""`graft apply -f tenants.yaml`: tenants, policies, keys and adapters as one document says. Nothing is removed but, with
-`--prune`, keys.
+"""`graft apply -f tenants.yaml`: tenants, policies, keys and adapters as one document says. What is removed are keys,
+and only with `--prune`.
 
 tenants:
   acme:

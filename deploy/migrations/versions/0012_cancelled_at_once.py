@@ -15,5 +15,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    asked = sa.Column("cancel_requested", sa.Boolean(), nullable=False, server_default=sa.false())
-    op.add_column("runs", asked)
+    column = sa.Column("cancel_requested", sa.Boolean(), server_default=sa.false(), nullable=False)
+    op.add_column("runs", column)

@@ -1,13 +1,15 @@
-"""What a browser may do with a token, and when it ends: a real gateway without engine and retrieval."""
+"""What is posted about a response, by a page with a token too: a real gateway without engine and retrieval."""
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import sqlalchemy as sa
 
 from gateway.feedback_tokens import Claims, FeedbackTokens
 from tests.integration.gateway_house import NOWHERE, Customer, House, house
+from training.corrections import functions_of
 from training.feedback import MAX_PER_RESPONSE
 from training.tables import interactions
 
@@ -15,12 +17,16 @@ SECRET = "internal"
 RESPONSE = "chatcmpl-1"
 
 
-async def logged(built: House, customer: Customer) -> None:
-    row = {"id": RESPONSE, "tenant_id": customer.id, "adapter": "default", "arm": "stable", "usage": {}}
-    row |= {"messages": [{"role": "user", "content": "What is a lamp?"}], "response": "I do not know."}
+async def logged(built: House, customer: Customer, **more: Any) -> None:
+    row: dict[str, Any] = {"id": RESPONSE, "tenant_id": customer.id, "adapter": "default", "arm": "stable"}
+    row |= {
+        "usage": {},
+        "messages": [{"role": "user", "content": "What is a lamp?"}],
+        "response": "I do not know.",
+    }
     row |= {"memory_ids": [], "passage_ids": [], "latency_ms": 1.0, "status": 200, "at": datetime.now(UTC)}
     async with built.record.begin() as connection:
-        await connection.execute(sa.insert(interactions).values(**row))
+        await connection.execute(sa.insert(interactions).values(**row | more))
 
 
 def bearing(token: str) -> dict[str, str]:
@@ -67,3 +73,26 @@ async def test_a_page_can_say_so_much_about_its_response_and_no_more(tmp_path: P
     assert set(said) == {201}
     assert (over.status_code, over.json()["error"]["type"]) == (429, "rate_limit_error")
     assert own.status_code == 201 and len(kept) == MAX_PER_RESPONSE + 1
+
+
+async def test_a_correction_keeps_the_functions_that_its_request_offered(tmp_path: Path) -> None:
+    flat = {"type": "function", "name": "look_up", "description": None, "parameters": None}
+    tools = functions_of([flat])
+    asked = [{"role": "user", "content": "Where is my order?"}]
+    async with house(tmp_path, NOWHERE, SECRET, searching=False) as built, built.customer("acme") as acme:
+        await logged(built, acme, detail={"scores": {}, "tools": tools})
+        said = {
+            "response_id": RESPONSE,
+            "correction": "2 years",
+            "tools": [{"type": "function", "name": "no"}],
+        }
+        of_response = (await acme.client.post("/v1/feedback", json=said)).json()
+        own = {"messages": asked, "correction": "On its way.", "tools": [flat]}
+        of_messages = (await acme.client.post("/v1/feedback", json=own)).json()
+        plain = (
+            await acme.client.post("/v1/feedback", json={"messages": asked, "correction": "Here."})
+        ).json()
+        bad = await acme.client.post("/v1/feedback", json={**own, "tools": "look_up"})
+    assert of_response["tools"] == of_messages["tools"] == tools
+    assert "tools" not in plain
+    assert (bad.status_code, bad.json()["error"]["param"]) == (400, "tools")
