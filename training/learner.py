@@ -153,20 +153,19 @@ class Learner:
         while not task.done():
             await asyncio.sleep(HEARTBEAT_SECONDS)
             try:
-                stop = await self._shop.runs.renew(run.id, self._owner, LEASE_SECONDS)
+                if await self._shop.runs.renew(run.id, self._owner, LEASE_SECONDS):
+                    work.cancel()
+                    return
                 if work.progress is not None and work.progress != told:
                     told = work.progress
-                    await self._shop.runs.update(run.id, self._owner, progress=asdict(told))
-                    await self._shop.runs.event(run.id, "progress", asdict(told))
+                    with contextlib.suppress(LeaseLost):  # the next heartbeat finds out why
+                        await self._shop.runs.update(run.id, self._owner, progress=asdict(told))
+                        await self._shop.runs.event(run.id, "progress", asdict(told))
             except LeaseLost:
                 work.pause()
                 return
             except SQLAlchemyError as error:
                 _log.warning("heartbeat of %s: %s", run.id, error)
-                continue
-            if stop:
-                work.cancel()
-                return
 
 
 async def assemble(
