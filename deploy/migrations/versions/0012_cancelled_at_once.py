@@ -15,5 +15,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    column = sa.Column("cancel_requested", sa.Boolean(), server_default=sa.false(), nullable=False)
-    op.add_column("runs", column)
+    op.add_column(
+        "runs", sa.Column("cancel_requested", sa.Boolean(), server_default=sa.false(), nullable=False)
+    )
