@@ -1,5 +1,5 @@
 """`graft apply -f tenants.yaml`: tenants, policies, keys and adapters as one document says. What is removed are keys,
-and only with `--prune`.
+and only with `--revoke-keys`.
 
 tenants:
   acme:
@@ -72,12 +72,14 @@ def apply(
     context: typer.Context,
     file: Annotated[Path, typer.Option("--file", "-f", help="YAML.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
-    prune: Annotated[bool, typer.Option("--prune", help="Revoke keys that `keys` leaves out.")] = False,
+    revoke_keys: Annotated[
+        bool, typer.Option("--revoke-keys", help="Revoke keys that `keys` leaves out.")
+    ] = False,
 ) -> None:
     """Make tenants, policies, keys and adapters what a file says. A second time changes nothing."""
     session, document = of(context), read(file)
     planned = list(changes(session.admin(), document))
-    if prune:
+    if revoke_keys:
         planned += surplus_keys(session.admin(), document)
         session.output.line(left_alone(session.admin(), document))
     possible = [change for change in planned if change.call]
