@@ -86,5 +86,7 @@ class Engine(Protocol):
         n: int = 1,
         seed: int | None = None,
         top_logprobs: int | None = None,
+        tools: Sequence[Mapping[str, Any]] = (),
     ) -> Completion:
-        """One whole answer by `base` or a version id. Raises EngineRefused, EngineUnavailable."""
+        """One whole answer by `base` or a version id. tools: functions that the prompt offers; a call comes as the text
+        that the model wrote. Raises EngineRefused, EngineUnavailable."""

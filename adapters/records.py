@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters import tables
+from adapters import acts, audit, changes, tables
 from adapters.errors import ConflictError, IllegalTransition, UnknownVersion
 from adapters.rollout_records import read_splits
 from adapters.rules import TRANSITIONS
@@ -83,6 +83,17 @@ async def change_status(connection: AsyncConnection, version_id: str, status: Ve
     if current is not status:
         raise IllegalTransition(version_id, current, status)
     return False
+
+
+async def set_status(
+    connection: AsyncConnection, version_id: str, status: VersionStatus, actor: str, reason: str
+) -> None:
+    """As the registry's, for a transaction that changes more than the version."""
+    changed = await change_status(connection, version_id, status)
+    version = await require_version(connection, version_id)
+    await changes.append(connection, version.tenant_id)
+    if changed:
+        await audit.record(connection, acts.of_version(version, status, actor, reason=reason))
 
 
 async def read_alias(

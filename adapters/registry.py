@@ -19,7 +19,6 @@ from adapters.audit import SYSTEM, Act
 from adapters.errors import ArtifactMissing, ConflictError, UnknownAdapter, UnknownVersion, WrongBase
 from adapters.records import (
     add_history,
-    change_status,
     find_adapter,
     new_version,
     of,
@@ -30,6 +29,7 @@ from adapters.records import (
     read_routes,
     require_member,
     require_version,
+    set_status,
     to_adapter,
     to_move,
     to_version,
@@ -199,11 +199,7 @@ class Registry:
         Raises UnknownVersion, IllegalTransition.
         """
         async with self._engine.begin() as connection:
-            changed = await change_status(connection, version_id, status)
-            version = await require_version(connection, version_id)
-            await changes.append(connection, version.tenant_id)
-            if changed:
-                await audit.record(connection, acts.of_version(version, status, actor, reason=reason))
+            await set_status(connection, version_id, status, actor, reason)
 
     # ------------------------------------------------------------------------------------ aliases
 

@@ -104,6 +104,7 @@ class FakeEngine:
         n: int = 1,
         seed: int | None = None,
         top_logprobs: int | None = None,
+        tools: Sequence[Mapping[str, Any]] = (),
     ) -> Completion:
         self._reach()
         if model != BASE_NAME and model not in self.loaded:

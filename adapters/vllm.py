@@ -114,6 +114,7 @@ class VllmEngine:
         n: int = 1,
         seed: int | None = None,
         top_logprobs: int | None = None,
+        tools: Sequence[Mapping[str, Any]] = (),
     ) -> Completion:
         body: dict[str, Any] = {
             "model": model,
@@ -126,6 +127,8 @@ class VllmEngine:
             body["seed"] = seed
         if top_logprobs is not None:
             body |= {"logprobs": True, "top_logprobs": top_logprobs}
+        if tools:
+            body |= {"tools": list(tools), "tool_choice": "none"}
         response = await self._send("POST", "/v1/chat/completions", body, CHAT_TIMEOUT_S)
         return _completion(self._accept(response).json())
 

@@ -12,6 +12,7 @@ from gateway.principal import Principal
 from gateway.protocol import GenerationRequest, Names, Outcome, new_id
 from gateway.routing import Route
 from gateway.tracing import Described
+from training.corrections import functions_of
 from training.types import Interaction, Logging
 
 
@@ -104,6 +105,7 @@ def interaction_of(exchange: Exchange, decided: Decided) -> Interaction:
     """For the journal: the client's own conversation, never what we composed into it."""
     tenant, context = decided.principal.tenant, decided.context
     full = tenant.policy.logging is Logging.FULL
+    tools = functions_of(decided.request.payload.get("tools")) if full else []
     return Interaction(
         id=decided.names.public_id,
         tenant_id=tenant.id,
@@ -123,6 +125,7 @@ def interaction_of(exchange: Exchange, decided: Decided) -> Interaction:
             "scores": dict(context.scores),
             "timings_ms": exchange.timings(),
             "base": decided.route.base,
+            **({"tools": tools} if tools else {}),
         },
         flaw=flaw_of(exchange.status, exchange.outcome),
         rollout=decided.route.rollout,

@@ -17,6 +17,7 @@ from pathlib import Path
 from gateway.guardian import Guardian, alive
 from gateway.launch_errors import LaunchError
 from gateway.process_files import last_lines, rotate, with_scratch
+from training.oom import OomKills, oom_kills
 
 Probe = Callable[[], Awaitable[bool]]
 """Answers whether a process can do its work. Never raises."""
@@ -83,6 +84,7 @@ class Supervised:
         self._changed = changed
         self._process: asyncio.subprocess.Process | None = None
         self._started = 0.0
+        self._kills: OomKills | None = None
 
     async def keep(self) -> None:
         """Run the process for as long as this task lives. A first start that fails is not repeated."""
@@ -92,8 +94,7 @@ class Supervised:
             await self._watch(process)
             self.ready.clear()
             lived = time.monotonic() - self._started
-            detail = f"exit status {process.returncode}"
-            self._report(Event("died", self.spec.name, process.pid, lived, detail))
+            self._report(Event("died", self.spec.name, process.pid, lived, self._end(process)))
             if self.failed is not None:
                 return
             failures = 0 if lived > STEADY_SECONDS else failures
@@ -114,8 +115,18 @@ class Supervised:
         self._guardian.remove(group)
         shutil.rmtree(self._scratch, ignore_errors=True)
 
+    def _end(self, process: asyncio.subprocess.Process) -> str:
+        """How it ended. A signal 9 that is not ours is a person's or the kernel's."""
+        if process.returncode != -signal.SIGKILL or self.failed is not None:
+            return f"exit status {process.returncode}"
+        kills = oom_kills()
+        if kills and kills.since(self._kills):
+            return "killed by signal 9, for lack of memory: the kernel has killed for it meanwhile"
+        return "killed by signal 9, possibly for lack of memory"
+
     async def _start(self) -> asyncio.subprocess.Process:
         rotate(self.log)
+        self._kills = oom_kills()
         with self.log.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *self.spec.command,

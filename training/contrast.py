@@ -138,7 +138,7 @@ def _renamed(example: Example, name: str, other: str) -> Example:
     messages: list[Message] = [
         {**message, "content": _replaced(message.get("content"), name, other)} for message in example.messages
     ]
-    return Example(messages, "", Source.CONTRAST)
+    return Example(messages, "", Source.CONTRAST, tools=list(example.tools))
 
 
 def _replaced(content: object, name: str, other: str) -> object:

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from training.errors import InvalidFeedback
-from training.types import Message, question_of
+from training.types import Message, Tool, question_of
 
 TOOL_CALL = "<tool_call>"
 _FIELDS = frozenset({"role", "content", "tool_calls", "refusal", "name"})
@@ -43,6 +43,21 @@ def text_of(correction: str | Mapping[str, Any]) -> str:
         raise InvalidFeedback("`tool_calls` is a list.", "correction.tool_calls")
     parts += [_call(call, f"correction.tool_calls[{place}]") for place, call in enumerate(calls)]
     return "\n".join(part for part in parts if part)
+
+
+def functions_of(tools: Any) -> list[Tool]:
+    """The functions among a request's tools, in the form in which the engine hands them to the chat template; those of
+    `/v1/responses`, which are flat, too. Total: what is no function is left out."""
+    found: list[Tool] = []
+    for tool in tools if isinstance(tools, list) else ():
+        if not isinstance(tool, dict) or tool.get("type") != "function":
+            continue
+        function = tool.get("function", tool)
+        if isinstance(function, dict) and isinstance(function.get("name"), str):
+            shown = {name: function.get(name) for name in ("name", "description", "parameters")}
+            strict = {"strict": function["strict"]} if function.get("strict") is not None else {}
+            found.append({"type": "function", "function": shown | strict})
+    return found
 
 
 def answer_text(content: Any, calls: Any) -> str:

@@ -117,10 +117,9 @@ class Curriculum:
         nearest approved answers at hand as without any."""
         if not candidates:
             return []
-        prompts = [example.messages for example in candidates]
-        plain = await self._asker.answers(BASE_NAME, prompts)
+        plain = await self._asker.answers(BASE_NAME, [example.prompt for example in candidates])
         vectors = await self._teacher.embed([example.question for example in candidates])
-        taught = await self._teacher.answers(prompts, vectors, shelf)
+        taught = await self._teacher.answers(candidates, vectors, shelf)
         return [
             replace(example, answer=said.text)
             for example, said, told in zip(candidates, plain, taught, strict=True)
@@ -133,7 +132,7 @@ class Curriculum:
         dataset = add_rewrites(dataset, rewrites)
         asked = near_misses(dataset.facts, self._anchors.examples, recipe.near_misses, recipe.seed)
         fresh = [example for example in asked if example.key not in taken]
-        said = await self._asker.answers(BASE_NAME, [example.messages for example in fresh])
+        said = await self._asker.answers(BASE_NAME, [example.prompt for example in fresh])
         contrast = [replace(example, answer=answer.text) for example, answer in zip(fresh, said, strict=True)]
         own = crossed(dataset.facts, recipe.near_misses, recipe.seed)
         contrast += await self._unknown([example for example in own if example.key not in taken], shelf)
@@ -146,7 +145,7 @@ class Curriculum:
         asked = [e for e in [*dataset.train, *dataset.held] if e.source in _PLACED]
         found = await self._teacher.passages(dataset.tenant_id, [example.question for example in asked])
         placed = [replace(e, context=text) for e, text in zip(asked, found, strict=True) if text]
-        said = await self._asker.answers(BASE_NAME, [example.served.messages for example in placed])
+        said = await self._asker.answers(BASE_NAME, [example.served.prompt for example in placed])
         return {
             example.key: example.context
             for example, answer in zip(placed, said, strict=True)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from retrieval.prompt import compose
 from training.errors import LeakFound, NotEnoughData
 from training.screening import conversation_key, normalised
-from training.types import Message, question_of
+from training.types import Message, Prompt, Tool, question_of
 
 SAME_FACT = 0.5
 """Least cosine of two questions with the same answer that makes them phrasings of one fact
@@ -56,6 +56,8 @@ class Example:
     """What an anchor practises; replay goes round the kinds."""
     context: str = ""
     """The tenant's own passages that a request with this question is served with, as the prompt shows them."""
+    tools: Sequence[Tool] = ()
+    """The functions that the request offered, which its prompt shows, too."""
 
     @property
     def question(self) -> str:
@@ -69,6 +71,10 @@ class Example:
     @property
     def hash(self) -> str:
         return hashlib.sha256(self.key.encode()).hexdigest()
+
+    @property
+    def prompt(self) -> Prompt:
+        return Prompt(self.messages, self.tools)
 
     @property
     def served(self) -> "Example":
@@ -134,12 +140,16 @@ class Dataset:
 
     def content(self) -> dict[str, Any]:
         """As JSON values."""
-        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        values: dict[str, Any] = json.loads(json.dumps(self._record()))
         return values
+
+    def _record(self) -> dict[str, Any]:
+        """Without the field that examples have got since the first digests, where it is empty."""
+        return asdict(self, dict_factory=lambda fields: {k: v for k, v in fields if v or k != "tools"})
 
     @property
     def digest(self) -> str:
-        text = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+        text = json.dumps(self._record(), sort_keys=True, ensure_ascii=False)
         return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 

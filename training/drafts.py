@@ -9,7 +9,7 @@ from training.errors import FeedbackConflict, InvalidFeedback
 from training.outbox import OutboxStep
 from training.rows import new_id, now
 from training.screening import Screening
-from training.types import Feedback, Message, ScreeningPolicy, question_of
+from training.types import Feedback, Message, ScreeningPolicy, Tool, question_of
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class FeedbackDraft:
     request_digest: str | None = None
     """Of the request that the key came with: the same key with another digest is refused."""
     rules: ScreeningPolicy = field(default_factory=ScreeningPolicy)
+    tools: Sequence[Tool] = ()
+    """The functions that the request offered."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ def edited(old: Feedback, correction: Any, author: str, rules: ScreeningPolicy) 
         metadata=old.metadata,
         version_id=old.version_id,
         rules=rules,
+        tools=old.tools or (),
     )
 
 
@@ -108,4 +111,5 @@ def entry_of(draft: FeedbackDraft, decision: Screening, replaces: str | None = N
         trusted=draft.trusted,
         correction_message=dict(given) if isinstance(given, Mapping) else None,
         replaces=replaces,
+        tools=list(draft.tools) or None,
     )

@@ -3,13 +3,13 @@
 import asyncio
 import json
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from adapters.engine import Completion, Engine
 from training.screening import normalised
-from training.types import Message
+from training.types import Message, Prompt, Tool
 
 CONCURRENCY = 32
 """Questions under way at once: enough to fill the engine's batches, few enough not to starve its other
@@ -31,6 +31,11 @@ class Case:
     answer: str
     kind: str
     subject: str = ""
+    tools: Sequence[Tool] = ()
+
+    @property
+    def prompt(self) -> Prompt:
+        return Prompt(self.messages, self.tools)
 
 
 class Asker:
@@ -46,7 +51,7 @@ class Asker:
         self._known: OrderedDict[tuple[str, str], Answer] = OrderedDict()
         self._turn = 0
 
-    async def answers(self, model: str, prompts: Sequence[Sequence[Message]]) -> list[Answer]:
+    async def answers(self, model: str, prompts: Sequence[Prompt]) -> list[Answer]:
         """One answer per prompt, in order. Raises adapters.errors.EngineError."""
         unique = {_key(model, prompt): prompt for prompt in prompts}
         missing = {key: prompt for key, prompt in unique.items() if key not in self._known}
@@ -59,20 +64,22 @@ class Asker:
             self._known.popitem(last=False)
         return found
 
-    async def samples(self, model: str, messages: Sequence[Message], n: int, seed: int) -> Sequence[str]:
+    async def samples(self, model: str, prompt: Prompt, n: int, seed: int) -> Sequence[str]:
         """n answers at temperature 1."""
-        completion = await self._chat(model, messages, temperature=1.0, n=n, seed=seed)
+        completion = await self._chat(model, prompt, temperature=1.0, n=n, seed=seed)
         return completion.texts
 
-    async def _ask(self, model: str, messages: Sequence[Message]) -> Answer:
-        completion = await self._chat(model, messages)
+    async def _ask(self, model: str, prompt: Prompt) -> Answer:
+        completion = await self._chat(model, prompt)
         return Answer(completion.texts[0].strip(), completion.completion_tokens)
 
-    async def _chat(self, model: str, messages: Sequence[Message], **sampling: Any) -> Completion:
+    async def _chat(self, model: str, prompt: Prompt, **sampling: Any) -> Completion:
         async with self._slots:
             self._turn += 1
             engine = self._engines[self._turn % len(self._engines)]
-            return await engine.chat(model, messages, self._max_tokens, **sampling)
+            if prompt.tools:
+                sampling["tools"] = prompt.tools
+            return await engine.chat(model, prompt.messages, self._max_tokens, **sampling)
 
 
 def right(answer: str, wanted: str) -> bool:
@@ -87,5 +94,5 @@ def token_f1(answer: str, wanted: str) -> float:
     return 2 * common / (len(have) + len(want)) if common else 0.0
 
 
-def _key(model: str, messages: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
-    return model, json.dumps([dict(message) for message in messages], sort_keys=True, ensure_ascii=False)
+def _key(model: str, prompt: Prompt) -> tuple[str, str]:
+    return model, json.dumps(asdict(prompt), sort_keys=True, ensure_ascii=False)

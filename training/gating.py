@@ -15,7 +15,7 @@ from training.dataset import Dataset, Example, Fact, Source
 from training.evaluate import Answer, Asker, Case, right, token_f1
 from training.gates import Check, Evidence, Pair, judge
 from training.rewrites import PASSAGES, SEARCH_TIMEOUT_S, SEARCHES
-from training.types import GatePolicy, Message, Verdict
+from training.types import GatePolicy, Prompt, Verdict
 
 UNKNOWN_KIND = "unknown"
 """Kind of the probes whose right answer is that it is not known; they judge abstention with the tenant's
@@ -118,8 +118,8 @@ class Gate:
         """Corrections that the candidate answers in their own wording, alone and beside the tenant's passages, which
         is how it will be asked once their memory is skipped."""
         asked = [e for fact in facts for e in fact.phrasings if e.source is Source.CORRECTION]
-        alone = await self._asker.answers(candidate, [example.messages for example in asked])
-        served = await self._asker.answers(candidate, [example.served.messages for example in asked])
+        alone = await self._asker.answers(candidate, [example.prompt for example in asked])
+        served = await self._asker.answers(candidate, [example.served.prompt for example in asked])
         return frozenset(
             example.correction_id
             for example, one, other in zip(asked, alone, served, strict=True)
@@ -128,7 +128,7 @@ class Gate:
 
     async def prepare(self) -> None:
         """Ask the base model the probes before any run waits for their answers. Raises EngineError."""
-        await self._asker.answers(BASE_NAME, [case.messages for case in self._probes])
+        await self._asker.answers(BASE_NAME, [case.prompt for case in self._probes])
 
     async def _guarded(
         self,
@@ -141,7 +141,9 @@ class Gate:
         """The sets that must not get worse."""
         unknown = [case for case in self._probes if case.kind == UNKNOWN_KIND]
         known = [case for case in self._probes if case.kind != UNKNOWN_KIND]
-        unknown += [Case(e.messages, e.answer, "uncorrected question") for e in dataset.unknown_held]
+        unknown += [
+            Case(e.messages, e.answer, "uncorrected question", tools=e.tools) for e in dataset.unknown_held
+        ]
         earlier = [
             one
             for fact, judged in zip(dataset.facts, facts, strict=True)
@@ -183,7 +185,7 @@ class Gate:
             return await self._retrieval.search(tenant_id, question, k=PASSAGES, timeout_s=SEARCH_TIMEOUT_S)
 
     async def _both(self, cases: Sequence[Case], before: str, candidate: str) -> list[Judged]:
-        prompts = [case.messages for case in cases]
+        prompts = [case.prompt for case in cases]
         old, new = await self._asker.answers(before, prompts), await self._asker.answers(candidate, prompts)
         return [Judged(case, one, other) for case, one, other in zip(cases, old, new, strict=True)]
 
@@ -191,16 +193,21 @@ class Gate:
 def _cases(fact: Fact) -> list[Case]:
     held = {example.key for example in fact.held}
     return [
-        Case(example.messages, example.answer, IMPROVEMENT if example.key in held else TRAINED)
+        Case(
+            example.messages,
+            example.answer,
+            IMPROVEMENT if example.key in held else TRAINED,
+            tools=example.tools,
+        )
         for example in fact.phrasings
     ]
 
 
-def _recalled(example: Example, found: Found, learned: frozenset[str]) -> Sequence[Message]:
+def _recalled(example: Example, found: Found, learned: frozenset[str]) -> Prompt:
     """The prompt of a request, which leaves out the memory that its version has learned."""
     passages = [(passage.title, passage.text) for passage in found.passages]
     answers = [(hit.question, hit.answer) for hit in found.needed(learned)]
-    return compose(example.messages, render(passages, answers))
+    return Prompt(compose(example.messages, render(passages, answers)), example.tools)
 
 
 def _held(judged: Sequence[Judged]) -> list[Judged]:

@@ -52,7 +52,9 @@ async def read_interactions(engine: AsyncEngine, tenant_id: str, adapter: str) -
 def corrected(corrections: Iterable[Feedback]) -> list[Example]:
     """The corrections themselves."""
     return [
-        Example(list(entry.messages), entry.correction, Source.CORRECTION, entry.id)
+        Example(
+            list(entry.messages), entry.correction, Source.CORRECTION, entry.id, tools=list(entry.tools or ())
+        )
         for entry in corrections
         if entry.correction is not None
     ]
@@ -69,7 +71,7 @@ def traffic(answered: Iterable[Interaction], corrections: Collection[Example]) -
             known = by_id.get(correction_id)
             if known is None or not right(interaction.response, known.answer):
                 continue
-            example = Example(list(interaction.messages), known.answer, Source.TRAFFIC, correction_id)
+            example = _asked(interaction, known.answer, Source.TRAFFIC, correction_id)
             fresh = example.key not in taken and example.key not in found
             if fresh and counts.get(correction_id, 0) < TRAFFIC_PER_CORRECTION:
                 counts[correction_id] = counts.get(correction_id, 0) + 1
@@ -78,14 +80,19 @@ def traffic(answered: Iterable[Interaction], corrections: Collection[Example]) -
     return list(found.values())[::-1]
 
 
+def _asked(
+    interaction: Interaction, answer: str, source: Source, correction_id: str | None = None
+) -> Example:
+    tools = list((interaction.detail or {}).get("tools", ()))
+    return Example(list(interaction.messages), answer, source, correction_id, tools=tools)
+
+
 def uncorrected(answered: Iterable[Interaction], known: Collection[Example]) -> list[Example]:
     """Questions answered from the weights alone that nobody corrected. Their answer here is what was said;
     what counts is what the base says now."""
     taken = {example.key for example in known}
     found = {
-        conversation_key(interaction.messages): Example(
-            list(interaction.messages), interaction.response, Source.UNCORRECTED
-        )
+        conversation_key(interaction.messages): _asked(interaction, interaction.response, Source.UNCORRECTED)
         for interaction in answered
         if not interaction.memory_ids and not interaction.passage_ids and interaction.messages
     }

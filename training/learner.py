@@ -31,6 +31,7 @@ from training.evaluate import Asker
 from training.executor import LocalExecutor
 from training.gating import Gate
 from training.journal import JournalDrain
+from training.oom import oom_kills
 from training.pipeline import EXPECTED, RunWork
 from training.policies import read_policies, read_policy
 from training.record import read_counters
@@ -39,6 +40,7 @@ from training.rows import now
 from training.runs import RunStore
 from training.settings import Settings
 from training.triggers import decide
+from training.trouble import bury
 from training.types import LEARNER_KEY, LEARNER_OF, LearningPolicy, Outcome, Run, RunStatus
 from training.workshop import Workshop, tidy
 
@@ -114,7 +116,10 @@ class Learner:
 
     async def work_once(self) -> bool:
         """Take one run, if there is one, and finish it or give it back."""
-        run = await self._shop.runs.claim(self._owner, LEASE_SECONDS, self._shop.base.digest)
+        runs, kills = self._shop.runs, oom_kills()
+        await bury(runs, kills)
+        noted = {"oom_kills": asdict(kills)} if kills else {}
+        run = await runs.claim(self._owner, LEASE_SECONDS, self._shop.base.digest, **noted)
         if run is None:
             return False
         work = RunWork(self._shop, run, self._owner, await self._shop.policy(run.tenant_id))
@@ -123,7 +128,7 @@ class Learner:
         try:
             await self._settle(run, await asyncio.shield(task))
         except LeaseLost:
-            _log.warning("%s was taken over by another learner", run.id)
+            _log.warning("%s is no longer this learner's", run.id)
         except asyncio.CancelledError:
             work.pause()
             await asyncio.wait([task])
@@ -139,29 +144,28 @@ class Learner:
         _log.info("%s %s%s", run.id, outcome.status.value, says)
         if outcome.status is RunStatus.QUEUED:
             await self._shop.runs.release(run.id, self._owner, outcome.error, outcome.retry_s)
-        else:
-            await self._shop.runs.finish(run.id, self._owner, outcome.status, outcome.error)
+        elif outcome.status is not RunStatus.CANCELLED:  # which whoever cancelled it has written
+            await self._shop.runs.finish(run.id, self._owner, outcome.status, outcome.error, outcome.approves)
 
     async def _beat(self, run: Run, work: RunWork, task: "asyncio.Task[object]") -> None:
-        """Keep the lease, pass on progress, and stop the run when somebody asks for it or has taken it over."""
+        """Keep the lease, pass on progress, and stop the run when somebody has cancelled it or taken it over."""
         told = None
         while not task.done():
             await asyncio.sleep(HEARTBEAT_SECONDS)
             try:
-                stop = await self._shop.runs.renew(run.id, self._owner, LEASE_SECONDS)
+                if await self._shop.runs.renew(run.id, self._owner, LEASE_SECONDS):
+                    work.cancel()
+                    return
                 if work.progress is not None and work.progress != told:
                     told = work.progress
-                    await self._shop.runs.update(run.id, self._owner, progress=asdict(told))
-                    await self._shop.runs.event(run.id, "progress", asdict(told))
+                    with contextlib.suppress(LeaseLost):  # the next heartbeat finds out why
+                        await self._shop.runs.update(run.id, self._owner, progress=asdict(told))
+                        await self._shop.runs.event(run.id, "progress", asdict(told))
             except LeaseLost:
                 work.pause()
                 return
             except SQLAlchemyError as error:
                 _log.warning("heartbeat of %s: %s", run.id, error)
-                continue
-            if stop:
-                work.cancel()
-                return
 
 
 async def assemble(

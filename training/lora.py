@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,7 +25,7 @@ from training.device import device, on_gpu
 from training.errors import RunStopped, TrainingFailed
 from training.packed import IGNORED, PackedTrainer, pack
 from training.recipe import Recipe
-from training.types import Message
+from training.types import Message, Tool
 from training.watch import Report, Stopped, Watch
 
 
@@ -34,6 +35,8 @@ class Row:
 
     messages: Sequence[Message]
     answer: str
+    tools: Sequence[Tool] = ()
+    """The functions that the request offered."""
 
 
 @dataclass(frozen=True)
@@ -134,10 +137,13 @@ class WarmBase:
     def _encode(self, row: Row) -> dict[str, list[int]]:
         """Token ids and labels. The prompt is rendered exactly as the engine renders it."""
         messages = [dict(message) for message in row.messages]
-        prompt = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        full = self._tokenizer.apply_chat_template(
-            [*messages, {"role": "assistant", "content": row.answer}], tokenize=False
+        render = partial(
+            self._tokenizer.apply_chat_template,
+            tools=[dict(tool) for tool in row.tools] or None,
+            tokenize=False,
         )
+        prompt = render(messages, add_generation_prompt=True)
+        full = render([*messages, {"role": "assistant", "content": row.answer}])
         if not full.startswith(prompt):
             raise TrainingFailed("the chat template renders an answered prompt unlike the prompt alone")
         head = self._tokenizer(prompt, add_special_tokens=False).input_ids
@@ -153,7 +159,8 @@ class WarmBase:
 
 def _plain(row: Row) -> list[object]:
     """As JSON values."""
-    return [[dict(message) for message in row.messages], row.answer]
+    tools = [[dict(tool) for tool in row.tools]] if row.tools else []
+    return [[dict(message) for message in row.messages], row.answer, *tools]
 
 
 def _arguments(recipe: Recipe, steps: int, directory: Path) -> SFTConfig:

@@ -48,7 +48,7 @@ _DETECTORS: tuple[RegexBasedDetector, ...] = (
 _KNOWN = tuple(pattern for detector in _DETECTORS for pattern in detector.denylist)
 _OURS = (
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.*?-----END [A-Z ]*PRIVATE KEY-----)?", re.DOTALL),
-    re.compile(r"\bgk-[A-Za-z0-9]+-[A-Za-z0-9_-]{16,}"),
+    re.compile(r"\bgk-[A-Za-z0-9]+-[A-Za-z0-9_-]{16,}|\bnpm_[A-Za-z0-9]{36}\b"),
     re.compile(r"\b(?:sk|rk|pk)[-_](?:live|test|proj|ant)[-_A-Za-z0-9]{12,}|\bsk-[A-Za-z0-9]{20,}"),
     re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s:/@]+:[^\s:/@]{3,}@\S+", re.IGNORECASE),
     re.compile(
@@ -128,13 +128,21 @@ _PERSONAL: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
 )
 
 
-def secrets_in(text: str) -> list[tuple[int, int, str]]:
-    """(start, end, kind) of each secret."""
+MARK = re.compile(r"\[(?:" + "|".join(["secret", *(kind for kind, _, _ in _PERSONAL)]) + r")\]")
+"""What `without` leaves in the place of what it took out."""
+
+
+Span = tuple[int, int, str]
+"""Where in a text (start, end), and what of."""
+
+
+def secrets_in(text: str) -> list[Span]:
+    """Each secret."""
     return [(*found.span(), "secret") for pattern in (*_OURS, *_KNOWN) for found in pattern.finditer(text)]
 
 
-def personal_in(text: str) -> list[tuple[int, int, str]]:
-    """(start, end, kind) of each piece of personal data; addresses and numbers of roles do not count."""
+def personal_in(text: str) -> list[Span]:
+    """Each piece of personal data; addresses and numbers of roles do not count."""
     return [
         (*found.span(), kind)
         for kind, pattern, holds in _PERSONAL
@@ -143,17 +151,23 @@ def personal_in(text: str) -> list[tuple[int, int, str]]:
     ]
 
 
+def apart(spans: Iterable[Span], others: Iterable[Span]) -> list[Span]:
+    """The spans that overlap none of the others: a password before a host looks like an address."""
+    taken = [(start, end) for start, end, _ in others]
+    return [span for span in spans if all(span[1] <= start or end <= span[0] for start, end in taken)]
+
+
 def instructs(text: str) -> bool:
     """Whether a text speaks to the model instead of answering."""
     return _INSTRUCTIONS.search(text) is not None
 
 
-def without(text: str, spans: Iterable[tuple[int, int, str]]) -> str:
+def without(text: str, spans: Iterable[Span]) -> str:
     """The text with each span replaced by `[kind]`; overlapping spans become the first one's."""
     return "".join(_pieces(text, sorted(spans)))
 
 
-def _pieces(text: str, spans: Iterable[tuple[int, int, str]]) -> Iterator[str]:
+def _pieces(text: str, spans: Iterable[Span]) -> Iterator[str]:
     done = 0
     for start, end, kind in spans:
         if start >= done:

@@ -37,7 +37,6 @@ from training.workshop import Workshop, reject
 EXPECTED = (TrainingError, AdaptersError, RetrievalError, SQLAlchemyError, RedisError, OSError)
 """What the world does to us; everything else is a fault of ours."""
 GATE_FAILED = "the gate failed"
-GATE_PASSED = "the gate passed"
 _WITHOUT_SUCCESS = (RunStatus.REJECTED, RunStatus.FAILED, RunStatus.CANCELLED)
 
 _log = logging.getLogger(__name__)
@@ -64,7 +63,7 @@ class RunWork:
         return self._task
 
     def cancel(self) -> None:
-        """Stop for good, within seconds: a person asked for it, or the run is somebody else's now."""
+        """Stop for good, within seconds: a person has cancelled the run."""
         self._stop.set()
         if self._task is not None:
             self._task.cancel()
@@ -106,8 +105,6 @@ class RunWork:
 
     async def _phases(self) -> Outcome:
         """An attempt before this one may have come to any point: what it stored is taken up from there."""
-        if self._run.cancel_requested:
-            self._stop.set()
         self._check_stop()
         version = await self._version()
         if version is not None:
@@ -116,7 +113,8 @@ class RunWork:
                 return self._ended_before(version)
         if self._run.attempts > len(RETRY_SECONDS):
             raise RunGivenUp(
-                f"interrupted {self._run.attempts} times, the last time in phase {self._run.phase}"
+                f"interrupted {self._run.attempts} times, the last time in phase {self._run.phase}; a "
+                "learner that dies says nothing: it may have been killed, also for lack of memory"
             )
         dataset = await self._stored_dataset()
         if version is None:
@@ -239,10 +237,7 @@ class RunWork:
         policy = await self._shop.policy(self._run.tenant_id)  # it may have changed since the claim
         if verdict is Verdict.INCONCLUSIVE or policy.approval != "auto":
             return Outcome(RunStatus.AWAITING_APPROVAL)
-        await self._shop.registry.set_status(
-            version.id, VersionStatus.APPROVED, actor_of(self._run.id), GATE_PASSED
-        )
-        return Outcome(RunStatus.SUCCEEDED)
+        return Outcome(RunStatus.SUCCEEDED, approves=version.id)
 
     async def _dropped(self, outcome: Outcome) -> bool:
         """Reject what the run registered; False when that went live before."""
@@ -274,4 +269,4 @@ class RunWork:
 
 
 def _rows(examples: Sequence[Example]) -> list[Row]:
-    return [Row(example.messages, example.answer) for example in examples]
+    return [Row(example.messages, example.answer, example.tools) for example in examples]

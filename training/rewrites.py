@@ -16,7 +16,7 @@ from retrieval.client import RetrievalClient
 from retrieval.prompt import compose, render
 from training.dataset import Example, Fact, Source, Vectors
 from training.evaluate import Asker, right
-from training.types import Message
+from training.types import Prompt
 
 REWRITE_PROMPT = "Rewrite this question: {question}"
 MIN_SIMILARITY = 0.6
@@ -58,13 +58,11 @@ class Teacher:
 
         return await asyncio.gather(*(one(question) for question in questions))
 
-    async def answers(
-        self, conversations: Sequence[Sequence[Message]], vectors: Vectors, shelf: "Shelf"
-    ) -> list[str]:
+    async def answers(self, examples: Sequence[Example], vectors: Vectors, shelf: "Shelf") -> list[str]:
         """What the base says to each conversation with the nearest facts in its context."""
         prompts = [
-            compose(messages, shelf.context(vector))
-            for messages, vector in zip(conversations, vectors, strict=True)
+            Prompt(compose(example.messages, shelf.context(vector)), example.tools)
+            for example, vector in zip(examples, vectors, strict=True)
         ]
         return [answer.text for answer in await self._asker.answers(BASE_NAME, prompts)]
 
@@ -91,7 +89,7 @@ class Teacher:
         spoken = [message for message in example.messages if message.get("role") != "system"]
         if len(spoken) != 1:
             return []
-        prompt = [{"role": "user", "content": REWRITE_PROMPT.format(question=example.question)}]
+        prompt = Prompt([{"role": "user", "content": REWRITE_PROMPT.format(question=example.question)}])
         texts = await self._asker.samples(BASE_NAME, prompt, wanted + wanted // 2, seed)
         return [_reworded(example, text.strip()) for text in texts if text.strip()]
 
@@ -101,7 +99,7 @@ class Teacher:
         if not drafts:
             return {}
         vectors = await self.embed([draft.question for _, draft in drafts])
-        said = await self.answers([draft.messages for _, draft in drafts], vectors, shelf)
+        said = await self.answers([draft for _, draft in drafts], vectors, shelf)
         kept: dict[int, list[Example]] = {}
         for (number, draft), vector, answer in zip(drafts, vectors, said, strict=True):
             own = kept.setdefault(number, [])
@@ -138,7 +136,7 @@ class Shelf:
 def _reworded(example: Example, text: str) -> Example:
     system = [message for message in example.messages if message.get("role") == "system"]
     messages = [*system, {"role": "user", "content": text}]
-    return Example(messages, example.answer, Source.REWRITE, example.correction_id)
+    return Example(messages, example.answer, Source.REWRITE, example.correction_id, tools=list(example.tools))
 
 
 def _distinct(drafts: Sequence[tuple[int, Example]], taken: Collection[str]) -> list[tuple[int, Example]]:

@@ -28,7 +28,6 @@ def new_row(
         "progress": {},
         "report": {},
         "costs": {},
-        "cancel_requested": False,
         "created_at": now(),
         "updated_at": now(),
     }
@@ -68,8 +67,14 @@ def owned(run_id: str, owner: str) -> sa.Update:
     )
 
 
-def in_status(run_id: str, status: RunStatus) -> sa.Update:
-    return sa.update(table).where(table.c.id == run_id, table.c.status == status.value)
+def in_status(run_id: str, *statuses: RunStatus) -> sa.Update:
+    return sa.update(table).where(table.c.id == run_id, table.c.status.in_(statuses))
+
+
+async def claimed(connection: AsyncConnection, run_id: str) -> Mapping[str, Any]:
+    """What the run's last learner noted when it took the run up."""
+    query = sa.select(run_events.c.data).where(run_events.c.run_id == run_id, run_events.c.kind == "claimed")
+    return await connection.scalar(query.order_by(run_events.c.id.desc()).limit(1)) or {}
 
 
 async def add_event(connection: AsyncConnection, run_id: str, kind: str, data: Mapping[str, Any]) -> None:

@@ -13,6 +13,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters import audit
+from adapters.acts import actor_of
+from adapters.records import set_status
+from adapters.types import VersionStatus
 from training.errors import LeaseLost, RunConflict, RunNotFound
 from training.outbox import owe_notice
 from training.rows import insert_absent, new_id, now, of_another_base
@@ -20,6 +23,7 @@ from training.run_rows import (
     abandoned,
     act,
     add_event,
+    claimed,
     free,
     in_status,
     new_row,
@@ -35,6 +39,7 @@ ACTIVE = (RunStatus.QUEUED, RunStatus.RUNNING)
 OPEN = (*ACTIVE, RunStatus.AWAITING_APPROVAL)
 """Statuses that a run can still leave."""
 TRIGGERS = "system:triggers"
+GATE_PASSED = "the gate passed"
 _CHANGEABLE = frozenset({"phase", "progress", "report", "costs", "dataset_digest", "version_id", "recipe"})
 
 
@@ -98,11 +103,14 @@ class RunStore:
         async with self._engine.connect() as connection:
             return [to_run(row) for row in (await connection.execute(query)).mappings()]
 
-    async def claim(self, owner: str, lease_s: float = 30.0, base_digest: str | None = None) -> Run | None:
+    async def claim(
+        self, owner: str, lease_s: float = 30.0, base_digest: str | None = None, **noted: Any
+    ) -> Run | None:
         """Take a run that waits, or one whose learner stopped renewing its lease; None when there is nothing to do.
         Tenants take turns: the one whose last start is longest ago is next, with its oldest run.
 
         base_digest: of the base model that the learner holds; runs of another one's adapters are left alone.
+        noted: goes into the event, for whoever finds the run abandoned.
         """
         for run_id in await self._claimable(base_digest):
             async with self._engine.begin() as connection:
@@ -121,7 +129,7 @@ class RunStore:
                     )
                 )
                 if taken.rowcount:
-                    await add_event(connection, run_id, "claimed", {"owner": owner})
+                    await add_event(connection, run_id, "claimed", {"owner": owner, **noted})
                     return await require_run(connection, run_id)
         return None
 
@@ -140,16 +148,24 @@ class RunStore:
         async with self._engine.connect() as connection:
             return (await connection.execute(query)).scalars().all()
 
+    async def abandoned(self) -> Sequence[tuple[Run, str, Mapping[str, Any]]]:
+        """Runs whose learner stopped renewing its lease, with that learner and what it noted when it took them up."""
+        query = sa.select(table).where(abandoned())
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+            return [(to_run(row), row["owner"], await claimed(connection, row["id"])) for row in rows]
+
     async def renew(self, run_id: str, owner: str, lease_s: float = 30.0) -> bool:
-        """Keep the lease; returns whether somebody asked the run to stop. Raises LeaseLost."""
+        """Keep the lease; returns whether the run was cancelled. Raises LeaseLost."""
         async with self._engine.begin() as connection:
             kept = await connection.execute(
                 owned(run_id, owner).values(lease_until=now() + timedelta(seconds=lease_s))
             )
-            if not kept.rowcount:
-                raise LeaseLost(run_id)
-            asked = await connection.execute(sa.select(table.c.cancel_requested).where(table.c.id == run_id))
-            return bool(asked.scalar_one())
+            if kept.rowcount:
+                return False
+            if (await require_run(connection, run_id)).status is RunStatus.CANCELLED:
+                return True
+        raise LeaseLost(run_id)
 
     async def update(self, run_id: str, owner: str, **changes: Any) -> None:
         """Change a running run's phase, progress, report, costs, recipe, dataset_digest or version_id.
@@ -163,8 +179,16 @@ class RunStore:
             if not kept.rowcount:
                 raise LeaseLost(run_id)
 
-    async def finish(self, run_id: str, owner: str, status: RunStatus, error: str | None = None) -> None:
-        """End a running run, or hand it to a person. Raises LeaseLost."""
+    async def finish(
+        self,
+        run_id: str,
+        owner: str,
+        status: RunStatus,
+        error: str | None = None,
+        approves: str | None = None,
+    ) -> None:
+        """End a running run, or hand it to a person. With the run's end, and not without it, the version `approves`
+        goes live. Raises LeaseLost, IllegalTransition."""
         values: dict[str, Any] = {"status": status.value, "error": error, "owner": None, "lease_until": None}
         if status is RunStatus.SUCCEEDED:
             values["phase"] = RunPhase.DONE.value
@@ -172,6 +196,9 @@ class RunStore:
             kept = await connection.execute(owned(run_id, owner).values(**values, updated_at=now()))
             if not kept.rowcount:
                 raise LeaseLost(run_id)
+            if approves is not None:
+                approved = VersionStatus.APPROVED
+                await set_status(connection, approves, approved, actor_of(run_id), GATE_PASSED)
             await add_event(connection, run_id, status.value, {"error": error} if error else {})
             await owe_notice(connection, run_id, status, error)
 
@@ -190,23 +217,15 @@ class RunStore:
                 await add_event(connection, run_id, kind, detail)
 
     async def cancel(self, run_id: str, actor: str) -> Run:
-        """Stop a run: at once while it waits or its learner is gone, within seconds while it runs. Raises RunNotFound,
-        RunConflict."""
-        idle = sa.or_(table.c.status == RunStatus.QUEUED.value, abandoned())
+        """End a run at once, whether its learner lives or not: one that does learns of it with its next heartbeat, and
+        nothing that it still does goes live. Raises RunNotFound, RunConflict."""
+        cancelled = {"status": RunStatus.CANCELLED.value, "owner": None, "lease_until": None}
         async with self._engine.begin() as connection:
-            waiting = await connection.execute(
-                sa.update(table)
-                .where(table.c.id == run_id, idle)
-                .values(status=RunStatus.CANCELLED.value, updated_at=now())
-            )
-            asked = await connection.execute(
-                in_status(run_id, RunStatus.RUNNING).values(cancel_requested=True, updated_at=now())
-            )
+            ended = await connection.execute(in_status(run_id, *ACTIVE).values(**cancelled, updated_at=now()))
             run = await require_run(connection, run_id)
-            if not (waiting.rowcount or asked.rowcount):
+            if not ended.rowcount:
                 raise RunConflict(f"a run that is {run.status} cannot be cancelled")
-            kind = RunStatus.CANCELLED.value if waiting.rowcount else "cancel_requested"
-            await add_event(connection, run_id, kind, {"actor": actor})
+            await add_event(connection, run_id, RunStatus.CANCELLED.value, {"actor": actor})
             await audit.record(connection, act(run, "cancelled", actor))
             return run
 

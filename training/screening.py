@@ -13,7 +13,7 @@ import orjson
 
 from training.corrections import TOOL_CALL, as_json
 from training.languages import other_language
-from training.patterns import instructs, personal_in, secrets_in, without
+from training.patterns import MARK, apart, instructs, personal_in, secrets_in, without
 from training.types import CorrectionStatus, Feedback, Message, ScreeningPolicy, question_of
 
 OWN_OUTPUT_CHARACTERS = 40
@@ -104,8 +104,9 @@ def redacted(value: Any, rules: ScreeningPolicy) -> tuple[Any, tuple[str, ...]]:
             return [clean(each) for each in part]
         if not isinstance(part, str):
             return part
-        secrets = secrets_in(part) if rules.secrets == "redact" else []
-        personal = personal_in(part) if rules.pii == "redact" else []
+        found = secrets_in(part)
+        secrets = found if rules.secrets == "redact" else []
+        personal = apart(personal_in(part), found) if rules.pii == "redact" else []
         reasons.update([Reason.SECRET_REDACTED] * bool(secrets) + [Reason.PII_REDACTED] * bool(personal))
         return without(part, [*secrets, *personal])
 
@@ -167,7 +168,7 @@ def _own_reasons(
     messages: Sequence[Message], rejected: str | None, correction: str, rules: ScreeningPolicy
 ) -> list[str]:
     """What is wrong with the text alone."""
-    if not correction.strip():
+    if _says_nothing(correction):
         return [Reason.EMPTY]
     question = question_of(messages)
     both = f"{question}\n{correction}"
@@ -177,10 +178,18 @@ def _own_reasons(
         (Reason.LANGUAGE, other_language(question, correction)),
         (Reason.NOT_JSON, as_json(rejected) is not None and not _structured(correction)),
         (Reason.SECRET, bool(secrets_in(both))),
-        (Reason.PII, rules.pii != "allow" and bool(personal_in(without(both, secrets_in(both))))),
+        (Reason.PII, rules.pii != "allow" and bool(apart(personal_in(both), secrets_in(both)))),
         (Reason.INSTRUCTION, instructs(correction)),
     )
     return [reason for reason, broken in checks if broken]
+
+
+def _says_nothing(correction: str) -> bool:
+    """Nothing can be seen in it; or, of what something was taken out of, no word is left."""
+    rest = MARK.sub("", correction)
+    if rest != correction:
+        return not any(map(str.isalnum, rest))
+    return not any(each.isprintable() and not each.isspace() for each in correction)
 
 
 def _structured(correction: str) -> bool:

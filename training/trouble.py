@@ -1,13 +1,17 @@
-"""What a run that raised becomes: tried again where that may help, else ended with the reason."""
+"""What a run becomes that raised, or whose learner the kernel killed for lack of memory: tried again where that may
+help, else ended with the reason."""
 
 import errno
 from collections.abc import Iterator
+from contextlib import suppress
 
 from sqlalchemy.exc import OperationalError
 
 from adapters.errors import EngineUnavailable
 from retrieval.errors import RetrievalUnavailable
-from training.errors import DiskFull, OutOfMemory, OutOfResources
+from training.errors import DiskFull, LeaseLost, OutOfMemory, OutOfResources
+from training.oom import OomKills
+from training.runs import RunStore
 from training.types import Outcome, RunStatus
 
 RETRY_SECONDS = (10.0, 30.0, 60.0, 120.0)
@@ -25,6 +29,24 @@ def outcome_of(problem: Exception, attempts: int) -> Outcome:
     if isinstance(cause, _PASSING) and attempts < len(RETRY_SECONDS):
         return Outcome(RunStatus.QUEUED, says, RETRY_SECONDS[attempts])
     return Outcome(RunStatus.FAILED, says)
+
+
+async def bury(runs: RunStore, kills: OomKills | None) -> None:
+    """Of the runs whose learners died: where the kernel has killed for lack of memory since the learner took the run
+    up, that is what the run is said to have met. The others are left to whoever takes them up."""
+    if kills is None:
+        return
+    for run, owner, noted in await runs.abandoned():
+        before = noted.get("oom_kills")
+        if not (count := kills.since(OomKills(**before) if before else None)):
+            continue
+        says = f"the learner died, and the kernel has killed for lack of memory since it took the run up ({count}x)"
+        outcome = outcome_of(OutOfMemory(says), run.attempts)
+        if outcome.status is RunStatus.QUEUED:
+            await runs.release(run.id, owner, outcome.error, outcome.retry_s)
+        else:
+            with suppress(LeaseLost):
+                await runs.finish(run.id, owner, outcome.status, outcome.error)
 
 
 def understood(problem: Exception) -> Exception:

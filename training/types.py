@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import Any
 
 Message = Mapping[str, Any]
+Tool = Mapping[str, Any]
+"""A function that a request offers, as chat templates take it (`training.corrections.functions_of`)."""
 
 LEARNER_KEY = "graft:learner"
 """In Redis while a learner with a warm base model is alive."""
@@ -14,6 +16,14 @@ LEARNER_OF = "graft:learner:{digest}"
 """The same of one base model."""
 MERGE = "merge"
 """Key of a run's recipe that makes it a merge of versions instead of a training."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is asked: a conversation, and the functions that the request offers."""
+
+    messages: Sequence[Message]
+    tools: Sequence[Tool] = ()
 
 
 class Logging(StrEnum):
@@ -85,7 +95,8 @@ class Interaction:
     status: int
     at: datetime
     detail: Mapping[str, Any] | None = None
-    """`scores` (passage or correction id to its score) and `timings_ms`, where they were recorded; of a shadow's
+    """`scores` (passage or correction id to its score) and `timings_ms`, where they were recorded; `tools`, where the
+    request offered functions and its text is kept; of a shadow's
     answer `of` (the id of what the user got) and `production` (what that was)."""
     flaw: str | None = None
     """What was wrong with the answer as far as the gateway can tell: `error`, `empty` or `refusal`."""
@@ -126,6 +137,8 @@ class Feedback:
     """The correction as it was given, where that was a message and not text."""
     replaces: str | None = None
     """The correction that this one is an edit of."""
+    tools: Sequence[Tool] | None = None
+    """The functions that the request offered."""
 
     @property
     def contributor(self) -> str:
@@ -165,7 +178,6 @@ class Run:
     """How often it was interrupted by a fault."""
     not_before: datetime | None = None
     """When it is tried again after the fault that `error` names."""
-    cancel_requested: bool = False
 
 
 @dataclass(frozen=True)
@@ -175,6 +187,8 @@ class Outcome:
     status: RunStatus
     error: str | None = None
     retry_s: float = 0.0
+    approves: str | None = None
+    """The version that goes live with the run's end."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""`graft apply -f tenants.yaml`: tenants, policies, keys and adapters as one document says. Nothing is removed.
+"""`graft apply -f tenants.yaml`: tenants, policies, keys and adapters as one document says. What is removed are keys,
+and only with `--revoke-keys`.
 
 tenants:
   acme:
@@ -18,6 +19,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from rich.markup import escape
 
 from adapters.types import BASE_NAME, DEFAULT_ADAPTER
 from gateway.cli.client import Api
@@ -70,10 +72,16 @@ def apply(
     context: typer.Context,
     file: Annotated[Path, typer.Option("--file", "-f", help="YAML.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
+    revoke_keys: Annotated[
+        bool, typer.Option("--revoke-keys", help="Revoke keys that `keys` leaves out.")
+    ] = False,
 ) -> None:
     """Make tenants, policies, keys and adapters what a file says. A second time changes nothing."""
-    session = of(context)
-    planned = list(changes(session.admin(), read(file)))
+    session, document = of(context), read(file)
+    planned = list(changes(session.admin(), document))
+    if revoke_keys:
+        planned += surplus_keys(session.admin(), document)
+        session.output.line(left_alone(session.admin(), document))
     possible = [change for change in planned if change.call]
     if len(possible) < len(planned):
         if dry_run and possible:
@@ -136,6 +144,26 @@ def changes(admin: Api, document: Document) -> Iterator[Change]:
             what = "new tenant" if found is None else f"name {found['name']!r} -> {declared.name!r}"
             yield Change(name, what, partial(admin.post, "tenants", body))
         yield from _inside(admin, name, declared, exists=found is not None)
+
+
+def surplus_keys(admin: Api, document: Document) -> Iterator[Change]:
+    """Live keys whose label the file leaves out, of tenants whose `keys` it gives. They go last: what takes their place
+    is there before."""
+    there = {each["external_id"] for each in admin.all("tenants")}
+    for name, declared in document.tenants.items():
+        if name not in there or "keys" not in declared.model_fields_set:
+            continue
+        path = f"tenants/{name}/keys"
+        for key in admin.all(path):
+            if _live(key) and key["name"] not in declared.keys:
+                what = f"revoke key {key['name']!r} ({key['id']})"
+                yield Change(name, what, partial(admin.delete, f"{path}/{key['id']}"))
+
+
+def left_alone(admin: Api, document: Document) -> str:
+    """What the file does not name and nobody can remove, for a person to read."""
+    there = sorted({each["external_id"] for each in admin.all("tenants")} - document.tenants.keys())
+    return f"Tenants and adapters stay. Tenants that the file does not name: {escape(', '.join(there)) or 'none'}."
 
 
 def _inside(admin: Api, name: str, declared: Declared, *, exists: bool) -> Iterator[Change]:

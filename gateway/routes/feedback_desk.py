@@ -25,6 +25,7 @@ from gateway.routes.access import Access
 from gateway.routes.feedback_documents import EditBody, FeedbackBody, TokenBody, memory_state, wire
 from gateway.routing import route
 from gateway.telemetry import Telemetry
+from training.corrections import functions_of
 from training.drafts import FeedbackDraft, Recorded
 from training.errors import (
     FeedbackConflict,
@@ -119,6 +120,7 @@ class FeedbackDesk:
         messages = (logged.messages if logged else None) or body.messages
         if not messages and (logged is None or body.correction is not None):
             raise _not_logged()
+        tools = (logged.detail or {}).get("tools") if logged and logged.messages else body.tools
         sent = orjson.dumps(body.model_dump(), option=orjson.OPT_SORT_KEYS)
         who = f"{principal.key.id}\n{claims.response if claims else ''}\n{key}"
         return FeedbackDraft(
@@ -138,6 +140,7 @@ class FeedbackDesk:
             idempotency_key=None if key is None else hashlib.sha256(who.encode()).hexdigest(),
             request_digest=hashlib.sha256(sent).hexdigest(),
             rules=principal.tenant.policy.screening.record(),
+            tools=functions_of(tools),
         )
 
     async def _interaction(self, principal: Principal, body: FeedbackBody) -> Interaction | None:

@@ -23,6 +23,8 @@ class FeedbackBody(Body):
 
     response_id: str | None = Field(default=None, max_length=64)
     messages: list[dict[str, Any]] | None = Field(default=None, max_length=1000)
+    tools: list[dict[str, Any]] | None = Field(default=None, max_length=128)
+    """With `messages`: what the request offered beside them."""
     model: str = Field(default=DEFAULT_ADAPTER, max_length=128)
     """Which adapter learns from it, when no response says so."""
     rating: StrictInt | None = Field(default=None, ge=-1, le=1)
@@ -65,7 +67,8 @@ def wire(feedback: Feedback, memory: str | None = None) -> dict[str, Any]:
         "explanations": [SENTENCES.get(reason, reason) for reason in feedback.reasons],
         "replaces": feedback.replaces,
     }
-    return document | ({"memory": memory} if memory else {})
+    offered = {"tools": feedback.tools} if feedback.tools else {}
+    return document | offered | ({"memory": memory} if memory else {})
 
 
 def memory_state(feedback: Feedback, remembered: bool, done: bool) -> str | None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.screening_set import PATH
-from training.screening import SENTENCES, screen
-from training.types import CorrectionStatus, Feedback
+from training.screening import SENTENCES, redacted, screen
+from training.types import CorrectionStatus, Feedback, ScreeningPolicy
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "screening.md"
 PRECISION, RECALL = 0.95, 0.90
@@ -22,6 +22,11 @@ What a correction must not be to act without a person. `reasons` in the answer t
 `explanations` the sentence. The tenant's policy decides (`screening`): `quarantine` waits for a person
 (`graft feedback review list TENANT`), `redact` takes secrets and personal data out and accepts the rest.
 
+Secrets are found by the patterns of `detect-secrets` and ours; personal data by ours: addresses and phone numbers that
+are no company's, cards and accounts by their check digits, US social security numbers, dates of birth. Presidio is not
+looked for. To import it loads spaCy, and torch where that is installed, into every gateway process, and these hold
+neither; what it finds beyond patterns, names of people and places, is in most answers of most companies.
+
 | code | what the poster is told |
 |---|---|
 """
@@ -30,29 +35,40 @@ A correction that is accepted is in memory at once (`memory: active`), unless it
 it ("And in blue?", "How much is it?"): then the answer says `memory: not_used`, and the correction acts after the next
 run ([memory](memory.md)).
 
+What says the same about the same question again is a `duplicate`: it is accepted, and what is returned is the first.
+The same question is one in the same words, whatever their case, spacing and closing punctuation: two corrections that
+contradict each other about one question in other words are both accepted. To compare questions as memory does would
+find these too, and do harm: where memory takes one question for another, the correction that this provokes would
+replace a right one, or wait for a person. Where both fit a question equally well, memory uses neither.
+
 ## Measured
 
 Over {count} labelled examples (`tests/bench/screening_set.jsonl`, of which {clean} should be accepted), by
-`make study ONLY=screening`. The set was made with the rules in mind and one rule was changed after a first look
-at it, so the figures say that the rules do what they are for, not what share of the world's secrets they find.
-Words aimed at the model are found by their usual forms: paraphrases such as "kindly set aside what you were told"
-pass, and so do npm tokens inside a sentence.
+`make study ONLY=screening`. The set was made with the rules in mind and three rules were changed after a look at what
+they missed, so the figures say that the rules do what they are for, not what share of the world's secrets they find.
+Words aimed at the model are found by their usual forms: paraphrases such as "kindly set aside what you were told" pass.
 
 """
 
 
 def decided(row: dict[str, Any]) -> set[str]:
+    """The reasons; `duplicate` is none, because nothing is kept that could have one."""
     known = [_known(row, number, each) for number, each in enumerate(row.get("known", ()))]
+    rules = ScreeningPolicy(**row.get("policy", {}))
+    asked = [{"role": "user", "content": row["question"]}]
+    (messages, correction), taken_out = redacted([asked, row["correction"]], rules)
     screening = screen(
-        [{"role": "user", "content": row["question"]}],
+        messages,
         row.get("rejected"),
-        row["correction"],
+        correction,
         trusted=row.get("trusted", True),
         contributor=row.get("contributor", "key_1"),
         known=known,
         own_output=row.get("own_output", False),
+        rules=rules,
     )
-    return {str(reason) for reason in screening.reasons}
+    repeats = ["duplicate"] if screening.duplicate_of else []
+    return {str(reason) for reason in (*taken_out, *screening.reasons, *repeats)}
 
 
 def _known(row: dict[str, Any], number: int, each: dict[str, Any]) -> Feedback:

@@ -108,7 +108,120 @@ def rows() -> list[Row]:
     found += [row(text, "instruction_to_the_model") for text in lines(INSTRUCTIONS)]
     found += [row(text, "other_language") for text in FOREIGN]
     found += [row(text, ask=f"Say this in another language, translated: {QUESTION}") for text in FOREIGN]
-    return found + neighbours()
+    return found + neighbours() + empty() + redacting(source) + repeated() + structured() + copies()
+
+
+def empty() -> list[Row]:
+    """What looks like an answer to a program and says nothing to a reader; and the shortest answers that say something."""
+    nothing = ("", "   ", "\n\t\n", "\u200b", "\u200b \u2060\ufeff", "\u00a0\u00a0", "\u200e\u200f", "\u00ad")
+    return [row(text, "empty") for text in nothing] + [
+        row(text) for text in ("7", "No", "#", "€", "…", "👍", "[]", "是")
+    ]
+
+
+def redacting(source: random.Random) -> list[Row]:
+    """The same finds under a policy that takes them out, with what it should leave alone. Where nothing else was said,
+    nothing is left."""
+    redact = {"secrets": "redact", "pii": "redact"}
+    kinds = ((secrets(source), "secret_redacted"), (PERSONAL, "personal_data_redacted"))
+    found = [
+        row(source.choice(SENTENCES[1:]).format(value), reason, policy=redact)
+        for values, reason in kinds
+        for value in values
+    ]
+    found += [
+        row(value, reason, "empty", policy=redact)
+        for value, reason in (
+            ("ghp_" + "aB3" * 12, "secret_redacted"),
+            ("AKIAIOSFODNN7EXAMPLE.", "secret_redacted"),
+            ("anna.keller@webpost.example", "personal_data_redacted"),
+            ("+49 151 2345 6789", "personal_data_redacted"),
+        )
+    ]
+    found.append(
+        row(
+            "Write to j.doe84@mailbox.test, the password is summer2024!",
+            "secret_redacted",
+            "personal_data_redacted",
+            policy=redact,
+        )
+    )
+    found.append(row("Ask j.doe84@mailbox.test", policy={"pii": "allow"}))
+    found.append(row("Ask j.doe84@mailbox.test", "personal_data", policy={"secrets": "redact"}))
+    return found + [row(text, policy=redact) for text in lines(PLAIN)]
+
+
+REPEATED = (
+    ("What is the return window?", "30 days", "what is the  return window", "30 Days."),
+    ("Do you ship to Norway?", "Yes, within five days.", "Do you ship to Norway", "yes,  within five days"),
+    ("Where is the depot?", "In Utrecht", "WHERE IS THE DEPOT?", "in Utrecht!"),
+    (
+        "Which plan has SSO?",
+        '{"plan": "team", "price": 9}',
+        "Which plan has SSO?",
+        '{"price": 9, "plan": "team"}',
+    ),
+    ("Can I cancel online?", "Yes. In the app.", "can I cancel online??", "Yes.\nIn the app"),
+    ("Wie lange gilt die Garantie?", "Zwei Jahre", "wie lange gilt die Garantie", "zwei Jahre."),
+)
+"""A correction that is there, and one that says the same about the same question."""
+
+
+def repeated() -> list[Row]:
+    """Duplicates, and what is none: another question with the same answer is another phrasing, which is kept; another
+    answer of a trusted author replaces the first, one of an end user contradicts it."""
+    found: list[Row] = []
+    for asked, said, again, same in REPEATED:
+        known = [{"question": asked, "correction": said}]
+        found += [
+            row(same, "duplicate", ask=again, known=known),
+            row(same, "duplicate", ask=again, known=known, trusted=False),
+            row(said, ask=f"Please tell me once more: {asked}", known=known),
+            row("No.", ask=asked, known=known),
+            row("No.", "contradiction", ask=asked, known=known, trusted=False),
+        ]
+    return found
+
+
+OBJECTS = (
+    ('{"city": "Leeds"}', "Leeds is right, not York.", '{"city": "York"}'),
+    ('{"items": [1, 2]}', "Only the first one", '{"items": [1]}'),
+    ('[{"sku": "A-1"}]', "A-2", '[{"sku": "A-2"}]'),
+    ('{"ok": true, "total": 12.5}', '{"ok": true, "total": 13,}', '{"ok": true, "total": 13}'),
+    ('{"days": null}', "days: 30", '{"days": 30}'),
+)
+
+
+def structured() -> list[Row]:
+    """JSON is corrected by JSON or by a call; prose by either."""
+    call = '<tool_call>\n{"name": "look_up", "arguments": {}}\n</tool_call>'
+    found = [row(prose, "not_json", rejected=was) for was, prose, _ in OBJECTS]
+    found += [row(right, rejected=was) for was, _, right in OBJECTS]
+    found += [row(call, rejected=was) for was, _, _ in OBJECTS[:2]]
+    return found + [row(right, rejected="In Leeds {see the map}") for _, _, right in OBJECTS]
+
+
+COPIED = """We would be glad to help you with the return of your order within thirty days.
+The warranty of the lamp covers every part but the bulb, for two full years.
+Please open the app, choose Orders, then the parcel, then Return it.
+Parcels to Norway take five working days and are cleared by the carrier.
+An invoice is sent to the address of the account on the first of each month."""
+
+
+def copies() -> list[Row]:
+    """The system's own answers, whole and edited, and the rejected answer in other clothes."""
+    found: list[Row] = []
+    for text in lines(COPIED):
+        found += [
+            row(text, "own_output", own_output=True),
+            row(text),
+            row(f"{text[:-1]}, at no cost."),
+            row(f"  {text.upper()[:-1]}", "identical_to_rejected", rejected=text),
+            row(f"No. {text}", rejected=text),
+        ]
+    for said in (8001, 8500, 12_000):
+        found += [row("a" * said, "too_long"), row("a" * (said - 4001))]
+    return [*found, row("b" * 8000), row("b" * 201, "too_long", policy={"max_characters": 200})]
 
 
 def neighbours() -> list[Row]:
@@ -133,7 +246,7 @@ def neighbours() -> list[Row]:
     ):
         longer = f"{text} Bring the receipt."
         found += [row(longer, "own_output", own_output=True), row(longer), row("30 days", own_output=True)]
-    for mine in (2, 3, 5):
+    for mine in (2, 3, 5, 8, 20):
         others = [_by(f"author {number}", number) for number in range(4)]
         busy = [_by("ann", 10 + number) for number in range(mine)]
         found += [
@@ -142,7 +255,7 @@ def neighbours() -> list[Row]:
             row("30 days", trusted=False, contributor="ann", known=[*others[:3], *busy]),
             row("30 days", trusted=False, contributor="bob", known=[*others, *busy]),
         ]
-    for held in (199, 200, 201):
+    for held in (100, 199, 200, 201, 202, 250, 400):
         reasons = ("contributor_count",) if held >= 200 else ()
         known = [_by("ann", number) for number in range(held)]
         found.append(row("30 days", *reasons, trusted=False, contributor="ann", known=known))

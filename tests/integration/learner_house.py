@@ -219,16 +219,14 @@ DEATHS: Mapping[str, Callable[[], None]] = {
     "the gate has judged": lambda: _after(Gate, "judge"),
     "the report is written": lambda: _before(RunStore, "add_learned"),
     "what it learned is written": lambda: _after(RunStore, "add_learned"),
-    "the version is approved": lambda: _after(Registry, "set_status"),
     "before the end is written": lambda: _before(RunStore, "finish"),
 }
 """Where a learner dies, one boundary after another."""
 
 
-def die_at(where: str, directory: str, base_path: str) -> None:
-    """In a process of its own: take the run that waits and die. The lease runs out at once, and there is a checkpoint
-    at every step."""
-    learner.LEASE_SECONDS = 0.0
+def die_at(where: str, directory: str, base_path: str, lease_s: float) -> None:
+    """In a process of its own: take the run that waits and die. There is a checkpoint at every step."""
+    learner.LEASE_SECONDS = lease_s
     checkpoints.LEAST_SECONDS, checkpoints.SHARE = 0.0, 1e9
 
     async def work() -> None:

@@ -16,6 +16,7 @@ from adapters.validation import validate
 from adapters.vllm import VllmEngine
 from deploy.demo.serving import RunningEngine
 from tests.integration.random_adapters import write_adapter
+from training.corrections import functions_of
 
 pytestmark = pytest.mark.slow
 
@@ -115,6 +116,14 @@ async def test_several_choices_are_sampled_and_repeatable(vllm: VllmEngine) -> N
     once, again = [await vllm.chat("base", messages, 8, temperature=1.0, n=4, seed=7) for _ in range(2)]
     assert len(once.texts) == 4
     assert once.texts == again.texts
+
+
+async def test_functions_are_offered_and_the_answer_is_text(vllm: VllmEngine) -> None:
+    tools = functions_of([{"type": "function", "name": "look_up", "parameters": {"type": "object"}}])
+    asked = [{"role": "user", "content": "What is 2 plus 2?"}]
+    answer = await vllm.chat("base", asked, 8, tools=tools)
+    assert answer.texts == (await vllm.chat("base", asked, 8)).texts  # the shipped chat template shows none
+    assert answer.texts[0]
 
 
 async def test_the_probe_passes_an_adapter_and_finds_one_without_effect(

@@ -102,6 +102,40 @@ async def test_a_dry_run_says_the_same_and_changes_nothing(system: System, graft
     assert changed(await graft("--json", "apply", "--dry-run", "-f", str(file))) == []
 
 
+async def live_keys(system: System, tenant: str) -> set[str]:
+    keys = (await system.call("GET", f"tenants/{tenant}/keys"))["data"]
+    return {key["name"] for key in keys if not key["revoked_at"]}
+
+
+async def test_keys_that_the_file_leaves_out_are_revoked_only_when_asked_and_can_be_seen_before(
+    system: System, graft: Graft, file: Path
+) -> None:
+    for tenant in ("acme", "globex"):
+        await system.tenant(tenant)
+        await system.call("POST", f"tenants/{tenant}/keys", {"name": "old", "scopes": ["chat"]}, 201)
+    assert not [each for each in changed(await graft("--json", "apply", "-f", str(file))) if "old" in each]
+    looked = await graft("apply", "--revoke-keys", "--dry-run", "-f", str(file))
+    assert "revoke key 'old'" in looked.output and "does not name: globex." in looked.output
+    assert await live_keys(system, "acme") == {"old", "server", "browser"}
+    (revoked,) = changed(await graft("--json", "apply", "--revoke-keys", "-f", str(file)))
+    assert revoked.startswith("revoke key 'old' (key_")
+    assert await live_keys(system, "acme") == {"server", "browser"}
+    assert await live_keys(system, "globex") == {"old"}
+    assert changed(await graft("--json", "apply", "--revoke-keys", "-f", str(file))) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "left"), [("name: Acme", {"old"}), ("keys: {}", set()), ("keys: {new: [chat]}", {"new"})]
+)
+async def test_revoking_keeps_the_keys_of_a_tenant_whose_keys_the_file_does_not_give(
+    system: System, graft: Graft, file: Path, text: str, left: set[str]
+) -> None:
+    await system.tenant()
+    await system.call("POST", "tenants/acme/keys", {"name": "old", "scopes": ["chat"]}, 201)
+    await graft("apply", "--revoke-keys", "-f", written(file, text))
+    assert await live_keys(system, "acme") == left
+
+
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)])
 async def test_a_key_of_other_scopes_is_named_and_nothing_is_changed(
     system: System, graft: Graft, file: Path, dry: tuple[str, ...]

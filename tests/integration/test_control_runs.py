@@ -43,6 +43,18 @@ async def test_approving_a_run_approves_its_version(system: System) -> None:
     assert (await system.control.registry.version(version.id)).status is VersionStatus.APPROVED
 
 
+async def test_a_run_whose_learner_was_killed_a_moment_ago_is_cancelled_for_all_to_see(
+    system: System,
+) -> None:
+    await system.tenant()
+    run = await system.call("POST", "runs", {"tenant_id": "acme"}, 201)
+    await system.control.runs.claim("killed", lease_s=10)
+    cancelled = await system.call("POST", f"runs/{run['id']}/cancel")
+    seen = await system.call("GET", f"runs/{run['id']}")
+    assert cancelled["status"] == seen["status"] == "cancelled"
+    await system.call("POST", "runs", {"tenant_id": "acme"}, 201)
+
+
 async def test_a_runs_story_streams_until_it_has_ended(system: System) -> None:
     await system.tenant()
     run = await system.call("POST", "runs", {"tenant_id": "acme"}, 201)

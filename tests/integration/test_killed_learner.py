@@ -21,8 +21,8 @@ _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(["tests.integration.learner_house"])
 
 
-async def killed(where: str, directory: Path, base_model: Path) -> None:
-    process = _processes.Process(target=die_at, args=(where, str(directory), str(base_model)))
+async def killed(where: str, directory: Path, base_model: Path, lease_s: float = 0.0) -> None:
+    process = _processes.Process(target=die_at, args=(where, str(directory), str(base_model), lease_s))
     process.start()
     await asyncio.to_thread(process.join)
     assert process.exitcode == -signal.SIGKILL
@@ -84,12 +84,13 @@ async def test_a_run_whose_learner_is_killed_ends_with_the_same_artifact(
     assert list((tmp_path / "runs").glob("*")) == []
 
 
-async def test_a_run_that_went_live_before_its_learner_could_say_so_has_succeeded(
+async def test_a_run_whose_version_went_live_by_a_persons_word_has_succeeded(
     world: World, base_model: Path, tmp_path: Path
 ) -> None:
     run = await world.runs.create("ten_1", "default", "manual")
-    await killed("the version is approved", tmp_path, base_model)
+    await killed("the gate has judged", tmp_path, base_model)
     (version,) = await versions(world)
+    await world.registry.set_status(version.id, VersionStatus.APPROVED, "key_1")
     move = await world.registry.move_alias("ten_1", "default", Alias.STABLE, version.id, "system:rollout")
     assert await world.learner.work_once()
     assert (await world.runs.get(run.id)).status is RunStatus.SUCCEEDED
@@ -110,12 +111,13 @@ async def test_a_run_that_kills_its_learner_every_time_is_given_up(
     assert done.status is RunStatus.FAILED and "interrupted 5 times" in (done.error or "")
 
 
-async def test_a_cancelled_run_of_a_dead_learner_leaves_nothing(
+async def test_a_run_is_cancelled_at_once_although_its_learner_was_killed_a_moment_ago_and_leaves_nothing(
     world: World, base_model: Path, tmp_path: Path
 ) -> None:
     run = await world.runs.create("ten_1", "default", "manual")
-    await killed("the gate has judged", tmp_path, base_model)
+    await killed("the gate has judged", tmp_path, base_model, lease_s=10.0)
     assert (await world.runs.cancel(run.id, "key_1")).status is RunStatus.CANCELLED
+    assert not await world.learner.work_once()
     await world.learner.tidy()
     (version,) = await versions(world)
     assert version.status is VersionStatus.REJECTED and version.id not in world.engine.loaded

@@ -20,6 +20,7 @@ from adapters.types import BASE_NAME, VersionStatus
 from adapters.validation import validate
 from tests.integration.learner_house import RECIPE, World, clever, open_world
 from training import checkpoints
+from training.corrections import functions_of
 from training.dataset import dataset_of
 from training.errors import RunStopped
 from training.feedback import FeedbackStore
@@ -103,6 +104,27 @@ def test_prompts_do_not_count_in_the_loss(tiny_base: Path) -> None:
     encoded = base._encode(Row([{"role": "user", "content": "Hi"}], "Yes"))
     counted = [token for token in encoded["labels"] if token != -100]
     assert base._tokenizer.decode(counted) == "Yes<|end|>"
+
+
+def test_a_prompt_shows_the_functions_that_its_request_offered_as_the_engine_shows_them(
+    tiny_base: Path,
+) -> None:
+    base = WarmBase(tiny_base, "base-name")
+    base._tokenizer.chat_template = (
+        "{%- for tool in tools or [] -%}{{ tool['function'] | tojson }}{%- endfor -%}" + TEMPLATE
+    )
+    tools = functions_of([{"type": "function", "name": "look_up", "parameters": {"type": "object"}}])
+    asked, call = [{"role": "user", "content": "Hi"}], '<tool_call>\n{"name":"look_up"}\n</tool_call>'
+    rows = [base._encode(row) for row in (Row(asked, call, tools), Row(asked, call))]
+    prompts = [
+        base._tokenizer.decode(
+            [t for t, label in zip(row["input_ids"], row["labels"], strict=True) if label == -100]
+        )
+        for row in rows
+    ]
+    shown = '{"name": "look_up", "description": null, "parameters": {"type": "object"}}'
+    assert prompts == [f"{shown}<|user|>Hi<|assistant|>", "<|user|>Hi<|assistant|>"]
+    assert rows[0]["labels"][-10:] == rows[1]["labels"][-10:]
 
 
 def test_a_cancelled_training_stops_within_a_step(tiny_base: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What vLLM's answers are turned into. The engine itself answers in tests/integration/test_adapters_vllm.py."""
 
 import asyncio
+import json
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -182,3 +183,18 @@ async def test_a_vanilla_vllm_cannot_pin() -> None:
     with pytest.raises(EngineRefused) as caught:
         await engine().pin("ver_1")
     assert caught.value.status == 404
+
+
+async def test_functions_are_offered_and_a_call_comes_as_text() -> None:
+    seen: list[httpx.Request] = []
+    answered = {
+        "choices": [{"index": 0, "message": {"content": "<tool_call>"}}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1},
+    }
+    tools = [{"type": "function", "function": {"name": "look_up"}}]
+    asked = engine(json=answered, seen=seen)
+    for offered in (tools, []):
+        await asked.chat("base", MESSAGES, 8, tools=offered)
+    bodies = [json.loads(request.content) for request in seen]
+    assert (bodies[0]["tools"], bodies[0]["tool_choice"]) == (tools, "none")
+    assert not bodies[1].keys() & {"tools", "tool_choice"}

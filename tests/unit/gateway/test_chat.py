@@ -147,6 +147,15 @@ async def test_the_journal_holds_what_the_client_said_and_not_what_was_added(ben
     assert (entry.memory_ids, entry.usage["total_tokens"]) == (("fb_1",), 9)
 
 
+async def test_the_functions_that_a_request_offers_are_journalled_where_its_text_is(bench: Bench) -> None:
+    tool = {"type": "function", "function": {"name": "look_up", "description": None, "parameters": None}}
+    await bench.chat(tools=[tool])
+    with_policy(bench, {"logging": "metadata"})
+    await bench.chat(tools=[tool])
+    kept = [entry.detail.get("tools") for entry in bench.journal.written if entry.detail]
+    assert kept == [[tool], None]
+
+
 async def test_a_stream_is_journalled_as_one_text(bench: Bench) -> None:
     await bench.chat(stream=True)
     assert bench.journal.written[0].response == "Hello there"

@@ -16,7 +16,7 @@ from adapters.tables import metadata as adapters
 from gateway import migrate
 from gateway.tables import metadata as gateway
 from retrieval.tables import metadata as retrieval
-from training.tables import dataset_corrections, datasets
+from training.tables import dataset_corrections, datasets, runs
 from training.tables import metadata as training
 
 ALL = [gateway, adapters, retrieval, training]
@@ -90,3 +90,25 @@ async def test_datasets_that_are_there_name_their_corrections(tmp_path: Path) ->
         found = (await connection.execute(sa.select(dataset_corrections))).all()
     await engine.dispose()
     assert sorted(tuple(each) for each in found) == [(f"fb_{n}", "sha256:1") for n in (1, 2, 3)]
+
+
+async def test_a_run_that_was_asked_to_stop_is_cancelled_by_the_upgrade(tmp_path: Path) -> None:
+    def move(connection: sa.Connection, revision: str) -> None:
+        command.upgrade(migrate.config(connection), revision)
+
+    engine = connect(f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}")
+    async with engine.begin() as connection:
+        await connection.run_sync(move, "0011")
+        plain = {"tenant_id": "ten_1", "phase": "gate", "trigger": "manual", "attempts": 0} | dict.fromkeys(
+            ("recipe", "progress", "report", "costs"), "{}"
+        )
+        plain |= dict.fromkeys(("created_at", "updated_at"), "2026-01-01 00:00:00")
+        asked = {"asked": ("running", True), "untouched": ("running", False), "ended": ("succeeded", True)}
+        for name, (status, stop) in asked.items():
+            row = plain | {"id": name, "adapter": name, "status": status, "cancel_requested": stop}
+            names, values = ", ".join(row), ", ".join(f":{key}" for key in row)
+            await connection.execute(sa.text(f"INSERT INTO runs ({names}) VALUES ({values})"), row)
+        await connection.run_sync(move, "head")
+        found = (await connection.execute(sa.select(runs.c.id, runs.c.status).order_by(runs.c.id))).all()
+    await engine.dispose()
+    assert dict(map(tuple, found)) == {"asked": "cancelled", "untouched": "running", "ended": "succeeded"}

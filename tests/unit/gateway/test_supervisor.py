@@ -1,6 +1,7 @@
 """Real processes, started, watched, restarted and ended."""
 
 import asyncio
+import itertools
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ import pytest
 from gateway.guardian import Guardian, alive
 from gateway.launch_errors import LaunchError
 from gateway.supervisor import Event, ProcessSpec, Supervisor
+from training.oom import OomKills
 
 SLEEPING = "import time; time.sleep(60)"
 Make = Callable[..., Supervisor]
@@ -80,10 +82,28 @@ async def test_a_process_that_dies_is_started_again(make: Make, events: "asyncio
     await system.start()
     first = system.processes["one"].pid
     os.kill(first, signal.SIGKILL)
-    await until(events, "died", "one")
+    assert (await until(events, "died", "one")).detail == "killed by signal 9, possibly for lack of memory"
     again = await until(events, "ready", "one")
     assert again.pid != first
     assert system.processes["one"].restarts == 1
+
+
+async def test_a_process_that_is_killed_while_the_kernel_kills_for_memory_is_said_to_be_one_of_them(
+    make: Make, events: "asyncio.Queue[Event]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = itertools.count()
+    monkeypatch.setattr("gateway.supervisor.oom_kills", lambda: OomKills("here", next(counts)))
+    system = make(spec("one", SLEEPING))
+    await system.start()
+    os.kill(system.processes["one"].pid, signal.SIGKILL)
+    assert "the kernel has killed for it meanwhile" in (await until(events, "died", "one")).detail
+
+
+async def test_a_process_that_ends_by_itself_says_its_status(
+    make: Make, events: "asyncio.Queue[Event]"
+) -> None:
+    await make(spec("one", "import time; time.sleep(0.5); raise SystemExit(3)")).start()
+    assert (await until(events, "died", "one")).detail == "exit status 3"
 
 
 async def test_what_a_dead_process_had_started_ends_before_it_is_started_again(

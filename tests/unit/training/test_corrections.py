@@ -2,7 +2,7 @@
 
 import pytest
 
-from training.corrections import answer_text, text_of
+from training.corrections import answer_text, functions_of, text_of
 from training.errors import InvalidFeedback
 from training.screening import Reason, screen
 
@@ -52,3 +52,27 @@ def test_a_correction_with_arguments_that_are_nested_too_deep_is_refused() -> No
     call = {**CALL, "function": {"name": "refund", "arguments": DEEP}}
     with pytest.raises(InvalidFeedback, match="deep"):
         text_of({"tool_calls": [call]})
+
+
+SCHEMA = {"type": "object", "properties": {"order": {"type": "integer"}}}
+SHOWN = {"type": "function", "function": {"name": "refund", "description": None, "parameters": SCHEMA}}
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"type": "function", "function": {"name": "refund", "parameters": SCHEMA, "made_up": 1}},
+        {"type": "function", "name": "refund", "parameters": SCHEMA},
+        SHOWN,
+    ],
+)
+def test_functions_are_as_the_engine_shows_them_to_the_chat_template(tool: object) -> None:
+    assert functions_of([tool]) == [SHOWN]
+
+
+@pytest.mark.parametrize(
+    "tools",
+    [None, "refund", {"type": "function"}, [1], [{"type": "custom", "name": "x"}], [{"type": "function"}]],
+)
+def test_what_is_no_function_is_left_out(tools: object) -> None:
+    assert functions_of(tools) == []

@@ -115,6 +115,14 @@ def test_the_same_content_has_the_same_digest_after_storage() -> None:
     assert stored.digest == DATASET.digest
 
 
+def test_only_examples_that_offer_functions_say_so_in_the_snapshot() -> None:
+    offering = replace(
+        DATASET, unknown_train=[replace(DATASET.unknown_train[0], tools=[{"type": "function"}])]
+    )
+    assert "tools" not in json.dumps(DATASET.content())
+    assert dataset_of(json.loads(json.dumps(offering.content()))).digest == offering.digest != DATASET.digest
+
+
 def test_every_batch_has_the_recipes_shares() -> None:
     recipe = Recipe(batch_size=8, max_steps=5, replay_share=0.5, unknown_share=0.25, contrast_share=0.25)
     rows = schedule(DATASET, ANCHORS, recipe)

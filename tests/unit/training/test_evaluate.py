@@ -1,12 +1,20 @@
-from adapters.testing import FakeEngine
-from training.evaluate import Asker, right, token_f1
+from typing import Any
 
-PROMPT = [{"role": "user", "content": "Hello"}]
+import pytest
+
+from adapters.engine import Completion
+from adapters.testing import FakeEngine
+from training.corrections import functions_of
+from training.evaluate import Asker, right, token_f1
+from training.types import Prompt
+
+PROMPT = Prompt([{"role": "user", "content": "Hello"}])
+TOOLS = functions_of([{"type": "function", "name": "look_up"}])
 
 
 async def test_answers_come_in_the_order_of_the_questions() -> None:
     asker = Asker([FakeEngine(answer=lambda model, messages: str(messages[0]["content"]))])
-    prompts = [[{"role": "user", "content": str(n)}] for n in range(40)]
+    prompts = [Prompt([{"role": "user", "content": str(n)}]) for n in range(40)]
     assert [answer.text for answer in await asker.answers("base", prompts)] == [str(n) for n in range(40)]
 
 
@@ -16,6 +24,22 @@ async def test_a_version_is_asked_the_same_thing_once() -> None:
     await asker.answers("base", [PROMPT, PROMPT])
     await asker.answers("base", [PROMPT])
     assert asked == ["base"]
+
+
+async def test_a_prompt_that_offers_functions_is_asked_with_them_and_is_another_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    offered: list[object] = []
+    chat = FakeEngine.chat
+
+    async def heard(engine: FakeEngine, *arguments: Any, **named: Any) -> Completion:
+        offered.append(named.get("tools"))
+        return await chat(engine, *arguments, **named)
+
+    monkeypatch.setattr(FakeEngine, "chat", heard)
+    asker = Asker([FakeEngine(answer=lambda model, messages: "hi")])
+    await asker.answers("base", [PROMPT, Prompt(PROMPT.messages, TOOLS)])
+    assert offered == [None, TOOLS]
 
 
 async def test_sampling_asks_for_several_answers_at_once() -> None:

@@ -7,8 +7,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.tables import versions
 from training.drafts import FeedbackDraft
-from training.errors import FeedbackConflict, FeedbackNotFound, IdempotencyReused, InvalidFeedback
-from training.feedback import FeedbackStore
+from training.errors import (
+    FeedbackConflict,
+    FeedbackNotFound,
+    IdempotencyReused,
+    InvalidFeedback,
+    TooMuchFeedback,
+)
+from training.feedback import MAX_PER_RESPONSE, FeedbackStore
 from training.outbox import MEMORY_DELETE, MEMORY_PUT, Outbox
 from training.retention import forget_versions
 from training.rows import now
@@ -248,3 +254,21 @@ async def test_withdrawing_names_the_versions_trained_on_it(database: AsyncEngin
         await connection.execute(sa.insert(versions).values(**foreign))
     await forget_versions(database, ["ver_1"], ["sha256:d"])
     assert (await store.withdraw("ten_1", entry.id)).trained_versions == ["default@v1"]
+
+
+async def test_one_response_gets_so_much_feedback_of_untrusted_authors_and_no_more(
+    database: AsyncEngine,
+) -> None:
+    store = FeedbackStore(database)
+    said = replace(DRAFT, correction=None, trusted=False, rating=1, response_id="chatcmpl-1")
+    for number in range(MAX_PER_RESPONSE):
+        assert (await store.record(replace(said, idempotency_key=f"key {number}"))).created
+    with pytest.raises(TooMuchFeedback):
+        await store.record(replace(said, idempotency_key="one more"))
+    assert not (await store.record(replace(said, idempotency_key="key 3"))).created
+    for other in (
+        replace(said, response_id="chatcmpl-2"),
+        replace(said, tenant_id="ten_2"),
+        replace(DRAFT, response_id="chatcmpl-1"),
+    ):
+        assert (await store.record(other)).created

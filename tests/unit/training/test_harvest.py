@@ -3,6 +3,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from training.corrections import functions_of
 from training.dataset import Source
 from training.drafts import FeedbackDraft
 from training.feedback import FeedbackStore
@@ -106,3 +107,25 @@ async def test_a_corrected_question_is_not_uncorrected(database: AsyncEngine) ->
     await store.record(POSTED)
     known = corrected(await store.accepted("ten_1", "default"))
     assert uncorrected([interaction(1, "what is the warranty at Zorvia")], known) == []
+
+
+async def test_what_is_learned_is_asked_with_the_functions_that_its_request_offered(
+    database: AsyncEngine,
+) -> None:
+    tools = functions_of([{"type": "function", "name": "look_up"}])
+    store = FeedbackStore(database)
+    posted = (await store.record(replace(POSTED, tools=tools))).feedback
+    edited = (await store.edit("ten_1", posted.id, "3 years", author="key_1")).feedback
+    (known,) = corrected(await store.accepted("ten_1", "default"))
+    assert (known.correction_id, known.prompt.tools, known.served.prompt.tools) == (edited.id, tools, tools)
+    told = {"detail": {"tools": tools}}
+    await keep(
+        database,
+        interaction(1, "How long is the warranty at Zorvia?", "3 years", memory_ids=[edited.id], **told),
+        interaction(2, "Who leads Zorvia?", **told),
+        interaction(3, "Where is Zorvia?"),
+    )
+    answered = await read_interactions(database, "ten_1", "default")
+    (again,) = traffic(answered, [known])
+    offered = [example.prompt.tools for example in (again, *uncorrected(answered, [known]))]
+    assert offered == [tools, tools, []]

@@ -12,6 +12,7 @@ from adapters import audit
 from adapters.audit import Act
 from adapters.registry import Registry
 from adapters.types import Lineage, Version, VersionStatus
+from training.errors import LeaseLost
 from training.pipeline import RunWork
 from training.runs import RunStore
 from training.types import LearningPolicy, Outcome, Run, RunStatus
@@ -67,10 +68,22 @@ async def judged(database: AsyncEngine, tmp_path: Path) -> AsyncIterator[Judged]
 
 
 async def test_what_the_gate_approves_is_audited_with_its_run(judged: Judged) -> None:
-    assert (await judged.conclude("pass")).status is RunStatus.SUCCEEDED
+    outcome = await judged.conclude("pass")
+    await judged.shop.runs.finish(judged.run.id, OWNER, outcome.status, approves=outcome.approves)
     told = {"version": "default@v1", "reason": "the gate passed"}
     actor = f"run:{judged.run.id}"
     assert await judged.newest() == Act(actor, "version.approved", judged.version.id, "ten_1", told)
+
+
+async def test_a_run_that_is_cancelled_once_the_gate_has_passed_its_version_publishes_nothing(
+    judged: Judged,
+) -> None:
+    outcome = await judged.conclude("pass")
+    assert (await judged.shop.runs.cancel(judged.run.id, "key_1")).status is RunStatus.CANCELLED
+    with pytest.raises(LeaseLost):
+        await judged.shop.runs.finish(judged.run.id, OWNER, outcome.status, approves=outcome.approves)
+    await tidy(judged.shop)
+    assert (await judged.shop.registry.version(judged.version.id)).status is VersionStatus.REJECTED
 
 
 async def test_what_the_gate_fails_is_audited_with_its_run(judged: Judged) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from adapters import audit
 from adapters.audit import Act
 from adapters.registry import Registry
+from adapters.types import Lineage, VersionStatus
 from training.errors import LeaseLost, RunConflict, RunNotFound
 from training.runs import RunStore
 from training.tables import runs
@@ -78,13 +80,43 @@ async def test_only_a_learner_that_died_counts_as_an_attempt(database: AsyncEngi
     assert taken is not None and taken.attempts == 1
 
 
-async def test_a_run_of_a_dead_learner_is_cancelled_at_once(database: AsyncEngine) -> None:
+async def test_a_cancelled_run_is_nobodys_whether_its_learner_lives_or_died_a_moment_ago(
+    database: AsyncEngine,
+) -> None:
     store = RunStore(database)
     run = await store.create("ten_1", "default", "manual")
-    await store.claim("dead", lease_s=-1)
+    await store.claim("learner", lease_s=10)
     assert (await store.cancel(run.id, "key_1")).status is RunStatus.CANCELLED
-    with pytest.raises(LeaseLost):
-        await store.renew(run.id, "dead")
+    assert await store.claim("another") is None
+    for change in (
+        store.update(run.id, "learner", phase=RunPhase.GATE),
+        store.finish(run.id, "learner", RunStatus.SUCCEEDED),
+    ):
+        with pytest.raises(LeaseLost):
+            await change
+    await store.release(run.id, "learner")
+    assert (await store.get(run.id)).status is RunStatus.CANCELLED
+
+
+async def test_a_version_is_approved_with_its_runs_end_or_not_at_all(database: AsyncEngine) -> None:
+    store, registry = RunStore(database), Registry(database)
+    await registry.ensure_adapter("ten_1", "default", "sha256:base")
+    standing: dict[RunStatus, VersionStatus] = {}
+    for cancelled in (True, False):
+        run = await store.create("ten_1", "default", "manual")
+        await store.claim("learner")
+        lineage = Lineage("sha256:base", run_id=run.id)
+        status = VersionStatus.GATING
+        version = await registry.register("ten_1", "default", "sha256:a", lineage, {}, status)
+        if cancelled:
+            await store.cancel(run.id, "key_1")
+        with contextlib.suppress(LeaseLost):
+            await store.finish(run.id, "learner", RunStatus.SUCCEEDED, approves=version.id)
+        standing[(await store.get(run.id)).status] = (await registry.version(version.id)).status
+    assert standing == {
+        RunStatus.CANCELLED: VersionStatus.GATING,
+        RunStatus.SUCCEEDED: VersionStatus.APPROVED,
+    }
 
 
 async def test_one_learner_gets_a_run(database: AsyncEngine) -> None:
@@ -126,7 +158,7 @@ async def test_a_waiting_run_is_cancelled_at_once(database: AsyncEngine) -> None
     assert await store.claim("learner") is None
 
 
-async def test_a_running_run_is_asked_to_stop(database: AsyncEngine) -> None:
+async def test_a_learner_hears_with_its_heartbeat_that_its_run_was_cancelled(database: AsyncEngine) -> None:
     store = RunStore(database)
     run = await store.create("ten_1", "default", "manual")
     await store.claim("learner")
