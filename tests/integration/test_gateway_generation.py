@@ -1,6 +1,7 @@
 """Completions and responses with the real engine behind, and OpenAI's own client in front."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import openai
@@ -136,11 +137,12 @@ async def test_a_bias_decides_what_is_said(acme: Customer) -> None:
 async def test_a_chosen_tool_is_called_and_a_schema_kept(acme: Customer) -> None:
     schema = {"type": "object", "properties": {"yes": {"type": "boolean"}}, "required": ["yes"]}
     closed = {**schema, "additionalProperties": False}
-    tool = {"type": "function", "function": {"name": "look", "parameters": closed}}
+    tool = {"type": "function", "function": {"name": "look", "parameters": closed, "strict": True}}
     chosen = {"type": "function", "function": {"name": "look"}}
     called = await acme.ask(QUESTION, tools=[tool], tool_choice=chosen, temperature=0, max_tokens=200)
     (call,) = called.json()["choices"][0]["message"]["tool_calls"]
     assert (call["type"], call["function"]["name"]) == ("function", "look")
+    assert isinstance(json.loads(call["function"]["arguments"])["yes"], bool)
     one = {
         "type": "json_schema",
         "json_schema": {"name": "one", "schema": {"type": "string", "enum": ["aye"]}},
@@ -158,7 +160,7 @@ async def test_a_prompt_can_be_scored_without_an_answer(acme: Customer) -> None:
 
 
 async def test_a_stream_tells_nothing_of_the_engine(acme: Customer) -> None:
-    options = {"stream": True, "stream_options": {"include_usage": True}, "max_tokens": 4}
+    options = {"stream": True, "stream_options": {"include_usage": True}, "max_tokens": 4, "ignore_eos": True}
     chat = await acme.ask(QUESTION, **options)
     completed = await acme.client.post(
         "/v1/completions", json={"model": "default", "prompt": QUESTION, **options}
