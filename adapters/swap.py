@@ -119,11 +119,12 @@ class Swapper:
         placing: Placing | None = None,
         checks: Checks = no_checks,
         *,
+        swapped: Callable[[SwapResult], None] = lambda _: None,
         visible_deadline_s: float = 5.0,
         drain_deadline_s: float = 30.0,
     ) -> None:
         """placing: which replicas get a version; None: every one of its base model. checks: what a version must pass
-        before an alias points to it."""
+        before an alias points to it. swapped: told of every swap and rollback."""
         self._registry = registry
         self._engines = engines
         self._workers = workers
@@ -131,6 +132,7 @@ class Swapper:
         self._holds = holds if holds is not None else Holds()
         self._placing = placing
         self._checks = checks
+        self._swapped = swapped
         self._visible_deadline_s = visible_deadline_s
         self._drain_deadline_s = drain_deadline_s
 
@@ -240,7 +242,7 @@ class Swapper:
             watch.lap("drain")
             unloaded = await self._discard(left)
             watch.lap("unload")
-        return SwapResult(
+        result = SwapResult(
             tenant_id=move.tenant_id,
             adapter=move.adapter,
             version_id=move.version_id,
@@ -251,6 +253,8 @@ class Swapper:
             unloaded=unloaded,
             **watch.stages(),
         )
+        self._swapped(result)
+        return result
 
     async def _published(self, change: int) -> tuple[int, bool]:
         await self._workers.announce(change)

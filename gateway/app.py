@@ -21,7 +21,7 @@ from starlette.types import ASGIApp
 from adapters.database import connect
 from adapters.registry import Registry
 from gateway.admission import Admissions
-from gateway.asgi import Receive, Scope, Send, check_headers, respond_error
+from gateway.asgi import Identified, Receive, Scope, Send, check_headers, respond_error
 from gateway.connection import connections
 from gateway.context import ContextSource
 from gateway.demand import Demand
@@ -78,15 +78,13 @@ class DataPlane:
     def __init__(self, generation: Mapping[str, ASGIApp], rest: ASGIApp) -> None:
         """generation: the endpoints of the hot path, by path."""
         self._generation = generation
-        self._rest = rest
+        self._rest = Identified(rest, lambda: new_id("req_"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self._rest(scope, receive, send)
         try:
             check_headers(scope["headers"])
         except InvalidRequest as error:
-            return await respond_error(send, error, [])
+            return await respond_error(send, error, [(b"x-request-id", new_id("req_").encode())])
         endpoint = self._generation.get(scope["path"]) if scope["method"] == "POST" else None
         await (endpoint or self._rest)(scope, receive, send)
 

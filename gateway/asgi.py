@@ -17,6 +17,7 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 CLIENT = "graft.client"
+REQUEST_ID = "graft.request_id"
 JSON: tuple[bytes, bytes] = (b"content-type", b"application/json")
 EVENTS: tuple[bytes, bytes] = (b"content-type", b"text/event-stream; charset=utf-8")
 
@@ -28,6 +29,10 @@ MAX_HEADER_BYTES = 32 * 1024
 HOST = re.compile(rb"[0-9A-Za-z._~-]*(:\d{0,5})?|\[[0-9A-Fa-f:.]+\](:\d{0,5})?")
 """A name or an address, with or without a port. Anything else could make part of a path of itself where a URL is put
 together from this header, as Starlette does."""
+
+
+ONCE = frozenset({b"authorization", b"host", b"x-adapter", b"x-tenant-id"})
+"""Headers that say who asks for what. Of two, someone before us may have looked at the other one."""
 
 
 class ClientLeft(Exception):
@@ -47,13 +52,19 @@ class RequestHeaders:
 
 
 def check_headers(headers: Iterable[tuple[bytes, bytes]]) -> None:
-    """Raises HeadersTooLarge, and InvalidRequest for a Host that is none."""
+    """Raises HeadersTooLarge, and InvalidRequest for a Host that is none or a header that is there twice."""
     number = size = 0
+    seen: list[bytes] = []
     for name, value in headers:
         number += 1
         size += len(name) + len(value)
-        if name == b"host" and HOST.fullmatch(value) is None:
-            raise InvalidRequest("The header `Host` is not valid.", param="Host")
+        if name in ONCE:
+            if name in seen:
+                shown = name.decode("latin-1")
+                raise InvalidRequest(f"The header `{shown}` is there more than once.", param=shown)
+            seen.append(name)
+            if name == b"host" and HOST.fullmatch(value) is None:
+                raise InvalidRequest("The header `Host` is not valid.", param="Host")
     if number > MAX_HEADERS or size > MAX_HEADER_BYTES:
         raise HeadersTooLarge(f"At most {MAX_HEADERS} headers of {MAX_HEADER_BYTES} bytes in all are read.")
 
@@ -94,6 +105,27 @@ async def respond_error(send: Send, error: GatewayError, headers: Headers) -> No
 
 def encoded(pairs: Iterable[tuple[str, str]]) -> Headers:
     return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
+
+
+class Identified:
+    """An application all of whose answers have an `x-request-id`, which is in its scope under `REQUEST_ID`."""
+
+    def __init__(
+        self, app: Callable[[Scope, Receive, Send], Awaitable[None]], new_id: Callable[[], str]
+    ) -> None:
+        self._app = app
+        self._new_id = new_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[REQUEST_ID] = request_id = self._new_id()
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                header = (b"x-request-id", request_id.encode())
+                message = {**message, "headers": [*message.get("headers", ()), header]}
+            await send(message)
+
+        await self._app(scope, receive, named)
 
 
 class Client(Protocol):

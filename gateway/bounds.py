@@ -19,7 +19,7 @@ WHOLE = {
     "max_completion_tokens": MAX_TOKENS,
     "max_output_tokens": MAX_TOKENS,
 }
-"""Whole numbers from 1 to what the table says."""
+"""Whole numbers from 1 to what the table says. No token at all is for those who want their prompt's echo."""
 ENTRIES = {
     "bad_words": 64,
     "logit_bias": 1024,
@@ -62,7 +62,7 @@ def _deeper(value: Any, most: int) -> bool:
 def _check(payload: Mapping[str, Any]) -> None:
     for name, most in WHOLE.items():
         value = payload.get(name)
-        if value is not None and not (type(value) is int and 1 <= value <= most):
+        if value is not None and not (type(value) is int and _least(name, payload) <= value <= most):
             raise InvalidRequest(f"`{name}` must be a whole number from 1 to {most}.", param=name)
     for name, most in ENTRIES.items():
         value = payload.get(name)
@@ -70,8 +70,18 @@ def _check(payload: Mapping[str, Any]) -> None:
             raise InvalidRequest(f"`{name}` may have {most} entries at most.", param=name)
     if not isinstance(payload.get("stream"), bool | None):
         raise InvalidRequest("`stream` must be true or false.", param="stream")
+    for name in ("stream_options", "chat_template_kwargs"):
+        if not isinstance(payload.get(name), dict | None):
+            raise InvalidRequest(f"`{name}` must be an object.", param=name)
+    if "chat_template" in (payload.get("chat_template_kwargs") or ()):
+        message = "A chat template of your own is not served."
+        raise InvalidRequest(message, param="chat_template_kwargs")
     if (stop := payload.get("stop")) is not None:
         _check_stop(stop)
+
+
+def _least(name: str, payload: Mapping[str, Any]) -> int:
+    return 0 if name == "max_tokens" and payload.get("echo") else 1
 
 
 def _check_stop(stop: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 from gateway.bounds import read_object
 from gateway.errors import InvalidRequest
+from gateway.parts import check_parts
 from gateway.protocol import (
     GenerationRequest,
     Names,
@@ -24,7 +25,7 @@ from retrieval.prompt import compose
 from training.corrections import answer_text
 from training.types import Message
 
-TEXT_PARTS = frozenset({"text", "refusal"})
+TEXT_PARTS = frozenset({"input_text", "output_text", "refusal", "text", "thinking", "tool_reference"})
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,7 @@ def _messages(messages: Any) -> Sequence[Message]:
             raise InvalidRequest("A message is an object with a role.", param=f"messages[{index}]")
         content = message.get("content")
         if isinstance(content, list):
-            _check_parts(content, f"messages[{index}].content")
+            check_parts(content, TEXT_PARTS, f"messages[{index}].content")
+        elif not isinstance(content, str | None):
+            raise InvalidRequest("Content is a text or a list of parts.", param=f"messages[{index}].content")
     return messages
-
-
-def _check_parts(parts: Sequence[Any], param: str) -> None:
-    """The engine must not fetch URLs for a tenant, and the served models read text."""
-    for part in parts:
-        if not isinstance(part, dict) or part.get("type") not in TEXT_PARTS:
-            raise InvalidRequest("Only text content is served.", param=param)

@@ -26,6 +26,7 @@ from adapters.types import BASE_NAME, DEFAULT_ADAPTER, Adapter, Check
 from adapters.vllm import VllmEngine
 from adapters.wants import Wants
 from gateway.canaries import Canaries
+from gateway.control_metrics import ControlMetrics
 from gateway.explainer import Explainer
 from gateway.leader import Leadership
 from gateway.outbox import Delivery
@@ -79,6 +80,7 @@ class Control:
     cache_dir: Path
     max_lora_rank: int
     journal_days: float
+    metrics: ControlMetrics
 
     async def settle(self, change: int) -> None:
         """After a write: tell the workers, and wait a moment until they have it. Never fails the write."""
@@ -148,8 +150,18 @@ def _control(
         capacity=adapters.max_cpu_loras,
         copies=adapters.copies,
     )
-    checks, placing = _checks_of(tenants), reconciler.placing
-    swapper = Swapper(registry, store, engines, workers, adapters.cache_dir, holds, placing, checks)
+    metrics = ControlMetrics(sql)
+    swapper = Swapper(
+        registry,
+        store,
+        engines,
+        workers,
+        adapters.cache_dir,
+        holds,
+        reconciler.placing,
+        _checks_of(tenants),
+        swapped=metrics.swapped,
+    )
     return Control(
         base=found[BASE_NAME],
         bases=Bases(sql, found),
@@ -178,6 +190,7 @@ def _control(
         cache_dir=adapters.cache_dir,
         max_lora_rank=adapters.max_lora_rank,
         journal_days=settings.journal_days,
+        metrics=metrics,
     )
 
 

@@ -11,6 +11,7 @@ from gateway.flaws import flaw_of
 from gateway.principal import Principal
 from gateway.protocol import GenerationRequest, Names, Outcome, new_id
 from gateway.routing import Route
+from gateway.telemetry import Measured
 from gateway.tracing import Described
 from training.corrections import functions_of
 from training.types import Interaction, Logging
@@ -39,6 +40,9 @@ class Exchange:
     status: int = 200
     responding: bool = False
     engine_seconds: float = 0.0
+    queued: float = 0.0
+    """0 where it did not have to wait for its turn."""
+    retrieving: float = 0.0
     first_token: float | None = None
     outcome: Outcome = field(default_factory=Outcome)
     retries: int = 0
@@ -99,6 +103,22 @@ def described(
         "graft.overhead_ms": exchange.overhead() * 1000,
     }
     return f"{request.operation} {request.model[:128]}", exchange.status, attributes
+
+
+def measured(exchange: Exchange, principal: Principal, route: Route) -> Measured:
+    """For the metrics."""
+    return Measured(
+        tenant_id=principal.tenant.id,
+        route=route,
+        status=exchange.status,
+        seconds=exchange.elapsed(),
+        overhead=exchange.overhead(),
+        queued=exchange.queued,
+        retrieving=exchange.retrieving,
+        first_token=exchange.first_token,
+        usage=exchange.outcome.usage,
+        retries=exchange.retries,
+    )
 
 
 def interaction_of(exchange: Exchange, decided: Decided) -> Interaction:

@@ -134,6 +134,8 @@ def make_plan(settings: AllSettings, secrets: credentials.Credentials) -> Plan:
         max_cpu_loras=adapters.max_cpu_loras,
         max_lora_rank=adapters.max_lora_rank,
         engine_slots=_engine_slots(gateway, gpu),
+        tool_parser=gateway.tool_parser,
+        reasoning_parser=gateway.reasoning_parser,
         queue_size=gateway.queue_size,
         queue_seconds=gateway.queue_seconds,
     )

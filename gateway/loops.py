@@ -80,6 +80,7 @@ class Loops:
         with contextlib.suppress(RedisError, OSError):
             asked, leases = await workers.asked(), await workers.leases()
         repairs = await self._control.reconciler.run_once(asked, [name for name, n in leases.items() if n])
+        self._control.metrics.resident(repairs.residency)
         with contextlib.suppress(RedisError, OSError):
             await workers.tell_residency(repairs.residency)
         for done in ("loaded", "unloaded", "pinned", "unpinned"):

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 import orjson
 
+from adapters.types import BASE_NAME
 from gateway.errors import EngineUnavailable, GatewayError, InvalidRequest
 from training.types import Message, question_of
 
@@ -56,8 +57,14 @@ NOT_OURS = (
     "prompt_logprobs",
     "prompt_text",
     "prompt_token_ids",
+    "system_fingerprint",
 )
-"""Parts of an engine's answer that show the composed prompt or the engine itself."""
+"""Parts of an engine's answer that show the composed prompt or the engine itself: its release, what it is set to, how
+busy it is."""
+REFUSALS = frozenset({400, 413, 422, 501})
+"""What an engine answers when it is the client's request that it does not serve."""
+NOT_LOADED = "could not be loaded"
+"""vLLM says 400 too when it found an adapter's files and failed on them."""
 NOT_AN_ANSWER = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 """What reading something else than an answer as one comes to."""
 MAX_EVENT_BYTES = 8 * 1024 * 1024
@@ -164,10 +171,8 @@ class GenerationRequest(ABC):
     @property
     def allowed_tokens(self) -> int:
         names = ("max_completion_tokens", "max_tokens", "max_output_tokens")
-        allowed = next(
-            (self.payload[name] for name in names if self.payload.get(name)), DEFAULT_ANSWER_TOKENS
-        )
-        return int(allowed) * int(self.payload.get("n") or 1)
+        given = (value for name in names if (value := self.payload.get(name)) is not None)
+        return int(next(given, DEFAULT_ANSWER_TOKENS)) * int(self.payload.get("n") or 1)
 
 
 def new_id(prefix: str) -> str:
@@ -189,16 +194,18 @@ def allowed(payload: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def wants_usage(payload: Mapping[str, Any]) -> bool:
     """Whether the client asked for the usage event of a stream."""
-    options = payload.get("stream_options")
-    return isinstance(options, dict) and options.get("include_usage") is True
+    return (payload.get("stream_options") or {}).get("include_usage") is True
 
 
 def usage_options(payload: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A stream always carries its usage: the gateway accounts for it."""
+    """A stream always carries its usage: the gateway accounts for it. With every event only for who asked for usage:
+    to vLLM that is an option of the other."""
     if payload.get("stream") is not True:
         return {}
-    options = payload.get("stream_options")
-    return {"stream_options": {**(options if isinstance(options, dict) else {}), "include_usage": True}}
+    options = dict(payload.get("stream_options") or {})
+    if not wants_usage(payload):
+        options.pop("continuous_usage_stats", None)
+    return {"stream_options": {**options, "include_usage": True}}
 
 
 def engine_body(
@@ -241,13 +248,16 @@ def counts(usage: Any) -> Mapping[str, int] | None:
 
 
 def engine_error(status: int, body: bytes, engine_model: str, model: str) -> GatewayError:
-    """An engine's refusal as ours: a 4xx is the client's fault and says why, anything else is not shown."""
-    if status not in (400, 413, 422):
+    """An engine's refusal as ours: what the client did says why, in the client's words; anything else is not shown."""
+    if status not in REFUSALS:
         return EngineUnavailable("The engine could not answer.", retry_after_s=1.0)
     try:
         error = orjson.loads(body)["error"]
         message, param = str(error["message"]), error.get("param")
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         message, param = "The engine refused the request.", None
-    named = message if engine_model == model else message.replace(engine_model, model)
-    return InvalidRequest(named, param=param if isinstance(param, str) else None)
+    if engine_model != BASE_NAME and engine_model in message:
+        if NOT_LOADED in message:
+            return EngineUnavailable("The engine could not load this version.", retry_after_s=1.0)
+        message = message.replace(engine_model, model)
+    return InvalidRequest(message, param=param if isinstance(param, str) else None)

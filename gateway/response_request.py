@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 from gateway.bounds import read_object
 from gateway.errors import InvalidRequest
+from gateway.parts import check_parts
 from gateway.protocol import (
     GenerationRequest,
     Names,
@@ -165,7 +166,7 @@ def _items(value: Any) -> Sequence[Item]:
 
 
 def _check_item(item: Any, param: str) -> None:
-    """The engine must not fetch URLs for a tenant, and knows nothing that an item could refer to."""
+    """The engine knows nothing that an item could refer to."""
     kind = _type(item) if isinstance(item, dict) and "type" in item else "message"
     if not isinstance(item, dict) or kind not in ITEMS:
         raise InvalidRequest("Items are messages, function calls and their outputs.", param=param)
@@ -173,8 +174,10 @@ def _check_item(item: Any, param: str) -> None:
         raise InvalidRequest("A message is an object with a role.", param=param)
     for name in ("content", "output", "summary"):
         parts = item.get(name)
-        if isinstance(parts, list) and not all(_type(part) in PARTS for part in parts):
-            raise InvalidRequest("Only text content is served.", param=f"{param}.{name}")
+        if isinstance(parts, list):
+            check_parts(parts, PARTS, f"{param}.{name}")
+        elif not isinstance(parts, str | None):
+            raise InvalidRequest(f"`{name}` is a text or a list of parts.", param=f"{param}.{name}")
 
 
 def _extended(item: Item, context: str) -> Item:

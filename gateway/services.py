@@ -73,6 +73,8 @@ class Plan:
     max_lora_rank: int
     engine_slots: int
     """Requests that one engine gets at once."""
+    tool_parser: str
+    reasoning_parser: str
     queue_size: int
     queue_seconds: float
 
@@ -173,6 +175,10 @@ def engine(plan: Plan, environment: Mapping[str, str], probes: Probes) -> Proces
         "--disable-uvicorn-access-log",
         "--enable-scale-out",  # its /inference/v1/abort_requests lets the gateway stop what nobody waits for
     ]  # fmt: skip
+    if plan.tool_parser:
+        command += ["--enable-auto-tool-choice", "--tool-call-parser", plan.tool_parser]
+    if plan.reasoning_parser:
+        command += ["--reasoning-parser", plan.reasoning_parser]
     told = {
         **environment,
         "VLLM_API_KEY": plan.engine_token,

@@ -29,6 +29,11 @@ class Settings(Addresses):
     vLLM's default elsewhere."""
     max_loras: int = Field(default=4, ge=1)
     """Distinct adapters that one engine is asked for at once, its own --max-loras."""
+    tool_parser: str = Field(default="hermes", pattern=r"^[a-z0-9_.-]*$")
+    """How the base model of a supervised engine writes calls of tools: vLLM's --tool-call-parser. Empty: without one
+    vLLM refuses all choices of tools."""
+    reasoning_parser: str = Field(default="", pattern=r"^[a-z0-9_.-]*$")
+    """How it writes what it thinks, vLLM's --reasoning-parser. Empty: not apart from its answer."""
     queue_size: int = Field(default=1024, ge=1)
     """Requests that may wait for an engine in one worker."""
     queue_seconds: float = Field(default=30.0, gt=0)

@@ -1,5 +1,5 @@
-"""An engine's event stream in our names: every byte passes as it came, except ids, model names and what was
-not asked.
+"""An engine's event stream in our names: every byte passes as it came, except ids, model names, what was not asked and
+what the engine tells of itself.
 
 Renaming replaces the JSON text `"id":"…"` and `"model":"…"` of the first event. Generated text cannot contain
 either: inside a JSON string its quotes are escaped.
@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from gateway.errors import GatewayError
-from gateway.protocol import NOT_AN_ANSWER, Names, Outcome, bounded, counts, engine_error
+from gateway.protocol import NOT_AN_ANSWER, Names, Outcome, bounded, counts, engine_error, strip
 
 log = logging.getLogger(__name__)
 
@@ -110,8 +110,10 @@ class StreamRenamer:
         for event in events.split(END)[:-1]:
             if b'"usage":{' in event:
                 self._usage = event
-            if self._keep_usage or not (b'"choices":[]' in event and b'"usage":{' in event):
+            if not (b'"choices":[]' in event and b'"usage":{' in event):
                 kept.append(event + END)
+            elif self._keep_usage:
+                kept.append(_of_usage(event) + END)
         return b"".join(kept)
 
     def outcome(self) -> Outcome:
@@ -132,6 +134,13 @@ class StreamRenamer:
     def broken(self, error: GatewayError) -> bytes:
         """How a stream ends that cannot go on."""
         return DATA + orjson.dumps(error.body()) + END
+
+
+def _of_usage(event: bytes) -> bytes:
+    """vLLM tells of itself in the last event of a stream."""
+    said = _parsed(event)
+    strip(said)
+    return DATA + orjson.dumps(said) if said else event
 
 
 def _parsed(event: bytes) -> dict[str, Any]:

@@ -28,6 +28,10 @@ class Measured:
     seconds: float
     overhead: float
     """Spent in the gateway and in retrieval, not waiting for the engine."""
+    queued: float
+    """Of `overhead`: until it was the request's turn."""
+    retrieving: float
+    """Of `overhead`: for passages and memory."""
     first_token: float | None
     usage: Mapping[str, int] | None
     retries: int
@@ -69,7 +73,8 @@ class Telemetry:
         )
         self._overhead = Histogram(
             "graft_overhead_seconds",
-            "Gateway and retrieval",
+            "What a request does not spend in the engine, by stage; waiting and retrieving where it came to that",
+            ("stage",),
             buckets=OVERHEAD_SECONDS,
             registry=self.registry,
         )
@@ -89,7 +94,7 @@ class Telemetry:
     def record(self, measured: Measured) -> None:
         labels = measured.tenant_id, measured.route.label, measured.route.arm
         self._child(self._seconds, *labels, measured.status).observe(measured.seconds)
-        self._overhead.observe(measured.overhead)
+        self._overheads(measured)
         self._series[labels] = True
         if measured.first_token is not None:
             self._child(self._first_token, *labels).observe(measured.first_token)
@@ -101,6 +106,14 @@ class Telemetry:
         for kind in ("prompt_tokens", "completion_tokens"):
             if measured.usage and (tokens := measured.usage.get(kind)):
                 self._child(self._tokens, *labels, kind).inc(tokens)
+
+    def _overheads(self, measured: Measured) -> None:
+        own = measured.overhead
+        for stage, seconds in (("queue", measured.queued), ("retrieve", measured.retrieving)):
+            if seconds:
+                own -= seconds
+                self._child(self._overhead, stage).observe(seconds)
+        self._child(self._overhead, "gateway").observe(own)
 
     def refuse(self, code: str) -> None:
         self._refused.labels(code).inc()

@@ -260,6 +260,7 @@ def question_of(messages: Sequence[Message]) -> str:
         if message.get("role") == "user":
             content = message.get("content")
             if isinstance(content, list):
-                return "\n".join(str(part.get("text", "")) for part in content if part.get("type") == "text")
+                texts = (part for part in content if part.get("type") in ("text", "input_text"))
+                return "\n".join(str(part.get("text", "")) for part in texts)
             return str(content or "")
     return ""

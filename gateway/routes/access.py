@@ -13,11 +13,11 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from gateway.asgi import REQUEST_ID
 from gateway.errors import GatewayError, InvalidRequest, NotFound, TooLarge, error_body
 from gateway.key_use import KeyUse
 from gateway.keys import Scope
 from gateway.principal import Principal, authenticate
-from gateway.protocol import new_id
 from gateway.snapshot import CurrentSnapshot, Snapshot
 
 log = logging.getLogger(__name__)
@@ -98,8 +98,7 @@ def answer_errors(app: FastAPI) -> None:
 
 async def _gateway_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, GatewayError)
-    headers = {**error.headers(), "x-request-id": new_id("req_")}
-    return json_response(error.status, error.body(), headers)
+    return json_response(error.status, error.body(), dict(error.headers()))
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
@@ -117,7 +116,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    log.error("%s %s failed", request.method, _path(request), exc_info=error)
+    log.error("%s: %s %s failed", request.scope[REQUEST_ID], request.method, _path(request), exc_info=error)
     return await _gateway_error(request, GatewayError("The server had an error."))
 
 

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 from adapters.audit import Entry
 from adapters.swap import SwapResult
 from adapters.types import Adapter, AliasMove, Version
-from gateway.tenants import KeyRecord, Tenant
+from gateway.key_store import KeyRecord
+from gateway.tenants import Tenant
 from training.types import Run, RunEvent
 
 Document = dict[str, Any]

@@ -5,7 +5,7 @@ from collections import defaultdict
 from typing import Annotated, Any
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -16,6 +16,7 @@ from gateway.control import Control
 from gateway.routes import admin_documents as documents
 from gateway.routes.admin_access import Access
 from gateway.routes.admin_documents import Document
+from gateway.routes.health import METRICS_TYPE
 from gateway.tables import tenants
 from training.tables import feedback, interactions
 from training.types import SHADOW
@@ -30,6 +31,12 @@ Limit = Annotated[int, Query(ge=1, le=200)]
 async def healthz() -> Document:
     """The process answers; nothing else is looked at."""
     return {"status": "ok"}
+
+
+@public.get("/metrics")
+async def metrics(control: Access) -> Response:
+    """For Prometheus, without a key; nothing of a tenant is in it."""
+    return Response(await control.metrics.exposition(), media_type=METRICS_TYPE)
 
 
 @router.get("/status")

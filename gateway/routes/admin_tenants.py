@@ -7,13 +7,13 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gateway.errors import InvalidRequest
+from gateway.key_store import Issued
 from gateway.keys import ALL_SCOPES, Scope
 from gateway.policy import NO_CAPS, Caps, Policy
 from gateway.routes import admin_documents as documents
 from gateway.routes.admin_access import Access, Actor
 from gateway.routes.admin_documents import Document
 from gateway.routes.admin_runs import require_recipe
-from gateway.tenants import Issued
 
 router = APIRouter(tags=["tenants"])
 

@@ -33,7 +33,7 @@ from gateway.context import ContextSource, wants
 from gateway.demand import Demand
 from gateway.engine_http import Answer, EngineHttpError
 from gateway.errors import EngineUnavailable, GatewayError, InvalidRequest, Unavailable
-from gateway.exchange import Decided, Exchange, described, interaction_of, response_headers
+from gateway.exchange import Decided, Exchange, described, interaction_of, measured, response_headers
 from gateway.keep_alive import KeepAlive
 from gateway.key_use import KeyUse
 from gateway.keys import Scope as KeyScope
@@ -43,10 +43,10 @@ from gateway.protocol import GenerationRequest, Names, Renamer, engine_body, eng
 from gateway.proxy import Call, Proxy
 from gateway.response_request import ResponseRequest
 from gateway.response_store import ResponseStore
-from gateway.routing import Route, route, sticky_key
+from gateway.routing import route, sticky_key
 from gateway.shadows import Shadows
 from gateway.snapshot import CurrentSnapshot
-from gateway.telemetry import Measured, Telemetry
+from gateway.telemetry import Telemetry
 from gateway.tracing import Span, Tracing
 from training.journal import JournalWriter
 from training.types import Logging
@@ -55,6 +55,8 @@ log = logging.getLogger(__name__)
 
 CLIENT_LEFT = 499
 MAX_SESSION_ID = 128
+NO_WAIT_S = 0.0001
+"""What takes less is no wait."""
 BROKEN = EngineUnavailable("The engine stopped in the middle of the answer.")
 STOPPING = Unavailable("The server is stopping.", retry_after_s=1.0)
 
@@ -131,9 +133,11 @@ class GenerationEndpoint:
                         request = await parts.responses.resume(principal.tenant, request)
                     policy = principal.tenant.policy
                     wanted = wants(policy, headers.get(b"x-retrieval"), headers.get(b"x-memory"))
+                    began = time.perf_counter()
                     context = await parts.contexts.gather(
                         principal.tenant, chosen.version_id, request.question, wanted
                     )
+                    exchange.retrieving = _waited(began)
                     names = Names(request.id_prefix + exchange.token, request.model, chosen.engine_model)
                     decided = Decided(
                         principal, request, chosen, wanted, context, admission, session_id, names
@@ -154,7 +158,7 @@ class GenerationEndpoint:
                 if exchange.responding or exchange.status == CLIENT_LEFT:
                     admission.settle((exchange.outcome.usage or {}).get("total_tokens"))
                 admission.release()
-                self._measure(exchange, principal, chosen)
+                parts.telemetry.record(measured(exchange, principal, chosen))
                 span.end(lambda: described(exchange, principal, request, chosen))
         self._journal(exchange, decided)
         parts.shadows.offer(exchange, decided)
@@ -167,18 +171,15 @@ class GenerationEndpoint:
         return principal
 
     async def _forward(
-        self,
-        exchange: Exchange,
-        decided: Decided,
-        span: Span,
-        watch: DisconnectWatch,
-        send: Send,
+        self, exchange: Exchange, decided: Decided, span: Span, watch: DisconnectWatch, send: Send
     ) -> None:
         request, chosen = decided.request, decided.route
         salt = decided.principal.tenant.cache_salt
         body = engine_body(request, decided.context.text, chosen.engine_model, salt, exchange.token)
         call = Call(chosen, body, exchange.token, request.path, request.engine_ids, span.headers)
+        began = time.perf_counter()
         await decided.admission.turn()
+        exchange.queued = _waited(began)
         try:
             if request.stream:
                 await self._stream(exchange, decided, call, watch, send)
@@ -200,7 +201,7 @@ class GenerationEndpoint:
             raise engine_error(reply.status, reply.body, call.route.engine_model, request.model)
         document, exchange.outcome = request.answer(reply.body, decided.names)
         if isinstance(request, ResponseRequest):
-            document["store"] = await self._parts.responses.keep(decided.principal.tenant, request, document)
+            await self._keep(decided, request, document)
         watch.finished = exchange.responding = True
         await respond(send, 200, response_headers(exchange, decided), orjson.dumps(document))
 
@@ -219,9 +220,11 @@ class GenerationEndpoint:
             exchange.responding = True
             await start(send, 200, [EVENTS, *response_headers(exchange, decided)])
             try:
-                await self._relay(exchange, call, answer, renamer, send)
-                if renamer.final is not None:
-                    await self._close(decided, renamer, renamer.final, send)
+                await self._relay(exchange, call, answer, renamer, watch, send)
+                if isinstance(request, ResponseRequest) and renamer.final is not None:
+                    await self._keep(decided, request, renamer.final)
+                    watch.finished = True
+                    await send({"type": "http.response.body", "body": renamer.closing(), "more_body": True})
             except asyncio.CancelledError:
                 if not watch.left:
                     await self._break_off(exchange, renamer, send, STOPPING)
@@ -234,10 +237,16 @@ class GenerationEndpoint:
             await send({"type": "http.response.body", "body": b""})
 
     async def _relay(
-        self, exchange: Exchange, call: Call, answer: Answer, renamer: Renamer, send: Send
+        self,
+        exchange: Exchange,
+        call: Call,
+        answer: Answer,
+        renamer: Renamer,
+        watch: DisconnectWatch,
+        send: Send,
     ) -> None:
-        """Pass events on until the engine ends the stream; a stream that breaks off ends with an error
-        event."""
+        """Pass events on until the engine ends the stream; a stream that breaks off ends with an error event. Who has
+        read the last event may leave before the engine's end has come: that is a whole answer."""
         try:
             with KeepAlive(send, self._parts.keep_alive_s) as alive:
                 while (chunk := await answer.chunk()) is not None:
@@ -246,6 +255,7 @@ class GenerationEndpoint:
                         if exchange.first_token is None and renamer.speaking:
                             exchange.first_token = exchange.elapsed()
                         alive.sent()
+                        watch.finished = renamer.done and renamer.final is None
                         await send({"type": "http.response.body", "body": events, "more_body": True})
         except (EngineHttpError, EngineUnavailable) as error:
             log.warning("stream of req_%s broke off: %r", exchange.token, error)
@@ -254,36 +264,23 @@ class GenerationEndpoint:
                 self._parts.proxy.broke_off(call)
             await self._break_off(exchange, renamer, send, renamer.error or BROKEN)
 
-    async def _close(self, decided: Decided, renamer: Renamer, document: dict[str, Any], send: Send) -> None:
-        """The last event of a stream that ends with the whole response: by then it is kept, or says that it is
-        not."""
-        assert isinstance(decided.request, ResponseRequest)
-        tenant = decided.principal.tenant
-        document["store"] = await self._parts.responses.keep(tenant, decided.request, document)
-        await send({"type": "http.response.body", "body": renamer.closing(), "more_body": True})
+    async def _keep(self, decided: Decided, request: ResponseRequest, document: dict[str, Any]) -> None:
+        """Before the client reads it: by then it is kept, or says that it is not."""
+        document["store"] = await self._parts.responses.keep(decided.principal.tenant, request, document)
 
     async def _break_off(self, exchange: Exchange, renamer: Renamer, send: Send, error: GatewayError) -> None:
         exchange.status = error.status
         self._parts.telemetry.refuse("stream_broken")
         await send({"type": "http.response.body", "body": renamer.broken(error), "more_body": True})
 
-    def _measure(self, exchange: Exchange, principal: Principal, chosen: Route) -> None:
-        self._parts.telemetry.record(
-            Measured(
-                tenant_id=principal.tenant.id,
-                route=chosen,
-                status=exchange.status,
-                seconds=exchange.elapsed(),
-                overhead=exchange.overhead(),
-                first_token=exchange.first_token,
-                usage=exchange.outcome.usage,
-                retries=exchange.retries,
-            )
-        )
-
     def _journal(self, exchange: Exchange, decided: Decided) -> None:
         if decided.principal.tenant.policy.logging is not Logging.OFF:
             self._parts.journal.write(interaction_of(exchange, decided))
+
+
+def _waited(since: float) -> float:
+    took = time.perf_counter() - since
+    return took if took > NO_WAIT_S else 0.0
 
 
 async def _whole(answer: Answer) -> bytes:

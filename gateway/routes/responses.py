@@ -25,6 +25,7 @@ def responses_router(access: Access, store: ResponseStore) -> APIRouter:
         request: Request,
         response_id: str,
         after: str | None = None,
+        before: str | None = None,
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
         order: Annotated[str, Query(pattern="^(asc|desc)$")] = "desc",
     ) -> Response:
@@ -33,9 +34,12 @@ def responses_router(access: Access, store: ResponseStore) -> APIRouter:
         if order == "desc":
             items.reverse()
         ids = [item["id"] for item in items]
-        if after is not None and after not in ids:
-            raise NotFound("There is no such item.", param="after")
-        return json_response(200, page(items[ids.index(after) + 1 if after else 0 :], limit))
+        for name, bound in (("after", after), ("before", before)):
+            if bound is not None and bound not in ids:
+                raise NotFound("There is no such item.", param=name)
+        start = 0 if after is None else ids.index(after) + 1
+        end = None if before is None else ids.index(before)
+        return json_response(200, page(items[start:end], limit))
 
     @router.post("/{response_id}/cancel")
     async def cancel_response(request: Request, response_id: str) -> Response:

@@ -41,7 +41,7 @@ WHERE = {
         "gateway.routes.generation:respond",
     ),
     "account": (
-        "gateway.routes.generation:GenerationEndpoint._measure",
+        "gateway.telemetry:Telemetry.record",
         "gateway.routes.generation:GenerationEndpoint._journal",
         "gateway.shadows:Shadows.offer",
         "training.journal:JournalWriter._flush",

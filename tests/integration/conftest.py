@@ -74,7 +74,8 @@ async def system(
     @contextlib.asynccontextmanager
     async def assemble() -> AsyncIterator[Control]:
         async with assembled(settings, told) as real:
-            swapper = Swapper(real.registry, real.store, [engine], real.workers, tmp_path / "cache")
+            cache, told_of = tmp_path / "cache", real.metrics.swapped
+            swapper = Swapper(real.registry, real.store, [engine], real.workers, cache, swapped=told_of)
             canaries = replace(real.canaries, swapper=swapper)
             yield replace(real, engines=(engine,), swapper=swapper, canaries=canaries)
 

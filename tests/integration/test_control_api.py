@@ -1,10 +1,15 @@
 """The admin API's door, tenants, keys, policies and status."""
 
+from dataclasses import replace
+
 import pytest
 import sqlalchemy as sa
 
+from adapters.reconcile import Reconciler
+from gateway.loops import Loops
 from gateway.tables import tenants
 from tests.integration.control_house import System
+from training.tables import runs
 
 
 @pytest.mark.parametrize("given", ["", "Bearer ", "Bearer gk-admin-wrong", "Basic gk-admin-secret"])
@@ -13,11 +18,11 @@ async def test_nobody_gets_in_without_the_admin_key(system: System, given: str) 
     assert (response.status_code, response.json()["error"]["code"]) == (401, "invalid_api_key")
 
 
-async def test_every_route_but_health_needs_the_key(system: System) -> None:
+async def test_every_route_but_health_and_metrics_needs_the_key(system: System) -> None:
     document = (await system.admin.get("/openapi.json")).json()
     assert document["paths"].keys() > {"/admin/v1/tenants", "/admin/v1/runs"}
     for path, methods in document["paths"].items():
-        if path == "/healthz":
+        if path in ("/healthz", "/metrics"):
             continue
         for method in methods:
             response = await system.admin.request(method, path, headers={"authorization": ""}, json={})
@@ -128,3 +133,25 @@ async def test_status_asks_every_part(system: System) -> None:
     status = await system.call("GET", "status")
     assert (status["redis"], status["sql"], status["retrieval"]) == (True, True, False)
     assert len(status["workers"]) == 1
+
+
+async def test_swaps_residency_and_gates_are_measured_without_naming_a_tenant(system: System) -> None:
+    tenant = await system.tenant()
+    version = await system.version(tenant["id"])
+    path = "tenants/acme/adapters/default"
+    await system.call("PUT", f"{path}/aliases/stable", {"version": version.id})
+    has = system.control
+    known = has.registry, has.wants, has.store, has.engines, has.workers, has.holds, has.cache_dir
+    await Loops(replace(has, reconciler=Reconciler(*known, capacity=8, copies=1))).reconcile()
+    run = await system.call("POST", "runs", {"tenant_id": "acme"}, 201)
+    async with system.control.sql.begin() as connection:
+        mine = sa.update(runs).where(runs.c.id == run["id"])
+        await connection.execute(mine.values(report={"verdict": "pass"}))
+    response = await system.admin.get("/metrics", headers={"authorization": ""})
+    lines = response.text.splitlines()
+    assert f'graft_resident_versions{{replica="{system.engine.url}"}} 1.0' in lines
+    assert 'graft_gate_total{verdict="pass"} 1.0' in lines
+    counts = {line for line in lines if line.startswith("graft_swap_seconds_count")}
+    stages = ("load", "probe", "flip", "visible", "drain", "unload")
+    assert counts == {f'graft_swap_seconds_count{{stage="{stage}"}} 1.0' for stage in stages}
+    assert tenant["id"] not in response.text and "acme" not in response.text

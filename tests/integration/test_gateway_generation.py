@@ -104,6 +104,97 @@ async def test_a_format_holds_the_engine_to_a_schema(acme: Customer) -> None:
     assert answer.status != "completed" or answer.output_text.lstrip().startswith("{")
 
 
+def nothing_of_the_engine(text: str) -> bool:
+    return not any(name in text.lower() for name in ("vllm", "ver_", "/model", "fingerprint"))
+
+
+async def test_what_the_engine_offers_passes_through_chat(acme: Customer) -> None:
+    asked = {"n": 2, "logprobs": True, "top_logprobs": 2, "seed": 7, "temperature": 1.0, "max_tokens": 12}
+    whole, again = [await acme.ask(QUESTION, **asked, stop=["e"]) for _ in range(2)]
+    choices = whole.json()["choices"]
+    assert [choice["index"] for choice in choices] == [0, 1]
+    assert all("e" not in choice["message"]["content"] for choice in choices)
+    assert all(len(token["top_logprobs"]) == 2 for token in choices[0]["logprobs"]["content"])
+    assert [each["message"] for each in choices] == [each["message"] for each in again.json()["choices"]]
+    assert nothing_of_the_engine(whole.text)
+
+
+async def test_a_bias_decides_what_is_said(acme: Customer) -> None:
+    ids = {
+        "prompt": QUESTION,
+        "model": "base",
+        "max_tokens": 3,
+        "temperature": 0,
+        "return_tokens_as_token_ids": True,
+    }
+    answer = await acme.client.post(
+        "/v1/completions", json={**ids, "logprobs": 0, "logit_bias": {"300": 100}}
+    )
+    assert answer.json()["choices"][0]["logprobs"]["tokens"] == ["token_id:300"] * 3
+
+
+async def test_a_chosen_tool_is_what_is_called_and_a_schema_is_kept(acme: Customer) -> None:
+    schema = {"type": "object", "properties": {"yes": {"type": "boolean"}}, "required": ["yes"]}
+    closed = {**schema, "additionalProperties": False}
+    tool = {"type": "function", "function": {"name": "look", "parameters": closed, "strict": True}}
+    chosen = {"type": "function", "function": {"name": "look"}}
+    called = await acme.ask(QUESTION, tools=[tool], tool_choice=chosen, temperature=0, max_tokens=100)
+    message = called.json()["choices"][0]["message"]
+    calls = [call["function"]["name"] for call in message.get("tool_calls") or ()]
+    begun = (message["content"] or "").startswith('<tool_call>\n{"name": "look", "arguments": ')
+    assert calls == ["look"] or begun, message  # so small a model does not always find the end of a call
+    free = await acme.ask(QUESTION, tools=[tool], tool_choice="auto", max_tokens=4)
+    assert free.status_code == 200
+    one = {
+        "type": "json_schema",
+        "json_schema": {"name": "one", "schema": {"type": "string", "enum": ["aye"]}},
+    }
+    held = await acme.ask(QUESTION, response_format=one, temperature=0, max_tokens=20)
+    assert held.json()["choices"][0]["message"]["content"].strip() == '"aye"'
+    assert nothing_of_the_engine(called.text + held.text)
+
+
+async def test_a_prompt_can_be_scored_without_an_answer(acme: Customer) -> None:
+    asked = {"model": "base", "prompt": QUESTION, "echo": True, "max_tokens": 0, "logprobs": 1}
+    (choice,) = (await acme.client.post("/v1/completions", json=asked)).json()["choices"]
+    assert choice["text"] == QUESTION
+    assert len(choice["logprobs"]["token_logprobs"]) > 5
+
+
+async def test_a_stream_tells_nothing_of_the_engine(acme: Customer) -> None:
+    options = {"stream": True, "stream_options": {"include_usage": True}, "max_tokens": 4, "ignore_eos": True}
+    chat = await acme.ask(QUESTION, **options)
+    completed = await acme.client.post(
+        "/v1/completions", json={"model": "default", "prompt": QUESTION, **options}
+    )
+    for answer in (chat, completed):
+        assert '"completion_tokens":4' in answer.text and answer.text.endswith("data: [DONE]\n\n")
+        assert nothing_of_the_engine(answer.text + str(answer.headers))
+
+
+REFUSALS: list[dict] = [
+    {"temperature": -5},
+    {"messages": [{"role": "user", "content": "word " * 9000}]},
+    {"seed": 10**30},
+    {"logit_bias": {"99999999": 1}},
+    {"structured_outputs": {"regex": "("}},
+    {"response_format": {"type": "json_schema"}},
+    {"tools": [{"type": "function"}], "tool_choice": "required"},
+    {"top_logprobs": 500, "logprobs": True},
+    {"allowed_token_ids": []},
+    {"messages": [{"role": "tool", "content": [{"type": "text"}]}], "tools": "x"},
+]
+
+
+@pytest.mark.parametrize("body", REFUSALS, ids=[",".join(body) for body in REFUSALS])
+async def test_no_refusal_of_the_engine_tells_of_it(acme: Customer, body: dict) -> None:
+    """vLLM's real words for what a client did wrong."""
+    response = await acme.ask(QUESTION, **{"max_tokens": 2, **body})
+    assert (response.status_code, response.json()["error"]["type"]) == (400, "invalid_request_error")
+    assert nothing_of_the_engine(response.text + str(response.headers))
+    assert "salt" not in response.text
+
+
 async def test_what_the_engine_refuses_is_said_in_the_clients_words(acme: Customer) -> None:
     client = official(acme)
     with pytest.raises(openai.BadRequestError):

@@ -2,8 +2,10 @@
 engine is an upstream of ours, whose answers are known. `test_gateway_generation.py` asks the real one."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
+import httpx
 import openai
 import pytest
 import pytest_asyncio
@@ -11,7 +13,7 @@ import pytest_asyncio
 from gateway.policy import Policy
 from tests.integration.gateway_house import Customer, House, house
 from tests.integration.openai_clients import official, official_sync
-from tests.unit.gateway.stub_engine import StubEngine, served
+from tests.unit.gateway.stub_engine import StubEngine, served, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -135,6 +137,61 @@ async def test_a_limit_is_the_clients_rate_limit_error(built: House, acme: Custo
     with pytest.raises(openai.RateLimitError) as limited:
         await official(acme).responses.create(model="default", input="Hello?")
     assert int(limited.value.response.headers["retry-after-ms"]) > 0
+
+
+def counted(acme: Customer, retries: int) -> tuple[openai.AsyncOpenAI, list[float]]:
+    """A client, and when it has sent each of its requests."""
+    sent: list[float] = []
+
+    async def note(_: httpx.Request) -> None:
+        sent.append(time.monotonic())
+
+    http = httpx.AsyncClient(event_hooks={"request": [note]}, trust_env=False)
+    acme.closing.push_async_callback(http.aclose)
+    return official(acme).with_options(max_retries=retries, http_client=http), sent
+
+
+async def test_a_retry_waits_as_long_as_it_was_told(acme: Customer, stub: StubEngine) -> None:
+    stub.status = 500
+    client, sent = counted(acme, 1)
+    asked = asyncio.create_task(client.completions.create(model="default", prompt="Hello?"))
+    await until(lambda: bool(stub.asked))
+    stub.status = 200
+    assert (await asked).choices[0].text == TEXT
+    assert len(sent) == 2 and sent[1] - sent[0] >= 1.0
+
+
+async def test_what_x_should_retry_forbids_is_not_tried_again(built: House, acme: Customer) -> None:
+    policy = Policy.model_validate({"limits": {"tokens_per_day": 1}})
+    _, change = await built.tenants.put_policy(acme.id, policy, "test")
+    await built.applied(change)
+    client, sent = counted(acme, 3)
+    await client.completions.create(model="default", prompt="Hello?")
+    with pytest.raises(openai.RateLimitError) as spent:
+        await client.completions.create(model="default", prompt="Hello?")
+    assert (spent.value.code, len(sent)) == ("insufficient_quota", 2)
+
+
+@pytest.mark.parametrize("endpoint", ["completions", "responses"])
+async def test_a_stream_that_is_closed_half_way_stops_the_engine(
+    acme: Customer, stub: StubEngine, endpoint: str
+) -> None:
+    before, stub.hold = stub.left, asyncio.Event()
+    asked = {"prompt": "Hello?"} if endpoint == "completions" else {"input": "Hello?"}
+    stream = await getattr(official(acme), endpoint).create(model="default", stream=True, **asked)
+    async for _ in stream:
+        break
+    await stream.close()
+    await until(lambda: stub.left == before + 1)
+    stub.hold = None
+
+
+async def test_every_answer_has_a_request_id(acme: Customer) -> None:
+    client = official(acme)
+    assert (await client.models.list())._request_id.startswith("req_")
+    with pytest.raises(openai.NotFoundError) as unknown:
+        await client.models.retrieve("nobodys")
+    assert unknown.value.request_id is not None and unknown.value.request_id.startswith("req_")
 
 
 async def test_a_failing_engine_is_the_clients_server_error(acme: Customer, stub: StubEngine) -> None:

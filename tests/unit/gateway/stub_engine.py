@@ -26,6 +26,8 @@ class StubEngine:
     """Events after which a stream breaks off."""
     hold: asyncio.Event | None = None
     """Answers wait for it."""
+    linger: asyncio.Event | None = None
+    """A stream that has said everything ends with it."""
     status: int = 200
     error: str = "refused"
     url: str = ""
@@ -99,6 +101,8 @@ class StubEngine:
             if number == self.break_after:
                 raise ConnectionAbortedError("the stub breaks off")
             await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
+        if self.linger is not None:
+            await self.linger.wait()
         await send({"type": "http.response.body", "body": b""})
 
     async def _error(self, send: Send, status: int, message: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 Words = Sequence[str]
 Payload = dict[str, Any]
 
+FINGERPRINT = "vllm-0.32.0-0a1b2c3d"
 USAGE = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
 
 
@@ -34,6 +35,7 @@ class Chat:
             "model": payload["model"],
             "choices": [self.choice("".join(words), payload)],
             "usage": USAGE,
+            "system_fingerprint": FINGERPRINT,
             "prompt_logprobs": None,
             "kv_transfer_params": None,
         }
@@ -42,7 +44,7 @@ class Chat:
         head = {"id": self.id, "object": self.chunk, "created": 1, "model": payload["model"]}
         chunks = [{**head, "choices": [choice]} for choice in self.deltas(words)]
         if (payload.get("stream_options") or {}).get("include_usage"):
-            chunks.append({**head, "choices": [], "usage": USAGE})
+            chunks.append({**head, "choices": [], "usage": USAGE, "system_fingerprint": FINGERPRINT})
         return [f"data: {compact(chunk)}\n\n" for chunk in chunks] + ["data: [DONE]\n\n"]
 
 

@@ -46,6 +46,12 @@ def test_a_wide_body_is_not_a_deep_one() -> None:
         ({"logit_bias": {str(token): 1 for token in range(1025)}}, "logit_bias"),
         ({"tools": [{}] * 129}, "tools"),
         ({"stream": 1}, "stream"),
+        ({"stream_options": True}, "stream_options"),
+        ({"max_tokens": -1, "echo": True}, "max_tokens"),
+        ({"max_tokens": 10**30}, "max_tokens"),
+        ({"n": 2**64}, "n"),
+        ({"chat_template_kwargs": {"chat_template": "{{ messages }}"}}, "chat_template_kwargs"),
+        ({"chat_template_kwargs": ["chat_template"]}, "chat_template_kwargs"),
     ],
 )
 def test_a_field_out_of_bounds_is_named(changes: dict, param: str) -> None:
@@ -56,10 +62,70 @@ def test_a_field_out_of_bounds_is_named(changes: dict, param: str) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"stop": None}, {"stop": []}, {"stop": "END"}, {"n": 16}, {"stream": None}, {"max_tokens": None}],
+    [
+        {"stop": None},
+        {"stop": []},
+        {"stop": "END"},
+        {"n": 16},
+        {"stream": None},
+        {"max_tokens": None},
+        {"max_tokens": 0, "echo": True},
+        {"chat_template_kwargs": {"enable_thinking": False}},
+    ],
 )
 def test_what_is_within_bounds_passes(changes: dict) -> None:
     assert read_object(json.dumps(changes).encode()) == changes
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"NaN",
+        b"Infinity",
+        b"-Infinity",
+        b"1e999",
+        b'"\\ud800"',
+        b'"\xff"',
+        b'"\xed\xa0\x80"',
+        b"01",
+        b"'x'",
+        b"/**/1",
+    ],
+)
+def test_what_only_some_would_read_as_json_is_refused(value: bytes) -> None:
+    with pytest.raises(InvalidRequest):
+        read_object(b'{"temperature": ' + value + b"}")
+
+
+async def test_of_a_repeated_key_the_engine_gets_what_was_checked(bench: Bench) -> None:
+    """The last one; the engine never sees a body that could be read in another way."""
+    body = b'{"model": "default@v2", "n": 99, "priority": 1, "model": "default", "prompt": "Hi", "n": 2}'
+    headers = {"authorization": bench.acme.bearer}
+    assert (await bench.client.post("/v1/completions", content=body, headers=headers)).status_code == 200
+    asked = bench.engine.asked[0]
+    assert (asked["model"], asked["n"], "priority" in asked) == ("ver_1", 2, False)
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/responses/resp_1"])
+@pytest.mark.parametrize("name", ["authorization", "x-tenant-id", "x-adapter"])
+async def test_a_header_that_says_who_asks_is_there_once(bench: Bench, path: str, name: str) -> None:
+    twice = [(name, "Bearer one"), (name, "Bearer two")]
+    response = await bench.client.post(path, headers=twice, json={})
+    assert (response.status_code, response.json()["error"]["param"]) == (400, name)
+
+
+def test_there_is_one_host() -> None:
+    check_headers([(b"host", b"a")])
+    with pytest.raises(InvalidRequest):
+        check_headers([(b"host", b"a"), (b"host", b"a")])
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/responses/resp_1", "/nowhere"])
+async def test_every_answer_has_an_id(bench: Bench, path: str) -> None:
+    ids = {(await bench.client.get(path)).headers["x-request-id"] for _ in range(2)}
+    large = await bench.client.get(path, headers={"x-large": "x" * MAX_HEADER_BYTES})
+    assert len(ids) == 2 and all(name.startswith("req_") for name in ids)
+    assert large.headers["x-request-id"].startswith("req_")
 
 
 @pytest.mark.parametrize("headers", [[(b"a", b"b")] * (MAX_HEADERS + 1), [(b"a", b"b" * MAX_HEADER_BYTES)]])

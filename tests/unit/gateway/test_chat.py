@@ -55,6 +55,48 @@ async def test_a_stream_carries_our_names_in_every_event(bench: Bench) -> None:
     assert "ver_1" not in response.text
 
 
+@pytest.mark.parametrize("ask", ["chat", "complete", "respond"])
+@pytest.mark.parametrize("options", [{}, {"stream": True, "stream_options": {"include_usage": True}}])
+async def test_nothing_of_an_answer_names_the_engine(bench: Bench, ask: str, options: dict) -> None:
+    response = await getattr(bench, ask)(**options)
+    said = f"{response.text} {response.headers}".lower()
+    assert response.status_code == 200
+    assert not any(
+        name in said for name in ("ver_1", "vllm", "upstream", bench.engine.asked[0]["cache_salt"])
+    )
+
+
+async def test_usage_with_every_event_is_for_those_who_asked_for_usage(bench: Bench) -> None:
+    continuous = {"continuous_usage_stats": True}
+    await bench.chat(stream=True, stream_options=continuous)
+    await bench.chat(stream=True, stream_options={**continuous, "include_usage": True})
+    asked = [body["stream_options"] for body in bench.engine.asked]
+    assert asked == [{"include_usage": True}, {**continuous, "include_usage": True}]
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+async def test_who_leaves_with_the_last_event_has_had_a_whole_answer(bench: Bench, path: str) -> None:
+    """Its correction may come before the engine has closed its stream."""
+    bench.engine.linger = asyncio.Event()
+    body = {
+        "model": "default",
+        "stream": True,
+        "prompt": "Hi",
+        "messages": [{"role": "user", "content": "Hi"}],
+    }
+    headers = {"authorization": bench.acme.bearer}
+    async with bench.client.stream("POST", path, json=body, headers=headers) as response:
+        async for line in response.aiter_lines():
+            if line == "data: [DONE]":
+                break
+    assert (await bench.chat(bench.globex)).status_code == 200  # by now the gateway has seen it leave
+    bench.engine.linger.set()
+    await until(lambda: len(bench.journal.written) == 2)
+    assert [each.status for each in bench.journal.written] == [200, 200]
+    assert bench.journal.written[1].response == "Hello there"
+    assert bench.engine.aborted == []
+
+
 async def test_usage_is_streamed_to_those_who_ask(bench: Bench) -> None:
     asked = await bench.chat(stream=True, stream_options={"include_usage": True})
     assert json.loads(events(asked)[-2])["usage"]["total_tokens"] == 9

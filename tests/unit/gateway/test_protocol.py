@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.chat_request import ChatRequest
+from gateway.completion_request import CompletionRequest
 from gateway.errors import EngineUnavailable, GatewayError, InvalidRequest
 from gateway.protocol import ENGINE_ONLY, Names, engine_body, engine_error, wants_usage
 
@@ -49,6 +50,8 @@ def test_a_stream_always_carries_its_usage() -> None:
         ({"max_tokens": "many"}, "max_tokens"),
         ({"max_tokens": True}, "max_tokens"),
         ({"stream": "yes"}, "stream"),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": {"type": "image_url"}}]}, "messages[0].content"),
         (
             {
                 "messages": [
@@ -114,6 +117,42 @@ def test_an_engines_refusal_speaks_of_the_clients_model() -> None:
     body = json.dumps({"error": {"message": "ver_1 has 2048 tokens", "param": "messages"}}).encode()
     error = engine_error(400, body, "ver_1", "default")
     assert (error.status, error.message, error.param) == (400, "default has 2048 tokens", "messages")
+
+
+def test_a_base_models_name_is_no_word_to_be_replaced() -> None:
+    body = json.dumps({"error": {"message": "not base64", "param": None}}).encode()
+    assert engine_error(400, body, "base", "default").message == "not base64"
+
+
+def test_a_version_that_an_engine_cannot_load_is_not_the_clients_mistake() -> None:
+    """vLLM's own words, and its 400."""
+    message = "LoRA adapter 'ver_1' was found but could not be loaded."
+    body = json.dumps({"error": {"message": message, "type": "BadRequestError", "param": None, "code": 400}})
+    error = engine_error(400, body.encode(), "ver_1", "default")
+    assert (error.status, error.retry_after_s, "ver_1" in error.message) == (503, 1.0, False)
+
+
+REFUSED_BY_VLLM = {
+    400: (
+        "1 validation error:\n  {'type': 'greater_than_equal', 'loc': 'body.seed', 'msg': 'Input should be "
+        "greater than or equal to -9223372036854775808', 'input': 3}"
+    ),
+    413: "This model's maximum context length is 2048 tokens.",
+    422: "temperature must be in [0, 2], got 3.0.",
+    501: "Embedding prompt not supported for beam search",
+}
+
+
+@pytest.mark.parametrize("status", REFUSED_BY_VLLM)
+def test_what_vllm_does_not_serve_is_the_clients_error(status: int) -> None:
+    body = json.dumps({"error": {"message": REFUSED_BY_VLLM[status], "code": status}}).encode()
+    error = engine_error(status, body, "ver_1", "default")
+    assert (error.status, error.message) == (400, REFUSED_BY_VLLM[status])
+
+
+def test_no_token_at_all_is_reserved_for_an_echo_alone() -> None:
+    body = {"model": "default", "prompt": "x" * 40, "echo": True, "max_tokens": 0}
+    assert CompletionRequest.parse(json.dumps(body).encode()).token_estimate == 10
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500, 502])

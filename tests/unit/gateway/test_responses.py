@@ -269,6 +269,11 @@ async def test_the_input_of_a_response_is_listed_in_pages(bench: Bench) -> None:
     said = [item["content"][0]["text"] for item in [*newest["data"], *rest["data"]]]
     assert said == ["Why?", "Hello there", "Hello?", "Be brief."]
     assert (newest["has_more"], rest["has_more"]) == (True, False)
+    between = f"{path}?after={newest['first_id']}&before={newest['last_id']}"
+    assert (await fetched(bench, between)).json()["data"] == newest["data"][1:2]
+    for bound in ("after", "before"):
+        unknown = await fetched(bench, f"{path}?{bound}=msg_0")
+        assert (unknown.status_code, unknown.json()["error"]["param"]) == (404, bound)
     oldest = (await fetched(bench, f"{path}?order=asc&limit=1")).json()["data"]
     assert oldest == rest["data"]
     assert (await fetched(bench, path, bench.globex)).status_code == 404

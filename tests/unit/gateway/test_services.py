@@ -41,6 +41,8 @@ PLAN = Plan(
     max_cpu_loras=16,
     max_lora_rank=16,
     engine_slots=64,
+    tool_parser="hermes",
+    reasoning_parser="",
     queue_size=1024,
     queue_seconds=30.0,
 )
@@ -70,6 +72,14 @@ def test_the_engine_learns_only_what_its_plugin_needs() -> None:
     assert ours == {"ENGINE_TOKEN", "ENGINE_CACHE_DIR", "ENGINE_CACHE_BYTES", "ARTIFACTS_URL", "CONTROL_URL"}
     assert told["VLLM_API_KEY"] == told["GRAFT_ENGINE_TOKEN"] == "the-engines-token"
     assert PLAN.internal_token not in told.values()
+
+
+def test_the_engine_is_told_how_its_model_writes_calls_and_thoughts() -> None:
+    assert "--tool-call-parser hermes" in " ".join(named(PLAN)["engine"].command)
+    assert "--reasoning-parser" not in named(PLAN)["engine"].command
+    other = replace(PLAN, tool_parser="", reasoning_parser="qwen3")
+    command = " ".join(named(other)["engine"].command)
+    assert "--reasoning-parser qwen3" in command and "tool" not in command
 
 
 def test_no_secret_is_on_a_command_line() -> None:

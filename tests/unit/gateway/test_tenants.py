@@ -113,6 +113,14 @@ async def test_a_rotated_key_works_until_its_grace_is_over(store: TenantStore, a
     assert (successor.key.scopes, successor.key.expires_at) == ((Scope.CHAT,), None)
 
 
+async def test_a_grace_does_not_prolong_a_key(store: TenantStore, acme: Tenant) -> None:
+    soon = datetime.now(UTC) + timedelta(minutes=1)
+    issued = await store.create_key(acme.id, "first", [Scope.CHAT], "test", soon)
+    successor = await store.rotate_key(acme.id, issued.key.id, timedelta(hours=1), "test")
+    assert {key.expires_at for key in await store.keys_of(acme.id)} == {soon}
+    assert successor.key.expires_at == soon
+
+
 async def test_a_keys_limits_are_stored_and_outlive_its_rotation(store: TenantStore, acme: Tenant) -> None:
     limits = Caps(concurrency=2, tokens_per_day=1000)
     issued = await store.create_key(acme.id, "first", EVERYTHING, "test", limits=limits)
