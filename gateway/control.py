@@ -16,6 +16,7 @@ from adapters.bases import Bases
 from adapters.database import connect
 from adapters.engine import Engine
 from adapters.errors import AdaptersError
+from adapters.holds import Holds
 from adapters.importing import Importer
 from adapters.own_slots import own_slots
 from adapters.reconcile import Reconciler
@@ -23,7 +24,7 @@ from adapters.registry import Registry
 from adapters.settings import Settings as AdaptersSettings
 from adapters.slots import Slots
 from adapters.sources import Sources
-from adapters.swap import Checks, Holds, Swapper
+from adapters.swap import Checks, Swapper
 from adapters.types import BASE_NAME, DEFAULT_ADAPTER, Adapter, Check
 from adapters.vllm import VllmEngine
 from adapters.wants import Wants
