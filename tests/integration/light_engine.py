@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,9 +13,13 @@ import uvicorn
 
 from adapters.types import BASE_NAME
 from adapters.vllm import PLUGIN
+from gateway.probes import Probes
+from gateway.supervisor import ProcessSpec
 from tests.unit.gateway.stub_shapes import SHAPES
 
 CHAT = "/v1/chat/completions"
+CALLS = "/calls"
+"""What was done, in order: loaded (`PUT ver_1`), unloaded (`DELETE`), asked (`POST`)."""
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -24,6 +29,7 @@ class LightEngine:
 
     def __init__(self) -> None:
         self._held: set[str] = set()
+        self._calls: list[str] = []
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         method, path, body = scope["method"], scope["path"], b""
@@ -40,15 +46,19 @@ class LightEngine:
     def _answer(self, method: str, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
         if path == CHAT:
             return self._chat(json.loads(body))
+        if path == CALLS:
+            return 200, {"data": self._calls}
         if path == PLUGIN:
             return 200, {"data": [{"id": name, "pinned": False} for name in sorted(self._held)]}
         if path.startswith(PLUGIN):
             change = self._held.add if method == "PUT" else self._held.discard
             change(path.removeprefix(f"{PLUGIN}/"))
+            self._calls.append(f"{method} {path.removeprefix(f'{PLUGIN}/')}")
         return 200, {}
 
     def _chat(self, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         model = asked["model"]
+        self._calls.append(f"POST {model}")
         if model != BASE_NAME and model not in self._held:
             return 404, {"error": {"message": f"The model `{model}` does not exist.", "code": 404}}
         answer = SHAPES[CHAT].answer(asked, (model,))
@@ -56,6 +66,11 @@ class LightEngine:
         token = {"token": "a", "logprob": logprob, "bytes": [97]}
         answer["choices"][0]["logprobs"] = {"content": [{**token, "top_logprobs": [token]}]}
         return 200, answer
+
+
+def light_engine(name: str, port: int, probes: Probes) -> ProcessSpec:
+    command = [sys.executable, "-m", "tests.integration.light_engine", str(port)]
+    return ProcessSpec(name, command, dict(os.environ), probes.http(f"http://127.0.0.1:{port}/health"))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,6 @@ steps, everything else going on beside it. The engines hold names instead of a m
 """
 
 import asyncio
-import os
-import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
@@ -14,8 +12,8 @@ import pytest_asyncio
 
 from deploy.demo.serving import free_port
 from gateway.probes import Probes
-from gateway.supervisor import ProcessSpec
 from tests.integration.killing import CONTROL, killed, steps_of
+from tests.integration.light_engine import light_engine
 from tests.integration.operations import OPERATIONS
 from tests.integration.town import Town, planned, town
 
@@ -28,11 +26,6 @@ SAMPLE = frozenset({*((name, CONTROL) for name in OPERATIONS), *(("promote", nam
 EACH = [(operation, victim) for operation in OPERATIONS for victim in VICTIMS]
 
 Enumerated = Mapping[str, Sequence[str]]
-
-
-def light_engine(name: str, port: int, probes: Probes) -> ProcessSpec:
-    command = [sys.executable, "-m", "tests.integration.light_engine", str(port)]
-    return ProcessSpec(name, command, dict(os.environ), probes.http(f"http://127.0.0.1:{port}/health"))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

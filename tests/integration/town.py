@@ -177,7 +177,9 @@ class Town:
         )
         await self.control.canaries.run_once()  # which ends its rollout, whose alias was moved
 
-    async def approved(self, tenant_id: str, strength: float = 0.3) -> Version:
+    async def approved(
+        self, tenant_id: str, strength: float = 0.3, adapter: str = DEFAULT_ADAPTER
+    ) -> Version:
         """A version of random weights, ready to go live. strength: as `write_adapter` takes it."""
         self._seed += 1
         files = write_adapter(
@@ -185,7 +187,7 @@ class Town:
         )
         artifact = await self.store.put(files)
         lineage = Lineage(self._base.digest)
-        made = await self.registry.register(tenant_id, DEFAULT_ADAPTER, artifact.digest, lineage, {})
+        made = await self.registry.register(tenant_id, adapter, artifact.digest, lineage, {})
         await self.registry.set_status(made.id, VersionStatus.APPROVED)
         return await self.registry.version(made.id)
 
