@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from adapters.audit import Entry
 from adapters.swap import SwapResult
-from adapters.types import Adapter, AliasMove, Version
+from adapters.types import CLAIMED, Adapter, AliasMove, Version
 from gateway.tenants import KeyRecord, Tenant
 from training.types import Run, RunEvent
 
@@ -80,6 +80,8 @@ def adapter(
 
 
 def version(one: Version) -> Document:
+    """`claimed`: what an import's file says of its past. Nothing here vouches for it, nor for the recipe and the dataset
+    in an import's lineage."""
     return {
         "object": "version",
         "id": one.id,
@@ -90,7 +92,8 @@ def version(one: Version) -> Document:
         "status": one.status.value,
         "artifact_digest": one.artifact_digest,
         "lineage": asdict(one.lineage),
-        "metrics": dict(one.metrics),
+        "metrics": {name: value for name, value in one.metrics.items() if name != CLAIMED},
+        "claimed": one.metrics.get(CLAIMED),
         "created_at": time(one.created_at),
         "pruned_at": time(one.pruned_at),
     }

@@ -152,11 +152,12 @@ async def test_an_export_tells_what_the_gate_decided_and_nothing_that_it_asked(h
     await runs.claim("learner")
     check = {"name": "base probes", "verdict": "pass", "says": "none of 300 broke", "numbers": {"broken": 0}}
     report = {"verdict": "pass", "checks": [check], "learned": [], "cases": [{"question": "a secret"}]}
+    report["production"] = first["id"]
     await runs.update(run.id, "learner", report=report)
     lineage = Lineage(home.base.digest, run_id=run.id)
     place = (first["tenant_id"], "default")
     await registry.register(*place, first["artifact_digest"], lineage, {})
-    decided = {"verdict": "pass", "checks": [check]}
+    decided = {"verdict": "pass", "checks": [check], "production": first["id"]}
     assert (await home.call("GET", "/versions/v2"))["gate"] == decided
     assert (await home.call("GET", "/versions/v1"))["gate"] is None
     exported = await home.admin.get("/admin/v1/tenants/acme/adapters/default/versions/v2/artifact")
@@ -174,6 +175,25 @@ async def test_exports_import_whether_or_not_they_tell_of_a_gate(home: House, ga
     version = await home.send(tar(home.files() | {"lineage.json": json.dumps(told).encode()}))
     assert version["lineage"]["recipe"] == {"rank": 4}
     assert (await home.call("GET", "/versions/v1"))["gate"] is None
+
+
+async def test_what_a_file_says_of_its_past_is_kept_as_a_claim_and_believed_nowhere(home: House) -> None:
+    past = {
+        "version": "support@v7",
+        "version_id": "ver_elsewhere",
+        "parent_id": "ver_parent",
+        "run_id": "run_elsewhere",
+        "gate": {"verdict": "pass", "checks": []},
+    }
+    told = {"base_digest": home.base.digest, "status": "stable", "learned": ["cor_1"], **past}
+    await home.send(tar(home.files() | {"lineage.json": json.dumps(told).encode()}))
+    version = await home.call("GET", "/versions/v1")
+    assert version["claimed"] == past
+    assert "claimed" not in version["metrics"]
+    assert (version["gate"], version["status"], version["learned"]) == (None, "registered", [])
+    assert (version["lineage"]["parent_id"], version["lineage"]["run_id"]) == (None, None)
+    await home.send(tar(home.files(2)))
+    assert (await home.call("GET", "/versions/v2"))["claimed"] is None
 
 
 Spoil = Callable[[dict[str, bytes]], object]

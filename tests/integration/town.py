@@ -121,6 +121,9 @@ class Town:
                 assert process.poll() is None, log.read_text(errors="replace")[-2000:]
                 await asyncio.sleep(0.05)
 
+    def pid(self, name: str) -> int:
+        return self._running[name].pid
+
     def kill(self, name: str) -> None:
         """The process and all that it has started, with -9."""
         process = self._running.pop(name)
