@@ -80,8 +80,8 @@ def adapter(
 
 
 def version(one: Version) -> Document:
-    """`claimed`: what an import's file says of its past. Nothing here vouches for it, nor for the recipe and the dataset
-    in an import's lineage."""
+    """`claimed`: what an import's file says of its past. Nothing here vouches for it, nor for recipe and dataset in the
+    lineage of an import."""
     return {
         "object": "version",
         "id": one.id,
