@@ -22,7 +22,7 @@ from adapters.base import BaseModel
 from adapters.database import connect
 from adapters.settings import Settings as AdaptersSettings
 from adapters.tables import metadata as adapters
-from adapters.types import Alias, Lineage
+from adapters.types import Alias, Lineage, VersionStatus
 from gateway.cli.main import app as cli
 from gateway.control import Control, assembled
 from gateway.settings import Settings
@@ -353,6 +353,29 @@ async def test_drift_and_similarity_are_those_of_the_dense_matrices(home: House)
     alike = await home.call("GET", "/versions/v1/similarity", params={"to": "v2"})
     cosine = (changes[0] * changes[1]).sum() / np.prod([np.linalg.norm(each) for each in changes])
     assert alike["total"] == pytest.approx(cosine, rel=1e-4)
+
+
+async def test_the_operator_compares_a_version_with_those_that_serve_other_tenants(home: House) -> None:
+    one = await home.send(tar(home.files()))
+    registry, serving = home.control.registry, []
+    for name, seed in (("globex", 1), ("initech", 2)):
+        await home.admin.post("/admin/v1/tenants", json={"external_id": name})
+        path = f"/admin/v1/tenants/{name}/adapters/default/versions"
+        made = (await home.admin.post(path, content=tar(home.files(seed)))).json()
+        await registry.set_status(made["id"], VersionStatus.APPROVED)
+        await registry.move_alias(made["tenant_id"], "default", Alias.STABLE, made["id"], "ada")
+        serving.append(made["id"])
+    shown, after = {}, ""
+    for _ in serving:
+        asked = {"version": one["id"], "limit": 1, "after": after}
+        page = (await home.admin.get("/admin/v1/similarities", params=asked)).json()
+        after = page["last_id"]
+        shown |= {each["id"]: each["total"] for each in page["data"]}
+    assert not page["has_more"]
+    assert shown == {serving[0]: pytest.approx(1.0), serving[1]: pytest.approx(0.0, abs=0.5)}
+    assert not [*(home.directory / "data" / "cache" / "compared").iterdir()]
+    gone = await home.admin.get("/admin/v1/similarities", params={"version": "ver_none"})
+    assert gone.status_code == 404
 
 
 async def test_another_tenants_versions_do_not_exist(home: House) -> None:
