@@ -18,13 +18,14 @@ from adapters.peft_config import CONFIG, read_config
 from adapters.registry import Registry
 from adapters.rooms import room
 from adapters.sources import Sources, write_bounded
-from adapters.types import Lineage, Version
+from adapters.types import CLAIMED, Lineage, Version
 from adapters.validation import AdapterShape, validate
 
 AT_ONCE = 2
 """Imports that may fill the disk and a core at the same time; others wait."""
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _MAX_LINEAGE_BYTES = 1024**2
+_CLAIMS = ("version", "version_id", "artifact_digest", "parent_id", "run_id", "created_at", "gate")
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,15 @@ class Order:
 
 @dataclass(frozen=True)
 class _Claims:
-    """What an export of ours says of itself; `base_digest` is checked, the rest is kept as it was said."""
+    """What an export of ours says of itself; `base_digest` is checked, the rest is kept as it was said.
+
+    told: where it says that it came from, and what a gate elsewhere is said to have decided.
+    """
 
     base_digest: str | None = None
     dataset_digest: str | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    told: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Importer:
@@ -101,7 +106,9 @@ class Importer:
             source=source[:1024],
             actor=order.actor,
         )
-        metrics = {"rank": shape.rank, "alpha": shape.alpha, "parameters": shape.parameters}
+        metrics: dict[str, Any] = {"rank": shape.rank, "alpha": shape.alpha, "parameters": shape.parameters}
+        if claims.told:
+            metrics[CLAIMED] = claims.told
         return await self._registry.register_once(
             order.tenant_id, order.adapter, artifact.digest, lineage, metrics
         )
@@ -135,7 +142,10 @@ def _claims(path: Path) -> _Claims:
     if not isinstance(told, dict) or not isinstance(told.get("recipe", {}), dict):
         raise InvalidAdapter("is not the lineage that an export writes", LINEAGE)
     return _Claims(
-        _digest_in(told, "base_digest"), _digest_in(told, "dataset_digest"), told.get("recipe", {})
+        _digest_in(told, "base_digest"),
+        _digest_in(told, "dataset_digest"),
+        told.get("recipe", {}),
+        {name: told[name] for name in _CLAIMS if told.get(name) is not None},
     )
 
 

@@ -7,7 +7,7 @@ record pins.
 """
 
 import time
-from collections.abc import Callable, Collection, Container, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from adapters.artifacts import ArtifactStore
 from adapters.engine import Engine, Holding
 from adapters.errors import ArtifactError, EngineError, WorkersBehind
 from adapters.heat import Heat
+from adapters.holds import Holds
 from adapters.loading import Loader
 from adapters.placement import Placing, Wish, plan
 from adapters.registry import Registry
@@ -67,7 +68,7 @@ class Reconciler:
         store: ArtifactStore,
         engines: Sequence[Engine],
         workers: Workers,
-        holds: Container[str],
+        holds: Holds,
         cache_dir: Path,
         *,
         capacity: int,
@@ -96,23 +97,31 @@ class Reconciler:
         asked: how often each version was asked for since the last pass. waiting: versions with requests in flight.
         """
         self.heat.add(asked, self._clock())
-        observed = await self._observe()
-        hot = self.heat.hottest(self._capacity * len(observed))
-        pools: dict[str, list[Observed]] = {}
-        for each in observed:
-            pools.setdefault(each[0].base_digest, []).append(each)
-        return _together([await self._repaired(base, pool, hot, waiting) for base, pool in pools.items()])
+        with self._holds.seen() as held:
+            observed = await self._observe()
+            hot = self.heat.hottest(self._capacity * len(observed))
+            pools: dict[str, list[Observed]] = {}
+            for each in observed:
+                pools.setdefault(each[0].base_digest, []).append(each)
+            return _together(
+                [await self._repaired(base, pool, hot, waiting, held) for base, pool in pools.items()]
+            )
 
     async def _repaired(
-        self, base: str, observed: Sequence[Observed], hot: Mapping[str, float], waiting: Collection[str]
+        self,
+        base: str,
+        observed: Sequence[Observed],
+        hot: Mapping[str, float],
+        waiting: Collection[str],
+        needed: Set[str],
     ) -> Repairs:
-        """The replicas of one base model, which hold versions of that one only."""
+        """The replicas of one base model, which hold versions of that one only. needed: grows while this runs."""
         held = {engine.url: holding.resident for engine, holding in observed}
         wanted, wishes = await self._wished(base, held, hot, waiting)
         planned = plan(wishes, held, self._capacity, self._copies)
         versions = {name: want.version for name, want in wanted.items()}
         loaded, failed = await self._load_missing(observed, planned, versions)
-        unloaded, stuck = await self._unload_idle(observed, planned, waiting)
+        unloaded, stuck = await self._unload_idle(observed, planned, waiting, needed)
         now = _after(held, loaded, unloaded)
         pins = {name for name, want in wanted.items() if want.pinned}
         pinned, unpinned, unkept = await self._keep_pins(observed, now, pins)
@@ -169,9 +178,10 @@ class Reconciler:
         observed: Sequence[Observed],
         planned: Mapping[str, frozenset[str]],
         waiting: Collection[str],
+        needed: Set[str],
     ) -> tuple[list[Repair], list[Repair]]:
-        """What is not in the plan. A version that the record still wants may be asked for again at any time: it is
-        then loaded again."""
+        """What is not in the plan, and not needed beside it. A version that the record still wants may be asked for
+        again at any time: it is then loaded again."""
         unloaded: list[Repair] = []
         failed: list[Repair] = []
         everywhere = {version_id for versions in planned.values() for version_id in versions}
@@ -179,8 +189,9 @@ class Reconciler:
         gone = await self._unused(idle)
         for engine, holding in observed:
             spare = (holding.resident & everywhere) - planned[engine.url]
-            kept = {name for name in spare if name in waiting or name in self._holds}
-            for version_id in sorted((holding.resident & gone) | (spare - kept)):
+            for version_id in sorted((holding.resident & gone) | (spare - set(waiting))):
+                if version_id in needed:
+                    continue
                 try:
                     await engine.unload(version_id)
                     unloaded.append(Repair(engine.url, version_id))
@@ -223,7 +234,7 @@ class Reconciler:
             leases = await self._workers.leases()
         except WorkersBehind:
             return set()
-        return {name for name in idle if not leases.get(name) and name not in self._holds}
+        return {name for name in idle if not leases.get(name)}
 
 
 def _together(pools: Sequence[Repairs]) -> Repairs:

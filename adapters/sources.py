@@ -13,7 +13,7 @@ import fsspec
 import httpx
 
 from adapters.archives import KEPT
-from adapters.errors import AdapterTooLarge, InvalidAdapter, SourceRefused
+from adapters.errors import AdaptersError, AdapterTooLarge, InvalidAdapter, SourceRefused
 from adapters.uris import allowed, parse_uri, public
 from adapters.validation import refuse_code
 
@@ -161,11 +161,13 @@ def _translated() -> Iterator[None]:
     """What a store or a network says becomes ours, by its kind alone: its text may hold a signed address."""
     try:
         yield
+    except AdaptersError:
+        raise
     except ImportError as error:
         raise SourceRefused(
             f"This scheme needs a package that is not installed: {error.name or error}."
         ) from error
     except TimeoutError as error:
         raise SourceRefused("The source took too long.") from error
-    except (OSError, httpx.HTTPError, httpx.InvalidURL) as error:
+    except Exception as error:  # each store's client has errors of its own
         raise SourceRefused(f"The source cannot be read ({type(error).__name__}).") from error

@@ -3,8 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +20,7 @@ from adapters.errors import (
     WorkersBehind,
     WorkersUnseen,
 )
+from adapters.holds import Holds
 from adapters.loading import Loader
 from adapters.placement import Placing
 from adapters.registry import Registry
@@ -55,25 +55,6 @@ class Workers(Protocol):
 
         Raises WorkersUnseen.
         """
-
-
-class Holds:
-    """Versions that must stay in the engines although the record does not want them (yet): a swap on its
-    way."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-
-    @contextlib.contextmanager
-    def hold(self, version_id: str) -> Iterator[None]:
-        self._counts[version_id] += 1
-        try:
-            yield
-        finally:
-            self._counts[version_id] -= 1
-
-    def __contains__(self, version_id: object) -> bool:
-        return self._counts[str(version_id)] > 0
 
 
 @dataclass(frozen=True)
@@ -168,18 +149,22 @@ class Swapper:
         previous = None if previous_id is None else await self._registry.version(previous_id)
         return await self._to(tenant_id, adapter, (current, previous), actor, revision, rolled_back=True)
 
-    async def ensure_loaded(self, version_id: str, *, serving: bool = False) -> None:
-        """Load and probe a version: on every healthy replica of its base, to be asked by ourselves; serving: on its
-        placement set, to be asked by users, so it must pass its adapter's checks too.
+    @contextlib.asynccontextmanager
+    async def loaded(self, version_id: str, *, serving: bool = False) -> AsyncIterator[None]:
+        """A version that was loaded and probed, and stays while the block lasts: on every healthy replica of its base,
+        to be asked by ourselves; serving: on its placement set, to be asked by users, so it must pass its adapter's
+        checks too.
 
         Raises UnknownVersion, ArtifactError, EngineError, ProbeFailed.
         """
-        version = await self._registry.version(version_id)
-        if serving:
-            checks = await self._checks(version.tenant_id, version.adapter)
-            await self._prepare(version, None, checks, _Stopwatch())
-        else:
-            await self._loader.ensure(version)
+        with self._holds.hold(version_id):
+            version = await self._registry.version(version_id)
+            if serving:
+                checks = await self._checks(version.tenant_id, version.adapter)
+                await self._prepare(version, None, checks, _Stopwatch())
+            else:
+                await self._loader.ensure(version)
+            yield
 
     async def _to(
         self,

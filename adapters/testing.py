@@ -2,13 +2,16 @@
 
 import asyncio
 import math
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from adapters.engine import Completion, Holding
 from adapters.errors import EngineRefused, EngineUnavailable, WorkersBehind, WorkersUnseen
+from adapters.slot_table import Grants, SlotTable, Word
 from adapters.types import BASE_NAME
 
 Answer = Callable[[str, Sequence[Mapping[str, Any]]], str]
@@ -169,3 +172,23 @@ class FakeWorkers:
         if self.unseen:
             raise WorkersUnseen(0, "turned off by the test")
         return dict(self.held)
+
+
+@dataclass
+class MemorySlots:
+    """One worker's way to the tables that several share, one for each replica."""
+
+    tables: dict[str, SlotTable]
+    count: int
+    worker: str = "w_0"
+    live: set[str] = field(default_factory=lambda: {"w_0"})
+    clock: Callable[[], float] = time.monotonic
+    away: bool = False
+    words: list[Word] = field(default_factory=list)
+
+    async def exchange(self, url: str, word: Word) -> Grants:
+        if self.away:
+            raise ConnectionError("away")
+        self.words.append(word)
+        table = self.tables.setdefault(url, SlotTable(self.count))
+        return table.exchange(self.worker, word, self.clock(), self.live)

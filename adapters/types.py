@@ -41,6 +41,10 @@ class Adapter:
     created_at: datetime
 
 
+CLAIMED = "claimed"
+"""Of an imported version's metrics: what its file says of where it came from. Nobody here has seen any of it."""
+
+
 @dataclass(frozen=True)
 class Lineage:
     """Where a version came from: everything needed to explain or repeat it."""

@@ -9,8 +9,9 @@ memory holds. Without it the routes under `/graft` are 404, and vLLM's own are u
 engine can read, `/v1/unload_lora_adapter` forgets only the name, and the slot is reused when another adapter needs it.
 """
 
+import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import httpx
 
 from adapters.engine import Completion, Holding
 from adapters.errors import EngineRefused, EngineUnavailable
+from adapters.slots import Slots
+from adapters.types import BASE_NAME
 
 LOAD_TIMEOUT_S = 30.0
 """Reading an adapter from a cold disk beside a busy step thread takes seconds, not the milliseconds it
@@ -36,12 +39,21 @@ class VllmEngine:
     """One vLLM replica at `url`, asked with `token` as its API key. The client is shared and not closed
     here."""
 
-    def __init__(self, url: str, token: str, http: httpx.AsyncClient, base_digest: str = "") -> None:
-        """base_digest: may be left out by who loads nothing through `adapters.loading`."""
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        http: httpx.AsyncClient,
+        base_digest: str = "",
+        slots: Slots | None = None,
+    ) -> None:
+        """base_digest: may be left out by who loads nothing through `adapters.loading`. slots: the engines' as this
+        process has them; None for who shares the replica with nobody."""
         self._url = url.rstrip("/")
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
         self._http = http
         self._base_digest = base_digest
+        self._slots = slots
 
     @property
     def url(self) -> str:
@@ -129,8 +141,21 @@ class VllmEngine:
             body |= {"logprobs": True, "top_logprobs": top_logprobs}
         if tools:
             body |= {"tools": list(tools), "tool_choice": "none"}
-        response = await self._send("POST", "/v1/chat/completions", body, CHAT_TIMEOUT_S)
+        async with self._slot(model):
+            response = await self._send("POST", "/v1/chat/completions", body, CHAT_TIMEOUT_S)
         return _completion(self._accept(response).json())
+
+    @contextlib.asynccontextmanager
+    async def _slot(self, model: str) -> AsyncIterator[None]:
+        """A version's slot for as long as it answers. Raises EngineUnavailable when none comes free."""
+        if self._slots is None or model == BASE_NAME:
+            yield
+            return
+        slot = await self._slots.enter(self._url, model)
+        try:
+            yield
+        finally:
+            slot.release()
 
     async def _send(
         self, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float

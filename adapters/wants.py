@@ -72,6 +72,15 @@ class Wants:
             )
             return set(found.scalars())
 
+    async def live(self, base_digest: str, after: str, limit: int) -> list[Version]:
+        """A page of one base model's versions that an alias points to, of all tenants, by id."""
+        table = tables.versions
+        aliased = sa.select(tables.aliases.c.version_id).where(tables.aliases.c.version_id.is_not(None))
+        query = sa.select(table).where(table.c.id.in_(aliased), table.c.base_digest == base_digest)
+        query = query.where(table.c.id > after, table.c.pruned_at.is_(None)).order_by(table.c.id).limit(limit)
+        async with self._engine.connect() as connection:
+            return [to_version(row) for row in (await connection.execute(query)).all()]
+
     async def pin(self, version_id: str, actor: str) -> None:
         """Keep a version in the engines whether or not anybody asks for it; one that is pinned stays as it is. Raises
         UnknownVersion."""

@@ -15,6 +15,7 @@ from gateway.loops import Loops
 from gateway.routes import (
     admin_adapters,
     admin_explain,
+    admin_fleet,
     admin_reviews,
     admin_rollouts,
     admin_runs,
@@ -52,6 +53,7 @@ def create_app(assemble: Assembly, admin_key: str, engine_token: str = "", *, lo
         admin_adapters,
         admin_versions,
         admin_upkeep,
+        admin_fleet,
         admin_rollouts,
         admin_runs,
         admin_explain,

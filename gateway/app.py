@@ -20,6 +20,8 @@ from starlette.types import ASGIApp
 
 from adapters.database import connect
 from adapters.registry import Registry
+from adapters.slot_ledger import RedisSlots
+from adapters.slots import SlotListener, Slots
 from gateway.admission import Admissions
 from gateway.asgi import Identified, Receive, Scope, Send, check_headers, respond_error
 from gateway.connection import connections
@@ -55,8 +57,6 @@ from gateway.routes.vector_stores import vector_stores_router
 from gateway.server import Server
 from gateway.settings import Settings
 from gateway.shadows import Shadows
-from gateway.slot_ledger import RedisSlots
-from gateway.slots import SlotListener, Slots
 from gateway.snapshot import CurrentSnapshot
 from gateway.telemetry import Telemetry
 from gateway.tracing import SPANS, NoSpans, Tracing
@@ -143,7 +143,7 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
             RedisSlots(redis, worker_id, settings.max_loras),
             replicas.urls,
             settings.max_loras,
-            lambda: heartbeat.share,
+            lambda: max(1, heartbeat.share.of(settings.max_loras)),
             settings.queue_size,
             settings.queue_seconds,
         )

@@ -49,8 +49,8 @@ class Canaries:
 
     async def start(self, version: Version, plan: Plan, actor: str) -> Rollout:
         """Raises IllegalTransition, ArtifactError, EngineError, ProbeFailed."""
-        await self.swapper.ensure_loaded(version.id, serving=True)
-        rollout, change = await self.moves.start_canary(version, plan, actor)
+        async with self.swapper.loaded(version.id, serving=True):
+            rollout, change = await self.moves.start_canary(version, plan, actor)
         await self.workers.announce(change)
         return rollout
 
@@ -66,9 +66,12 @@ class Canaries:
         """An A/B test or a shadow. share: percent of the traffic. What an A/B test newly gives to users must pass the
         adapter's checks. Raises as `start`."""
         stable, _ = await self.registry.alias(version.tenant_id, version.adapter, Alias.STABLE)
-        for each in [version.id, *([against_id] if against_id else [])]:
-            await self.swapper.ensure_loaded(each, serving=kind is RolloutKind.AB and each != stable)
-        rollout, change = await self.moves.start_other(kind, version, against_id, share, actor, budget_tokens)
+        async with contextlib.AsyncExitStack() as held:
+            for each in [version.id, *([against_id] if against_id else [])]:
+                serving = kind is RolloutKind.AB and each != stable
+                await held.enter_async_context(self.swapper.loaded(each, serving=serving))
+            started = self.moves.start_other(kind, version, against_id, share, actor, budget_tokens)
+            rollout, change = await started
         await self.workers.announce(change)
         return rollout
 

@@ -16,12 +16,15 @@ from adapters.bases import Bases
 from adapters.database import connect
 from adapters.engine import Engine
 from adapters.errors import AdaptersError
+from adapters.holds import Holds
 from adapters.importing import Importer
+from adapters.own_slots import own_slots
 from adapters.reconcile import Reconciler
 from adapters.registry import Registry
 from adapters.settings import Settings as AdaptersSettings
+from adapters.slots import Slots
 from adapters.sources import Sources
-from adapters.swap import Checks, Holds, Swapper
+from adapters.swap import Checks, Swapper
 from adapters.types import BASE_NAME, DEFAULT_ADAPTER, Adapter, Check
 from adapters.vllm import VllmEngine
 from adapters.wants import Wants
@@ -114,15 +117,15 @@ async def assembled(settings: Settings, adapters: AdaptersSettings) -> AsyncIter
     token = settings.internal_token.get_secret_value()
     sql = connect(settings.database)
     redis: Redis = Redis.from_url(settings.redis)
-    async with (
-        httpx.AsyncClient(trust_env=False) as http,
-        RetrievalClient(settings.retrieval, token) as retrieval,
-    ):
-        try:
-            yield _control(settings, adapters, found, sql, redis, http, retrieval)
-        finally:
-            await redis.aclose()
-            await sql.dispose()
+    urls = [url for pool in settings.pools.values() for url in pool]
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(sql.dispose)
+        stack.push_async_callback(redis.aclose)
+        http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        retrieval = await stack.enter_async_context(RetrievalClient(settings.retrieval, token))
+        slots = await stack.enter_async_context(own_slots(redis, urls, settings.max_loras))
+        engines = _engines(settings, found, http, slots)
+        yield _control(settings, adapters, found, sql, redis, http, retrieval, engines)
 
 
 def _control(
@@ -133,10 +136,10 @@ def _control(
     redis: Redis,
     http: httpx.AsyncClient,
     retrieval: RetrievalClient,
+    engines: tuple[Engine, ...],
 ) -> Control:
     registry, wants, store = Registry(sql), Wants(sql), ArtifactStore(adapters.artifact_store)
     workers, holds = RedisWorkers(redis), Holds()
-    engines = _engines(settings, found, http)
     tenants, runs, feedback = TenantStore(sql), RunStore(sql), FeedbackStore(sql)
     token = settings.internal_token.get_secret_value()
     reconciler = Reconciler(
@@ -202,11 +205,11 @@ def _checks_of(tenants: TenantStore) -> Checks:
 
 
 def _engines(
-    settings: Settings, found: Mapping[str, BaseModel], http: httpx.AsyncClient
+    settings: Settings, found: Mapping[str, BaseModel], http: httpx.AsyncClient, slots: Slots
 ) -> tuple[VllmEngine, ...]:
     """All replicas of all base models."""
     return tuple(
-        VllmEngine(url, settings.engine_key, http, found[name].digest)
+        VllmEngine(url, settings.engine_key, http, found[name].digest, slots)
         for name, urls in settings.pools.items()
         for url in urls
     )

@@ -8,10 +8,10 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
+from adapters.tasks import end
 from gateway.leases import Heartbeat
 from gateway.loader import SnapshotLoader
 from gateway.snapshot import CurrentSnapshot
-from gateway.tasks import end
 from gateway.workers import CHANGES_CHANNEL
 
 log = logging.getLogger(__name__)

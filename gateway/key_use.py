@@ -9,8 +9,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.database import Moment
+from adapters.tasks import end
 from gateway.tables import keys
-from gateway.tasks import end
 
 log = logging.getLogger(__name__)
 

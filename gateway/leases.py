@@ -15,15 +15,15 @@ import orjson
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from adapters.slot_ledger import WORKER_KEY
+from adapters.tasks import end
 from gateway.demand import Demand
 from gateway.quota import Share
-from gateway.tasks import end
 
 log = logging.getLogger(__name__)
 
 WORKERS_KEY = "graft:workers"
 """Sorted set of worker ids by the time of their last heartbeat (seconds since the epoch)."""
-WORKER_KEY = "graft:worker:{id}"
 TTL_MS = 3000
 INTERVAL_S = 0.3
 MIN_GAP_S = 0.005

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import orjson
 from redis.asyncio import Redis
 
-from gateway.leases import WORKER_KEY
+from adapters.slot_ledger import WORKER_KEY
 from gateway.quota import SLACK, STOCK_OF_REST, Ask, Grant
 
 KEEP_S = 2 * 86_400

@@ -13,11 +13,11 @@ from typing import Protocol, TypeVar
 
 from redis.exceptions import RedisError
 
+from adapters.tasks import end
 from gateway.accounts import DAY, DAY_S, PLACES, REQUESTS, TOKENS, Account, Amounts, headers
 from gateway.errors import RateLimited
 from gateway.policy import Caps
 from gateway.quota import STOCK_SHARE, Ask, Grant, Purse, Share
-from gateway.tasks import end
 
 log = logging.getLogger(__name__)
 

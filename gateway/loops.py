@@ -13,13 +13,13 @@ from adapters import audit, changes
 from adapters.audit import Act
 from adapters.errors import AdaptersError
 from adapters.reconcile import Repairs
+from adapters.tasks import end
 from gateway.control import Control
 from gateway.idempotency import Writes
 from gateway.leases import DEMAND_CHANNEL
 from gateway.response_store import ResponseStore
 from gateway.rollouts import Rollouts
 from gateway.run_notices import RunNotices
-from gateway.tasks import end
 from training.retention import forget_interactions, forget_progress
 
 log = logging.getLogger(__name__)

@@ -10,13 +10,14 @@ from typing import TypeVar
 
 import orjson
 
+from adapters.errors import EngineUnavailable as NoSlot
+from adapters.slot_board import NO_SLOT, Slot
+from adapters.slots import Slots
 from gateway.engine_http import Answer, EngineHttpError, Origin, Silent
 from gateway.errors import EngineUnavailable, Timeout
 from gateway.leases import Leases
 from gateway.replicas import Replica, Replicas
 from gateway.routing import Route
-from gateway.slot_board import NO_SLOT, Slot
-from gateway.slots import Slots
 
 log = logging.getLogger(__name__)
 
@@ -208,7 +209,10 @@ class Proxy:
         for attempt in range(ATTEMPTS):
             replica = await self._next(call, attempt)
             call.leave()
-            call.arrive(replica, await self._slots.enter(replica.url, call.route.version_id))
+            try:
+                call.arrive(replica, await self._slots.enter(replica.url, call.route.version_id))
+            except NoSlot as error:
+                raise EngineUnavailable("The engine is overloaded.", retry_after_s=1.0) from error
             try:
                 reply = await send(replica)
             except asyncio.CancelledError:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from adapters.tasks import end
 from adapters.types import RolloutKind, Split
 from gateway.context import ContextSource
 from gateway.errors import GatewayError
@@ -20,7 +21,6 @@ from gateway.leases import Leases
 from gateway.protocol import Names, engine_body, engine_error, new_id
 from gateway.proxy import Call, Proxy
 from gateway.routing import drawn
-from gateway.tasks import end
 from gateway.turns import Turns
 from training.journal import JournalWriter
 from training.types import SHADOW, Interaction, Logging

@@ -16,7 +16,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from adapters.errors import WorkersBehind, WorkersUnseen
-from gateway.leases import ASKED_KEY, RESIDENCY_KEY, TTL_MS, WORKER_KEY, WORKERS_KEY
+from adapters.slot_ledger import WORKER_KEY
+from gateway.leases import ASKED_KEY, RESIDENCY_KEY, TTL_MS, WORKERS_KEY
 
 log = logging.getLogger(__name__)
 

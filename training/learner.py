@@ -22,7 +22,9 @@ from adapters.artifacts import ArtifactStore
 from adapters.base import BaseModel, describe_base
 from adapters.database import connect
 from adapters.loading import Loader
+from adapters.own_slots import own_slots
 from adapters.registry import Registry
+from adapters.slots import Slots
 from adapters.vllm import VllmEngine
 from retrieval.client import RetrievalClient
 from training.curriculum import Curriculum, read_anchors, read_probes
@@ -169,11 +171,16 @@ class Learner:
 
 
 async def assemble(
-    settings: Settings, engine: AsyncEngine, redis: Redis, http: httpx.AsyncClient, retrieval: RetrievalClient
+    settings: Settings,
+    engine: AsyncEngine,
+    redis: Redis,
+    http: httpx.AsyncClient,
+    retrieval: RetrievalClient,
+    slots: Slots,
 ) -> Learner:
     """The learner's parts from its settings."""
     base: BaseModel = await asyncio.to_thread(describe_base, settings.base_path)
-    engines = [VllmEngine(url, settings.engine_key, http, base.digest) for url in settings.engines]
+    engines = [VllmEngine(url, settings.engine_key, http, base.digest, slots) for url in settings.engines]
     store = ArtifactStore(settings.artifact_store)
     asker = Asker(engines)
     teacher = Teacher(asker, retrieval)
@@ -203,8 +210,12 @@ async def main() -> None:
     engine = connect(settings.database)
     redis = Redis.from_url(settings.redis)
     token = settings.internal_token.get_secret_value()
-    async with httpx.AsyncClient() as http, RetrievalClient(settings.retrieval, token) as retrieval:
-        learner = await assemble(settings, engine, redis, http, retrieval)
+    async with (
+        httpx.AsyncClient() as http,
+        RetrievalClient(settings.retrieval, token) as retrieval,
+        own_slots(redis, settings.engines, settings.max_loras) as slots,
+    ):
+        learner = await assemble(settings, engine, redis, http, retrieval, slots)
         task = asyncio.create_task(learner.run())
         for name in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(name, task.cancel)

@@ -270,11 +270,11 @@ class RunStore:
         return [RunEvent(r["id"], r["run_id"], r["kind"], r["data"], r["at"]) for r in rows]
 
     async def gate(self, run_id: str | None) -> Mapping[str, Any] | None:
-        """What a run's gate decided, `verdict` and `checks`, without its cases; None before that, and without a
-        run."""
+        """What a run's gate decided, `verdict` and `checks`, and against which version (`production`; null for the base
+        model), without its cases; None before that, and without a run."""
         async with self._engine.connect() as connection:
             report = await connection.scalar(sa.select(table.c.report).where(table.c.id == run_id))
-        return {name: report[name] for name in ("verdict", "checks")} if report else None
+        return {name: report.get(name) for name in ("verdict", "checks", "production")} if report else None
 
     async def learned(self, version_ids: Iterable[str]) -> Mapping[str, frozenset[str]]:
         """The corrections each version answers without memory; a version that learned none has an empty

@@ -19,6 +19,8 @@ class Settings(Addresses):
 
     artifacts_url: str = ""
     base_model: str = ""
+    max_loras: int = Field(4, ge=1)
+    """Distinct adapters in one batch of the engine."""
     max_lora_rank: int = Field(16, ge=1)
     learner_threads: int = Field(1, ge=1)
     """Processor threads of a training run."""

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from adapters.audit import Entry
 from adapters.swap import SwapResult
-from adapters.types import Adapter, AliasMove, Version
+from adapters.types import CLAIMED, Adapter, AliasMove, Version
 from gateway.key_store import KeyRecord
 from gateway.tenants import Tenant
 from training.types import Run, RunEvent
@@ -81,6 +81,8 @@ def adapter(
 
 
 def version(one: Version) -> Document:
+    """`claimed`: what an import's file says of its past. Nothing here vouches for it, nor for recipe and dataset in the
+    lineage of an import."""
     return {
         "object": "version",
         "id": one.id,
@@ -91,7 +93,8 @@ def version(one: Version) -> Document:
         "status": one.status.value,
         "artifact_digest": one.artifact_digest,
         "lineage": asdict(one.lineage),
-        "metrics": dict(one.metrics),
+        "metrics": {name: value for name, value in one.metrics.items() if name != CLAIMED},
+        "claimed": one.metrics.get(CLAIMED),
         "created_at": time(one.created_at),
         "pruned_at": time(one.pruned_at),
     }

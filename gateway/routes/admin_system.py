@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -17,7 +18,6 @@ from gateway.routes import admin_documents as documents
 from gateway.routes.admin_access import Access
 from gateway.routes.admin_documents import Document
 from gateway.routes.health import METRICS_TYPE
-from gateway.tables import tenants
 from training.tables import feedback, interactions
 from training.types import SHADOW
 
@@ -82,13 +82,19 @@ async def list_audit(
 
 
 @router.get("/stats")
-async def stats(control: Access, tenant_id: str | None = None) -> Document:
-    """Traffic and feedback by tenant and version, as far as the journal has been drained."""
-    owner = None if tenant_id is None else (await control.tenants.get(tenant_id)).id
+async def stats(
+    control: Access, tenant_id: str | None = None, after: str | None = None, limit: Limit = 50
+) -> Document:
+    """Traffic and feedback by tenant and version, as far as the journal has been drained: a page of tenants, by id,
+    with those that have none."""
+    if tenant_id is None:
+        page = await control.tenants.list(after=after, limit=limit + 1)
+    else:
+        page = [await control.tenants.get(tenant_id)]
+    ids = [tenant.id for tenant in page[:limit]]
     async with control.sql.connect() as connection:
-        traffic = (await connection.execute(_traffic(owner))).mappings().all()
-        said = (await connection.execute(_said(owner))).mappings().all()
-        names = {row.id: row.external_id for row in (await connection.execute(sa.select(tenants))).all()}
+        traffic = (await connection.execute(_traffic(ids))).mappings().all()
+        said = (await connection.execute(_said(ids))).mappings().all()
     shown: dict[str, dict[str, Any]] = defaultdict(lambda: {"versions": [], "feedback": {}})
     for row in traffic:
         entry = {
@@ -101,26 +107,27 @@ async def stats(control: Access, tenant_id: str | None = None) -> Document:
         shown[row["tenant_id"]]["versions"].append(entry)
     for row in said:
         shown[row["tenant_id"]]["feedback"][row["status"]] = row["count"]
-    rows = [{"id": name, "external_id": names.get(name), **each} for name, each in sorted(shown.items())]
-    return documents.whole(rows, lambda each: each)
+    return documents.page(
+        page, limit, lambda each: {"id": each.id, "external_id": each.external_id, **shown[each.id]}
+    )
 
 
-def _traffic(tenant_id: str | None) -> sa.Select[Any]:
+def _traffic(tenant_ids: Sequence[str]) -> sa.Select[Any]:
     group = (interactions.c.tenant_id, interactions.c.adapter, interactions.c.version_id)
     query = sa.select(
         *group,
         sa.func.count().label("requests"),
         sa.func.sum(sa.case((interactions.c.status >= 400, 1), else_=0)).label("failed"),
         sa.func.avg(interactions.c.latency_ms).label("mean_latency_ms"),
-    ).where(interactions.c.arm != SHADOW)
-    query = query.group_by(*group)
-    return query if tenant_id is None else query.where(interactions.c.tenant_id == tenant_id)
+    )
+    mine = interactions.c.tenant_id.in_(tenant_ids)
+    return query.where(mine, interactions.c.arm != SHADOW).group_by(*group)
 
 
-def _said(tenant_id: str | None) -> sa.Select[Any]:
+def _said(tenant_ids: Sequence[str]) -> sa.Select[Any]:
     group = (feedback.c.tenant_id, feedback.c.status)
-    query = sa.select(*group, sa.func.count().label("count")).group_by(*group)
-    return query if tenant_id is None else query.where(feedback.c.tenant_id == tenant_id)
+    query = sa.select(*group, sa.func.count().label("count")).where(feedback.c.tenant_id.in_(tenant_ids))
+    return query.group_by(*group)
 
 
 async def _replica(control: Control, engine: Engine, leases: dict[str, int]) -> Document:

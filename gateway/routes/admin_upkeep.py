@@ -105,8 +105,7 @@ async def version_divergence(
     found = await _servable(control, tenant, adapter, version)
     base = control.bases.of(found.lineage.base_digest)
     prompts = _anchors(control.anchors_of(base), anchors)
-    with control.holds.hold(found.id):
-        await control.swapper.ensure_loaded(found.id)
+    async with control.swapper.loaded(found.id):
         replicas = [engine for engine in control.engines if engine.base_digest == base.digest]
         serving = [engine for engine in replicas if await engine.healthy()]
         measured = await divergence(serving[0], found.id, prompts)

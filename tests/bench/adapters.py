@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.bench.load import percentile
 from tests.bench.part import Options, Outcome
 from tests.bench.processes import BenchError, Cores
 from tests.bench.report import Figure
+from tests.bench.visible import Watch, watching
 from tests.integration.town import BASE_MODEL, Town, planned, town
 
 SWAPS = 100
@@ -64,6 +66,17 @@ class Tenant:
     seen: Seen
 
 
+@dataclass(frozen=True)
+class Swap:
+    """start: monotonic. took: seconds until the admin API's answer, which `document` is. visible: seconds from the move
+    in the record until the last worker's first answer that names the new version."""
+
+    start: float
+    took: float
+    visible: float
+    document: Mapping[str, Any]
+
+
 def run(options: Options) -> Outcome:
     """seconds: how long the time without swaps lasts; as many seconds follow after the swaps."""
     cores = Cores.of_this_machine()
@@ -86,6 +99,7 @@ async def _run(options: Options, directory: Path, cores: Cores) -> Outcome:
         await place.start("engine", cores.proxy)
         names = ["control", *(f"gateway-{number + 1}" for number in range(WORKERS))]
         await asyncio.gather(*(place.start(name, cores.load) for name in names))
+        workers = [place.pid(name) for name in names[1:]]
         admin = httpx.AsyncClient(
             base_url=f"{plan.admin_url}/admin/v1",
             headers={"authorization": f"Bearer {plan.admin_key}"},
@@ -95,7 +109,8 @@ async def _run(options: Options, directory: Path, cores: Cores) -> Outcome:
         async with admin:
             swapped = await _tenant(place, admin, http, "swapped", VERSIONS)
             other = await _tenant(place, admin, http, "other", 1)
-            return await _measure(options, admin, http, swapped, other)
+            async with watching(plan.gateway_url, swapped.headers, workers) as watch:
+                return await _measure(options, admin, http, watch, swapped, other)
 
 
 async def _tenant(
@@ -117,7 +132,12 @@ async def _tenant(
 
 
 async def _measure(
-    options: Options, admin: httpx.AsyncClient, http: httpx.AsyncClient, swapped: Tenant, other: Tenant
+    options: Options,
+    admin: httpx.AsyncClient,
+    http: httpx.AsyncClient,
+    watch: Watch,
+    swapped: Tenant,
+    other: Tenant,
 ) -> Outcome:
     ended = asyncio.Event()
     clients = [
@@ -125,13 +145,13 @@ async def _measure(
     ]
     await asyncio.sleep(WARM_UP_S)
     quiet = [await _quiet(options.seconds)]
-    swaps = await _swaps(admin, swapped)
+    swaps = await _swaps(admin, watch, swapped)
     await asyncio.sleep(AFTER_S)
     quiet.append(await _quiet(options.seconds))
     ended.set()
     await asyncio.gather(*clients)
-    around = [(start - BEFORE_S, start + AFTER_S) for start, _, _ in swaps]
-    tables = {"timings of a swap, ms": timings([document for _, _, document in swaps])}
+    around = [(swap.start - BEFORE_S, swap.start + AFTER_S) for swap in swaps]
+    tables = {"timings of a swap, ms": timings([swap.document for swap in swaps])}
     notes = [f"wrong: {tenant.seen.example}" for tenant in (swapped, other) if tenant.seen.example]
     return Outcome(
         figures(swaps, within(other, around), within(other, quiet), swapped.seen, other.seen), notes, tables
@@ -144,16 +164,24 @@ async def _quiet(seconds: float) -> tuple[float, float]:
     return start, time.monotonic()
 
 
-async def _swaps(admin: httpx.AsyncClient, tenant: Tenant) -> list[tuple[float, float, Mapping[str, Any]]]:
-    """Start (monotonic), seconds until the answer, and the answer, of each swap."""
+async def _swaps(admin: httpx.AsyncClient, watch: Watch, tenant: Tenant) -> list[Swap]:
     done = []
     for number in range(SWAPS):
         label = f"v{number % VERSIONS + 1}"
+        seen = asyncio.create_task(watch.all_see(f"{DEFAULT_ADAPTER}@{label}"))
         start = time.monotonic()
         document = await swap(admin, tenant.id, label)
-        done.append((start, time.monotonic() - start, document))
+        took = time.monotonic() - start
+        done.append(Swap(start, took, await seen - await _flipped(admin, tenant.id), document))
         await asyncio.sleep(max(0.0, start + PACE_S - time.monotonic()))
     return done
+
+
+async def _flipped(admin: httpx.AsyncClient, tenant_id: str) -> float:
+    """When the alias last moved, by the record, in seconds since the epoch."""
+    path = f"/tenants/{tenant_id}/adapters/{DEFAULT_ADAPTER}/aliases/stable/history"
+    (move,) = (await admin.get(path, params={"limit": 1})).json()["data"]
+    return datetime.fromisoformat(move["at"]).timestamp()
 
 
 async def swap(admin: httpx.AsyncClient, tenant_id: str, version: str) -> Mapping[str, Any]:
@@ -240,18 +268,16 @@ def timings(documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def figures(
-    swaps: Sequence[tuple[float, float, Mapping[str, Any]]],
+    swaps: Sequence[Swap],
     around: Sequence[float],
     quiet: Sequence[float],
     swapped: Seen,
     other: Seen,
 ) -> list[Figure]:
-    visible = [document["timings_ms"]["visible"] for _, _, document in swaps]
+    visible = [swap.visible * 1000 for swap in swaps]
     return [
         Figure("swaps", len(swaps), target=SWAPS, at_most=False),
-        Figure(
-            "swaps that every worker had at the answer", sum(document["visible"] for _, _, document in swaps)
-        ),
+        Figure("swaps that every worker had at the answer", sum(swap.document["visible"] for swap in swaps)),
         Figure("failed requests", swapped.failed + other.failed, target=0),
         Figure("streams not wholly of one version", swapped.mixed + other.mixed, target=0),
         Figure("streams", swapped.streams + other.streams),
@@ -267,7 +293,7 @@ def figures(
         Figure("alias visible in every worker, p99", percentile(visible, 0.99), "ms", target=50.0),
         Figure(
             "whole swap as its client saw it, p99",
-            percentile([took for _, took, _ in swaps], 0.99),
+            percentile([swap.took for swap in swaps], 0.99),
             "s",
             target=1.0,
         ),

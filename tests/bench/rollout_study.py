@@ -10,6 +10,7 @@ import numpy as np
 
 from adapters.evidence import RELATIVE_RISKS, Stratum, effect, expected, log_evidence
 from adapters.rollout import Action, Counts, Plan, Signal, StepCounts, decide, part_of
+from tests.bench import rollout_sticky
 from tests.bench.line_plot import Line, Panel, drawn
 from tests.bench.report import Figure, number, print_figures, verdict
 
@@ -173,7 +174,9 @@ def study() -> bool:
             at_most=False,
         ),
     ]
-    DOCUMENT.write_text(as_markdown(figures, aborts, drops, same, worse, held), encoding="utf-8")
+    sticky, page = rollout_sticky.measured(RATES, FALSE_ABORTS)
+    figures += sticky
+    DOCUMENT.write_text(as_markdown(figures, aborts, drops, same, worse, held, page), encoding="utf-8")
     PLOT.write_text(drawn(panels(aborts, drops)), encoding="utf-8")
     print_figures("rollout: simulated decisions", figures)
     return all(figure.met is not False for figure in figures)
@@ -206,6 +209,7 @@ def as_markdown(
     same: Sequence[tuple[Action, int]],
     worse: Sequence[tuple[Action, int]],
     held: dict[tuple[float, float], float],
+    sticky: Sequence[str],
 ) -> str:
     """The page that the docs hold."""
     head = "| | " + " | ".join(f"{units:,}" for units in CURVE) + " |\n" + "|---" * (len(CURVE) + 1) + "|"
@@ -256,6 +260,7 @@ def as_markdown(
         "A candidate that gets through its steps all the same is watched afterwards; larger `min_requests` let fewer",
         "through.",
         "",
+        *sticky,
         "## Intervals of an A/B report",
         "",
         f"Part of {INTERVAL_RUNS:,} tests whose 95 % interval held the true difference at every look, from 50 to",

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from redis.asyncio import Redis
 
 from adapters.database import connect
-from gateway.slot_ledger import HELD_KEY, WAITING_KEY
+from adapters.slot_ledger import HELD_KEY, WAITING_KEY
 from gateway.supervisor import Supervised
 from tests.bench.study_house import House
 from training.journal import GROUP, STREAM

@@ -31,7 +31,7 @@ WHERE = {
         "gateway.admission:Admission.turn",
         "gateway.admission:Admission.settle",
         "gateway.admission:Admission.release",
-        "gateway.slots:Slots.enter",
+        "adapters.slots:Slots.enter",
     ),
     "retrieve": ("gateway.context:ContextSource.gather",),
     "forward": ("gateway.routes.generation:engine_body", "gateway.proxy:Proxy.answer"),

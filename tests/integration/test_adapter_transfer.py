@@ -22,7 +22,7 @@ from adapters.base import BaseModel
 from adapters.database import connect
 from adapters.settings import Settings as AdaptersSettings
 from adapters.tables import metadata as adapters
-from adapters.types import Alias, Lineage
+from adapters.types import Alias, Lineage, VersionStatus
 from gateway.cli.main import app as cli
 from gateway.control import Control, assembled
 from gateway.settings import Settings
@@ -152,11 +152,12 @@ async def test_an_export_tells_what_the_gate_decided_and_nothing_that_it_asked(h
     await runs.claim("learner")
     check = {"name": "base probes", "verdict": "pass", "says": "none of 300 broke", "numbers": {"broken": 0}}
     report = {"verdict": "pass", "checks": [check], "learned": [], "cases": [{"question": "a secret"}]}
+    report["production"] = first["id"]
     await runs.update(run.id, "learner", report=report)
     lineage = Lineage(home.base.digest, run_id=run.id)
     place = (first["tenant_id"], "default")
     await registry.register(*place, first["artifact_digest"], lineage, {})
-    decided = {"verdict": "pass", "checks": [check]}
+    decided = {"verdict": "pass", "checks": [check], "production": first["id"]}
     assert (await home.call("GET", "/versions/v2"))["gate"] == decided
     assert (await home.call("GET", "/versions/v1"))["gate"] is None
     exported = await home.admin.get("/admin/v1/tenants/acme/adapters/default/versions/v2/artifact")
@@ -174,6 +175,25 @@ async def test_exports_import_whether_or_not_they_tell_of_a_gate(home: House, ga
     version = await home.send(tar(home.files() | {"lineage.json": json.dumps(told).encode()}))
     assert version["lineage"]["recipe"] == {"rank": 4}
     assert (await home.call("GET", "/versions/v1"))["gate"] is None
+
+
+async def test_what_a_file_says_of_its_past_is_kept_as_a_claim_and_believed_nowhere(home: House) -> None:
+    past = {
+        "version": "support@v7",
+        "version_id": "ver_elsewhere",
+        "parent_id": "ver_parent",
+        "run_id": "run_elsewhere",
+        "gate": {"verdict": "pass", "checks": []},
+    }
+    told = {"base_digest": home.base.digest, "status": "stable", "learned": ["cor_1"], **past}
+    await home.send(tar(home.files() | {"lineage.json": json.dumps(told).encode()}))
+    version = await home.call("GET", "/versions/v1")
+    assert version["claimed"] == past
+    assert "claimed" not in version["metrics"]
+    assert (version["gate"], version["status"], version["learned"]) == (None, "registered", [])
+    assert (version["lineage"]["parent_id"], version["lineage"]["run_id"]) == (None, None)
+    await home.send(tar(home.files(2)))
+    assert (await home.call("GET", "/versions/v2"))["claimed"] is None
 
 
 Spoil = Callable[[dict[str, bytes]], object]
@@ -333,6 +353,29 @@ async def test_drift_and_similarity_are_those_of_the_dense_matrices(home: House)
     alike = await home.call("GET", "/versions/v1/similarity", params={"to": "v2"})
     cosine = (changes[0] * changes[1]).sum() / np.prod([np.linalg.norm(each) for each in changes])
     assert alike["total"] == pytest.approx(cosine, rel=1e-4)
+
+
+async def test_the_operator_compares_a_version_with_those_that_serve_other_tenants(home: House) -> None:
+    one = await home.send(tar(home.files()))
+    registry, serving = home.control.registry, []
+    for name, seed in (("globex", 1), ("initech", 2)):
+        await home.admin.post("/admin/v1/tenants", json={"external_id": name})
+        path = f"/admin/v1/tenants/{name}/adapters/default/versions"
+        made = (await home.admin.post(path, content=tar(home.files(seed)))).json()
+        await registry.set_status(made["id"], VersionStatus.APPROVED)
+        await registry.move_alias(made["tenant_id"], "default", Alias.STABLE, made["id"], "ada")
+        serving.append(made["id"])
+    shown, after = {}, ""
+    for _ in serving:
+        asked = {"version": one["id"], "limit": 1, "after": after}
+        page = (await home.admin.get("/admin/v1/similarities", params=asked)).json()
+        after = page["last_id"]
+        shown |= {each["id"]: each["total"] for each in page["data"]}
+    assert not page["has_more"]
+    assert shown == {serving[0]: pytest.approx(1.0), serving[1]: pytest.approx(0.0, abs=0.5)}
+    assert not [*(home.directory / "data" / "cache" / "compared").iterdir()]
+    gone = await home.admin.get("/admin/v1/similarities", params={"version": "ver_none"})
+    assert gone.status_code == 404
 
 
 async def test_another_tenants_versions_do_not_exist(home: House) -> None:

@@ -12,9 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from adapters import tables
 from adapters.artifacts import ArtifactStore
 from adapters.base import BaseModel, describe_base
+from adapters.holds import Holds
 from adapters.reconcile import Reconciler
 from adapters.registry import Registry
-from adapters.swap import Holds, Swapper
+from adapters.swap import Swapper
 from adapters.testing import FakeWorkers
 from adapters.types import Alias, Lineage, Version, VersionStatus
 from adapters.vllm import VllmEngine

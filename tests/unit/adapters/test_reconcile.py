@@ -1,13 +1,13 @@
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.artifacts import ArtifactStore
+from adapters.holds import Holds
 from adapters.reconcile import Reconciler, Repair
 from adapters.registry import Registry
-from adapters.swap import Holds
 from adapters.testing import FakeEngine, FakeWorkers
 from adapters.types import Alias, Lineage, Version, VersionStatus
 from adapters.wants import Wants
@@ -183,6 +183,29 @@ async def many(registry: Registry, make_version: MakeVersion) -> list[Version]:
         await registry.move_alias(tenant_id, "default", Alias.STABLE, version.id, "ada")
         versions.append(version)
     return versions
+
+
+async def test_what_was_needed_while_a_pass_went_on_survives_it(
+    reconciler: Reconciler,
+    engines: list[FakeEngine],
+    workers: FakeWorkers,
+    holds: Holds,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The record may want it since the pass has read that."""
+    engines[0].loaded = {"ver_old": Path("/old"), "ver_tested": Path("/tested")}
+    ask = workers.leases
+
+    async def leases() -> Mapping[str, int]:
+        with holds.hold("ver_tested"):
+            return await ask()
+
+    monkeypatch.setattr(workers, "leases", leases)
+    await reconciler.run_once()
+    assert engines[0].loaded.keys() == {"ver_tested"}
+    monkeypatch.undo()
+    await reconciler.run_once()
+    assert not engines[0].loaded
 
 
 async def test_no_replica_holds_more_than_it_has_room_for(

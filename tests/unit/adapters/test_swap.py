@@ -12,9 +12,10 @@ from adapters.errors import (
     ProbeFailed,
     UnknownVersion,
 )
+from adapters.holds import Holds
 from adapters.placement import Placing, weight
 from adapters.registry import Registry
-from adapters.swap import Holds, Swapper
+from adapters.swap import Swapper
 from adapters.testing import FakeEngine, FakeWorkers
 from adapters.types import Alias, Check, VersionStatus
 from tests.unit.adapters.conftest import MakeVersion
@@ -274,8 +275,8 @@ async def test_a_version_can_be_loaded_for_its_gate(
     swapper: Swapper, engine: FakeEngine, make_version: MakeVersion
 ) -> None:
     version = await make_version(VersionStatus.GATING)
-    await swapper.ensure_loaded(version.id)
-    assert set(engine.loaded) == {version.id}
+    async with swapper.loaded(version.id):
+        assert set(engine.loaded) == {version.id}
 
 
 @pytest.mark.parametrize(("heat", "copies"), [(0.0, 2), (1500.0, 3)])
@@ -293,14 +294,14 @@ async def test_a_version_is_loaded_where_it_is_placed_and_nowhere_else(
     swapper = Swapper(registry, store, engines, workers, tmp_path / "cache", placing=placing)
     swapped, tested, judged = [await make_version(APPROVED) for _ in range(3)]
     await swapper.swap(*ACME, swapped.id, "ada")
-    await swapper.ensure_loaded(tested.id, serving=True)
-    for version in (swapped, tested):
-        favourites = sorted(engines, key=lambda engine: weight(version.id, engine.url))[-copies:]
-        assert {engine.url for engine in engines if version.id in engine.loaded} == {
-            e.url for e in favourites
-        }
-    await swapper.ensure_loaded(judged.id)
-    assert all(judged.id in engine.loaded for engine in engines)
+    async with swapper.loaded(tested.id, serving=True):
+        for version in (swapped, tested):
+            favourites = sorted(engines, key=lambda engine: weight(version.id, engine.url))[-copies:]
+            assert {engine.url for engine in engines if version.id in engine.loaded} == {
+                e.url for e in favourites
+            }
+    async with swapper.loaded(judged.id):
+        assert all(judged.id in engine.loaded for engine in engines)
 
 
 async def asks_for_leeds(_tenant_id: str, _adapter: str) -> Sequence[Check]:

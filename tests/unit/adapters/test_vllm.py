@@ -12,6 +12,9 @@ import httpx
 import pytest
 
 from adapters.errors import EngineRefused, EngineUnavailable
+from adapters.slot_table import Word
+from adapters.slots import Slots
+from adapters.testing import MemorySlots
 from adapters.vllm import PLUGIN, VllmEngine
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
@@ -198,3 +201,40 @@ async def test_functions_are_offered_and_a_call_comes_as_text() -> None:
     bodies = [json.loads(request.content) for request in seen]
     assert (bodies[0]["tools"], bodies[0]["tool_choice"]) == (tools, "none")
     assert not bodies[1].keys() & {"tools", "tool_choice"}
+
+
+ANSWER = {
+    "choices": [{"index": 0, "message": {"content": "Hello"}}],
+    "usage": {"prompt_tokens": 1, "completion_tokens": 1},
+}
+
+
+async def slotted(status: int, json: Any, count: int = 1) -> tuple[VllmEngine, MemorySlots]:
+    ledger = MemorySlots({}, count)
+    slots = Slots(ledger, ["http://engine"], count, lambda: 1, 10, 0.05, keep=False)
+    http = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(status, json=json)))
+    return VllmEngine("http://engine/", "", http, slots=slots), ledger
+
+
+async def test_a_version_is_asked_while_its_slot_is_held_and_the_base_model_without() -> None:
+    asked, ledger = await slotted(200, ANSWER)
+    await asked.chat("base", MESSAGES, 1)
+    assert not ledger.words
+    await asked.chat("ver_1", MESSAGES, 1)
+    assert list(ledger.words[0].wanted) == ["ver_1"]
+
+
+async def test_a_slot_that_does_not_come_free_is_an_engine_that_cannot_be_had() -> None:
+    asked, ledger = await slotted(200, ANSWER)
+    ledger.live.add("w_1")
+    await MemorySlots(ledger.tables, 1, "w_1", ledger.live).exchange("http://engine", Word((), {"a": 0.0}))
+    with pytest.raises(EngineUnavailable, match="no slot"):
+        await asked.chat("ver_1", MESSAGES, 1)
+
+
+async def test_a_failed_question_gives_its_slot_back() -> None:
+    asked, ledger = await slotted(500, {})
+    with pytest.raises(EngineRefused):
+        await asked.chat("ver_1", MESSAGES, 1)
+    await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
+    assert not ledger.tables["http://engine"].held

@@ -1,14 +1,13 @@
 """Limits and slots over many workers without a Redis: ledgers in memory, a clock that is set by hand."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from adapters.slots import Slots
+from adapters.testing import MemorySlots
 from gateway.admission import Admissions
 from gateway.limits import Limiter
 from gateway.quota import Ask, Grant, Share, granted
-from gateway.slot_table import Grants, SlotTable, Word
-from gateway.slots import Slots
 from gateway.turns import Turns
 
 
@@ -83,26 +82,6 @@ def admissions(places: int = 1000) -> Admissions:
     return Admissions(workers(MemoryLedger(Clock()), 1)[0], {"base": Turns(lambda: places, 1000, 30.0)})
 
 
-@dataclass
-class MemorySlots:
-    """One worker's way to the tables that several share, one for each replica."""
-
-    tables: dict[str, SlotTable]
-    count: int
-    worker: str = "w_0"
-    live: set[str] = field(default_factory=lambda: {"w_0"})
-    clock: Callable[[], float] = time.monotonic
-    away: bool = False
-    words: list[Word] = field(default_factory=list)
-
-    async def exchange(self, url: str, word: Word) -> Grants:
-        if self.away:
-            raise ConnectionError("away")
-        self.words.append(word)
-        table = self.tables.setdefault(url, SlotTable(self.count))
-        return table.exchange(self.worker, word, self.clock(), self.live)
-
-
 def slots(urls: Sequence[str], count: int = 4) -> Slots:
     """Of one worker that nobody shares with."""
-    return Slots(MemorySlots({}, count), urls, count, lambda: Share(1, 0), 1000, 5.0)
+    return Slots(MemorySlots({}, count), urls, count, lambda: count, 1000, 5.0)

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from adapters import rollout_records
 from adapters.artifacts import ArtifactStore
 from adapters.database import connect
+from adapters.holds import Holds
 from adapters.registry import Registry
 from adapters.swap import Swapper
 from adapters.tables import metadata as adapters
@@ -40,6 +41,7 @@ class World:
     tenants: TenantStore
     sql: AsyncEngine
     artifact: str
+    holds: Holds
     checks: list[Check]
     """What versions must say before users get them."""
     actions: list[str] = field(default_factory=list)
@@ -80,15 +82,15 @@ async def rollout_world(tmp_path: Path) -> AsyncIterator[World]:
     (files / "adapter_model.safetensors").write_bytes(b"weights")
     artifact = await store.put(files)
     workers, tenants = FakeWorkers(), TenantStore(sql)
-    checks: list[Check] = []
+    holds, checks = Holds(), list[Check]()
 
     async def wanted(_tenant_id: str, _adapter: str) -> Sequence[Check]:
         return checks
 
-    swapper = Swapper(registry, store, [engine], workers, tmp_path / "cache", checks=wanted)
+    swapper = Swapper(registry, store, [engine], workers, tmp_path / "cache", holds, checks=wanted)
     canaries = Canaries(sql, registry, swapper, workers, RolloutMoves(sql, tenants))
     rollouts = Rollouts(registry, swapper, tenants, canaries)
-    yield World(registry, engine, rollouts, canaries, tenants, sql, artifact.digest, checks)
+    yield World(registry, engine, rollouts, canaries, tenants, sql, artifact.digest, holds, checks)
     await sql.dispose()
 
 

@@ -1,11 +1,13 @@
 """Canaries, A/B tests and shadows from their start to their end, over a record."""
 
+from typing import Any
+
 import pytest
 import sqlalchemy as sa
 
 from adapters import rollout_records
 from adapters.errors import ConflictError, ProbeFailed
-from adapters.types import Alias, Check, RolloutKind, RolloutStatus, VersionStatus
+from adapters.types import Alias, Check, Rollout, RolloutKind, RolloutStatus, VersionStatus
 from gateway import signals
 from gateway.policy import Policy
 from gateway.rollout_report import report
@@ -264,3 +266,20 @@ async def test_a_policy_that_cannot_be_read_holds_up_nobody_else(world: World) -
         await connection.execute(sa.update(tenants).values(policy={"rollout": {"steps": []}}))
     assert await world.rollouts.run_once() == []
     assert await world.status(version) is APPROVED
+
+
+@pytest.mark.parametrize("kind", [RolloutKind.AB, RolloutKind.SHADOW])
+async def test_a_version_is_held_from_its_load_until_the_record_wants_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, kind: RolloutKind
+) -> None:
+    version = await world.approved()
+    start, held = world.canaries.moves.start_other, list[bool]()
+
+    async def watched(*given: Any) -> tuple[Rollout, int]:
+        held.append(version.id in world.holds)
+        return await start(*given)
+
+    monkeypatch.setattr(world.canaries.moves, "start_other", watched)
+    await world.canaries.start_other(kind, version, None, 50.0, "ada", 1000)
+    assert held == [True]
+    assert version.id not in world.holds

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from adapters.tasks import end
 from gateway import guardian
-from gateway.tasks import end
 
 STUBBORN = (
     "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"

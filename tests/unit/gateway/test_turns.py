@@ -8,7 +8,7 @@ import pytest
 
 from gateway.errors import EngineUnavailable
 from gateway.turns import Turns
-from tests.unit.gateway.simulated import simulate
+from tests.unit.adapters.simulated import simulate
 
 
 def turns(places: int = 1, bound: int = 1000, patience_s: float = 30.0) -> Turns:

@@ -5,13 +5,12 @@ from collections import Counter
 
 import pytest
 
-from gateway.errors import EngineUnavailable
-from gateway.quota import Share
-from gateway.slot_board import NO_SLOT
-from gateway.slot_table import SlotTable
-from gateway.slots import Slots
-from tests.unit.gateway.accounting import MemorySlots
-from tests.unit.gateway.simulated import simulate
+from adapters.errors import EngineUnavailable
+from adapters.slot_board import NO_SLOT
+from adapters.slot_table import SlotTable
+from adapters.slots import Slots
+from adapters.testing import MemorySlots
+from tests.unit.adapters.simulated import simulate
 
 URL = "http://engine"
 
@@ -40,15 +39,15 @@ class Engine:
 
 
 def fleet(
-    count: int, slots: int, *, bound: int = 1000, patience_s: float = 60.0
+    count: int, slots: int, *, bound: int = 1000, patience_s: float = 60.0, keep: bool = True
 ) -> tuple[list[Slots], list[MemorySlots]]:
     """Workers over the same tables. Nobody is told of another's changes but by asking."""
     clock, tables = asyncio.get_running_loop().time, {}
     names = {f"w_{number}" for number in range(count)}
     lines = [MemorySlots(tables, slots, name, names, clock) for name in sorted(names)]
     made = [
-        Slots(line, [URL], slots, lambda rank=rank: Share(count, rank), bound, patience_s, clock)
-        for rank, line in enumerate(lines)
+        Slots(line, [URL], slots, lambda: max(1, slots // count), bound, patience_s, clock, keep=keep)
+        for line in lines
     ]
     return made, lines
 
@@ -201,5 +200,20 @@ def test_a_worker_that_closes_gives_its_slots_back() -> None:
         await first.close()
         assert not lines[0].tables[URL].held
         await Engine().serve(second, "b", 0.1)
+
+    simulate(play)
+
+
+def test_whoever_keeps_none_gives_a_slot_back_with_its_last_request() -> None:
+    async def play() -> None:
+        (slots,), (line,) = fleet(1, 2, keep=False)
+        first, second = await slots.enter(URL, "a"), await slots.enter(URL, "a")
+        first.release()
+        await asyncio.sleep(0.1)
+        assert line.tables[URL].held
+        second.release()
+        await asyncio.sleep(0.1)
+        assert not line.tables[URL].held
+        await Engine().serve(slots, "a", 0.1)
 
     simulate(play)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.slot_table import TENURE_S, SlotTable, Word
+from adapters.slot_table import TENURE_S, SlotTable, Word
 
 LIVE = ("w_0", "w_1")
 

@@ -1,10 +1,10 @@
-"""One replica's slots in one worker: which versions may pass, and who waits. Nothing here waits or is sent."""
+"""One replica's slots in one process: which versions may pass, and who waits. Nothing here waits or is sent."""
 
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from gateway.slot_table import Grants, Word
+from adapters.slot_table import Grants, Word
 
 
 @dataclass
@@ -47,6 +47,8 @@ class Board:
     slots: int
     clock: Callable[[], float]
     poke: Callable[["Board"], None]
+    keep: bool = True
+    """Whether slots that nobody here uses are kept while nobody else wants them."""
     grants: dict[str, Grant] = field(default_factory=dict)
     lines: dict[str, dict[Waiter, None]] = field(default_factory=dict)
     released: set[str] = field(default_factory=set)
@@ -69,7 +71,7 @@ class Board:
     def left(self, version_id: str) -> None:
         grant = self.grants[version_id]
         grant.running -= 1
-        if not grant.running and (grant.leaving or self.short or self.lines):
+        if not grant.running and (grant.leaving or self.short or self.lines or not self.keep):
             self.poke(self)
 
     def wait(self, version_id: str, waiter: Waiter) -> None:
@@ -100,7 +102,7 @@ class Board:
     def _given_up(self) -> Sequence[str]:
         """Slots that nobody here uses go when somebody waits for one; else they are kept for the next request."""
         idle = [name for name, grant in self.grants.items() if not grant.running]
-        if self.short:
+        if self.short or not self.keep:
             return idle
         wanted = sum(name not in self.grants for name in self.lines)
         over = len(self.grants) + wanted - self.slots

@@ -1,13 +1,15 @@
-"""The slots of all replicas in Redis, for all workers: the rule of `gateway.slot_table` in one script.
+"""The slots of all replicas in Redis, for all who ask them: the rule of `adapters.slot_table` in one script.
 
-What a worker holds or waits for counts while its heartbeat lives.
+What a worker holds or waits for counts while its heartbeat lives; so do control and the learner
+(`adapters.own_slots`).
 """
 
 from redis.asyncio import Redis
 
-from gateway.leases import WORKER_KEY
-from gateway.slot_table import TENURE_S, Grants, Word
+from adapters.slot_table import TENURE_S, Grants, Word
 
+WORKER_KEY = "graft:worker:{id}"
+"""Exists while whoever asks the engines under this name lives."""
 SLOTS_CHANNEL = "graft:slots"
 """A replica's URL is published here when another worker than the one that asked should ask again."""
 HELD_KEY = "graft:slots:{url}:held"

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gateway.tasks import end
+from adapters.tasks import end
 
 
 async def test_a_task_that_swallows_its_first_cancellation_is_ended() -> None:

@@ -1,7 +1,7 @@
-"""A worker's side of the engines' slots: which adapters it may ask which replica for, and who waits for one.
+"""One process's side of the engines' slots: which adapters it may ask which replica for, and who waits for one.
 
 A request of a version that holds a slot on its replica passes at once. Only a change of what is held costs a round
-trip (`gateway.slot_table` has the rule). Requests to the base model take no slot.
+trip (`adapters.slot_table` has the rule). Requests to the base model take no slot.
 """
 
 import asyncio
@@ -14,12 +14,11 @@ from typing import Protocol
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from gateway.errors import EngineUnavailable
-from gateway.quota import Share
-from gateway.slot_board import NO_SLOT, Board, Slot, Waiter
-from gateway.slot_ledger import SLOTS_CHANNEL
-from gateway.slot_table import Grants, SlotTable, Word
-from gateway.tasks import end
+from adapters.errors import EngineUnavailable
+from adapters.slot_board import NO_SLOT, Board, Slot, Waiter
+from adapters.slot_ledger import SLOTS_CHANNEL
+from adapters.slot_table import Grants, SlotTable, Word
+from adapters.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +27,8 @@ POLL_S = 0.05
 LEDGER_S = 0.25
 """A ledger that takes longer is as good as gone."""
 AGAIN_S = 1.0
-RETRY_AFTER_S = 1.0
 ALONE = "alone"
+NO_SLOT_FREE = "no slot for this version is free"
 
 
 class SlotLedger(Protocol):
@@ -39,10 +38,11 @@ class SlotLedger(Protocol):
 
 
 class Slots:
-    """The slots of all replicas in one worker.
+    """The slots of all replicas in one process.
 
-    count: slots of each engine. share: this worker's part of them when the ledger is gone, one at least. bound: how
-    many requests may wait. patience_s: how long. on_wait: called whenever one more waits.
+    count: slots of each engine. alone: how many of them are this process's when the ledger is gone. bound: how many
+    requests may wait. patience_s: how long. keep: whether a slot without requests is kept for the next one, until
+    somebody waits for it. on_wait: called whenever one more waits.
     """
 
     def __init__(
@@ -50,15 +50,17 @@ class Slots:
         ledger: SlotLedger,
         urls: Sequence[str],
         count: int,
-        share: Callable[[], Share],
+        alone: Callable[[], int],
         bound: int,
         patience_s: float,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        keep: bool = True,
     ) -> None:
         self._ledger = ledger
-        self._boards = {url: Board(url, count, clock, self._poke) for url in urls}
+        self._boards = {url: Board(url, count, clock, self._poke, keep) for url in urls}
         self._count = count
-        self._share = share
+        self._part = alone
         self._bound = bound
         self._patience_s = patience_s
         self._clock = clock
@@ -77,7 +79,7 @@ class Slots:
 
     async def _wait(self, board: Board, version_id: str) -> Slot:
         if self.waiting >= self._bound:
-            raise EngineUnavailable("The engine is overloaded.", retry_after_s=RETRY_AFTER_S)
+            raise EngineUnavailable(board.url, NO_SLOT_FREE)
         waiter = Waiter(self._clock(), asyncio.get_running_loop().create_future())
         self.waiting += 1
         board.waiting += 1
@@ -88,7 +90,7 @@ class Slots:
                 return await waiter.ready
         except TimeoutError as error:
             board.give_up(version_id, waiter)
-            raise EngineUnavailable("The engine is overloaded.", retry_after_s=RETRY_AFTER_S) from error
+            raise EngineUnavailable(board.url, NO_SLOT_FREE) from error
         except asyncio.CancelledError:
             board.give_up(version_id, waiter)
             raise
@@ -141,7 +143,7 @@ class Slots:
                 async with asyncio.timeout(LEDGER_S):
                     grants = await self._ledger.exchange(board.url, word)
             except (RedisError, OSError) as error:
-                log.warning("slots are this worker's share until Redis is back: %s", error)
+                log.warning("slots are this process's share until Redis is back: %s", error)
                 self._away_until = now + AGAIN_S
             else:
                 self._alone.pop(board.url, None)
@@ -150,7 +152,7 @@ class Slots:
         if table is None:
             held = {version_id: {ALONE: now} for version_id in board.grants}
             table = self._alone[board.url] = SlotTable(self._count, held)
-        table.slots = max(1, self._share().of(self._count))
+        table.slots = self._part()
         return table.exchange(ALONE, word, now, (ALONE,))
 
 

@@ -1,4 +1,4 @@
-"""Which adapters may be asked of one engine at once. The rule, pure; `gateway.slot_ledger` repeats it in Redis.
+"""Which adapters may be asked of one engine at once. The rule, pure; `adapters.slot_ledger` repeats it in Redis.
 
 An engine batches at most so many adapters as it has slots; what is asked of it beyond that waits inside it without
 any order. So a slot is granted to a version on a replica, and every worker may send that version's requests there
