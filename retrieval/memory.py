@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from math import log
 
 import numpy as np
-from numpy.typing import NDArray
 
 from retrieval.background import QUESTIONS
 from retrieval.contrast import conflict
+from retrieval.lexicon import Lexicon, Vectors
 from retrieval.reading import Reading, read
 from retrieval.types import SAME_WORDING, MemoryEntry, MemoryHit
-
-Vectors = NDArray[np.float32]
 
 VIEWS = 3
 NEAREST = 20
@@ -94,17 +92,18 @@ class Bar:
         return min(self.lowest + self.rise * log(max(entries, 1)), self.highest)
 
 
-def decide(question: Asked, candidates: Sequence[Stored], bar: Bar, entries: int) -> list[MemoryHit]:
+def decide(
+    question: Asked, candidates: Sequence[Stored], bar: Bar, entries: int, lexicon: Lexicon
+) -> list[MemoryHit]:
     """The correction that answers the question, or none. entries: the size of the memory searched.
 
     candidates: its best scoring entries; those left out must score lower than these.
     """
-    scored = sorted(
-        ((score(question, stored), stored) for stored in candidates if not _conflict(question, stored)),
-        key=lambda pair: (pair[0], pair[1].order),
-        reverse=True,
-    )
-    if not scored or scored[0][0] < bar.at(entries):
+    least = bar.at(entries)
+    near = [(value, stored) for stored in candidates if (value := score(question, stored)) >= least - bar.margin]
+    near.sort(key=lambda pair: (pair[0], pair[1].order), reverse=True)
+    scored = [(value, stored) for value, stored in near if not _conflict(question, stored, lexicon)]
+    if not scored or scored[0][0] < least:
         return []
     best_score, best = scored[0]
     if any(_rivals(best, other) and best_score - value < bar.margin for value, other in scored[1:]):
@@ -113,8 +112,8 @@ def decide(question: Asked, candidates: Sequence[Stored], bar: Bar, entries: int
     return [MemoryHit(entry.id, entry.question, entry.answer, round(min(best_score, 1.0), 4))]
 
 
-def _conflict(question: Asked, stored: Stored) -> bool:
-    return conflict(question.reading, stored.asked.reading, stored.entry.answer) is not None
+def _conflict(question: Asked, stored: Stored, lexicon: Lexicon) -> bool:
+    return conflict(question.reading, stored.asked.reading, stored.entry.answer, lexicon) is not None
 
 
 def _rivals(best: Stored, other: Stored) -> bool:

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
+from retrieval.clause import Grammar, parse
+
 _WORD = re.compile(r"[^\W_]+(?:[.'’&-][^\W_]+)*")
 _POSSESSIVE = re.compile(r"['’]s$")
 _NEGATION = re.compile(
@@ -81,15 +83,33 @@ _ANSWER_KINDS = (
 )  # fmt: skip
 
 
+_ARTICLES = frozenset(("a", "an", "the"))
+_PARTICLES = frozenset(("off", "down", "away", "back", "over", "through"))
+
+
 @dataclass(frozen=True)
 class Reading:
-    """What is compared when two questions are held against each other, apart from their vectors."""
+    """What is compared when two questions are held against each other, apart from their vectors.
+
+    bare: all words but the request around the question and articles.
+    """
 
     text: str
     words: frozenset[str]
     names: frozenset[str]
     plain: str
     core: str
+    bare: tuple[str, ...]
+
+    @cached_property
+    def content(self) -> tuple[str, ...]:
+        """Content words other than names, in order. Empty where there are none, while core is not."""
+        found = (word for word in self.bare if word not in self.names)
+        return tuple(word for word in found if word not in _FUNCTION_WORDS | _PARTICLES)
+
+    @cached_property
+    def grammar(self) -> Grammar:
+        return parse(_OPENER.sub("", self.text))
 
     @cached_property
     def numbers(self) -> frozenset[str]:
@@ -134,8 +154,8 @@ class Reading:
         )
 
     def same_wording(self, other: "Reading") -> bool:
-        """Whether both are one question but for case, punctuation and politeness."""
-        return self.plain == other.plain and self.names == other.names and self.numbers == other.numbers
+        """Whether both are one question but for case, punctuation, articles and politeness."""
+        return self.bare == other.bare and self.numbers == other.numbers
 
 
 def read(question: str) -> Reading:
@@ -146,7 +166,9 @@ def read(question: str) -> Reading:
     plain = [word for word in bare if word not in names]
     core = [word for word in plain if word not in _FUNCTION_WORDS]
     words = frozenset(_base(match.group()) for match in _WORD.finditer(text))
-    return Reading(text, words, names, " ".join(plain) or text, " ".join(core) or " ".join(plain) or text)
+    said = " ".join(plain) or text
+    named = tuple(word for word in bare if word not in _ARTICLES)
+    return Reading(text, words, names, said, " ".join(core) or said, named)
 
 
 def answer_kinds(answer: str) -> frozenset[str]:
