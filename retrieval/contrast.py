@@ -42,9 +42,9 @@ def conflict(question: Reading, stored: Reading, answer: str, lexicon: Lexicon) 
 
     answer: the stored one. Where the stored question does not tell what kind of thing it asks for, that may.
     """
-    apart = _unmatched(question, stored), _unmatched(stored, question)
     if not (question.names <= stored.words and stored.names <= question.words):
         return "name"
+    apart = _unmatched(question, stored), _unmatched(stored, question)
     if not all(lexicon.everyday(word) for side in apart for word in side):
         return "name"
     if question.numbers != stored.numbers:
@@ -65,6 +65,14 @@ def conflict(question: Reading, stored: Reading, answer: str, lexicon: Lexicon) 
     if _other_topic(question, stored, apart, lexicon):
         return "topic"
     return None
+
+
+def shares_no_subject(question: Reading, stored: Reading) -> bool:
+    """Whether all content that both have is what is done or said (`Has anything changed about…`), so that most of
+    their likeness is their sentence."""
+    left, right = _unmatched(question, stored), _unmatched(stored, question)
+    shared = [word for word in question.content if word not in left]
+    return bool(left and right and shared) and all(word in question.grammar.predicates for word in shared)
 
 
 def _opposed(one: Reading, other: Reading) -> bool:
@@ -128,9 +136,7 @@ def _other_topic(
     left, right = apart
     mine = [word for word in left if word in one.grammar.topics]
     theirs = [word for word in right if word in other.grammar.topics]
-    return _strange(mine, other.content, RELATED, lexicon) or _strange(
-        theirs, one.content, RELATED, lexicon
-    )
+    return _strange(mine, other.content, RELATED, lexicon) or _strange(theirs, one.content, RELATED, lexicon)
 
 
 def _strange(words: Collection[str], others: Collection[str], least: float, lexicon: Lexicon) -> bool:

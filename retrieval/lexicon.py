@@ -4,6 +4,7 @@ The vectors are the encoder's input embeddings: no model runs, a look-up takes m
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,7 @@ class Lexicon:
         return all(not part.isalpha() or self._plain(part) for part in word.replace("-", " ").split())
 
     def _plain(self, word: str) -> bool:
-        return any(stem in self._rows or stem in _EVERYDAY for stem in stems(word))
+        return word in self._rows or any(stem in self._rows or stem in _EVERYDAY for stem in stems(word))
 
 
 def whole_words(vocabulary: Mapping[str, int]) -> dict[str, int]:
@@ -60,7 +61,9 @@ def whole_words(vocabulary: Mapping[str, int]) -> dict[str, int]:
     return {piece.casefold(): row for piece, row in (marked or vocabulary).items() if piece.isalpha()}
 
 
-def stems(word: str, beginnings: Sequence[str] = _BEGINNINGS, endings: Sequence[str] = _ENDINGS) -> frozenset[str]:
+def stems(
+    word: str, beginnings: Sequence[str] = _BEGINNINGS, endings: Sequence[str] = _ENDINGS
+) -> frozenset[str]:
     """The word and what may be left of it without a beginning and an ending that English adds to words."""
     found = {word}
     for beginning in beginnings:
@@ -72,6 +75,7 @@ def stems(word: str, beginnings: Sequence[str] = _BEGINNINGS, endings: Sequence[
     return frozenset(found)
 
 
+@lru_cache(8192)
 def inflections(word: str) -> frozenset[str]:
     """What two forms of one word have in common."""
     return stems(word, ("",), ("", "s", "es", "d", "ed", "ing"))

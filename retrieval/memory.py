@@ -14,7 +14,7 @@ from math import log
 import numpy as np
 
 from retrieval.background import QUESTIONS
-from retrieval.contrast import conflict
+from retrieval.contrast import conflict, shares_no_subject
 from retrieval.lexicon import Lexicon, Vectors
 from retrieval.reading import Reading, read
 from retrieval.types import SAME_WORDING, MemoryEntry, MemoryHit
@@ -22,6 +22,8 @@ from retrieval.types import SAME_WORDING, MemoryEntry, MemoryHit
 VIEWS = 3
 NEAREST = 20
 """How many of the closest background questions set a question's level."""
+SENTENCE = 0.13
+"""What the score of two questions owes to their sentence where they share that and no subject."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,22 @@ def background_readings() -> list[Reading]:
 
 
 def score(question: Asked, stored: Stored) -> float:
-    """How surely both ask the same: 1 for the same wording, about 0 for unrelated ones. No rules applied."""
+    """How surely both ask the same: 1 for the same wording, about 0 for unrelated ones. No rules applied, which only
+    lower it."""
     if question.reading.same_wording(stored.asked.reading):
         return SAME_WORDING
     cosine = float(np.einsum("vd,vd->v", question.vectors, stored.asked.vectors).mean())
     if question.reading.same_content(stored.asked.reading):
         return cosine
     return cosine - (question.level + stored.asked.level) / 2
+
+
+def judged(question: Asked, stored: Stored, lexicon: Lexicon) -> float:
+    """The score after the rules: -1 where one stands against the match."""
+    if conflict(question.reading, stored.asked.reading, stored.entry.answer, lexicon):
+        return -1.0
+    lowered = SENTENCE if shares_no_subject(question.reading, stored.asked.reading) else 0.0
+    return score(question, stored) - lowered
 
 
 @dataclass(frozen=True)
@@ -81,8 +92,8 @@ class Bar:
     logarithm of their number, up to `highest`, so that false use stays about the same.
     """
 
-    lowest: float = 0.25
-    rise: float = 0.04
+    lowest: float = 0.27
+    rise: float = 0.035
     highest: float = 0.40
     margin: float = 0.02
     """By how much a match must lead entries that give another answer: two that fit alike are no answer."""
@@ -100,9 +111,9 @@ def decide(
     candidates: its best scoring entries; those left out must score lower than these.
     """
     least = bar.at(entries)
-    near = [(value, stored) for stored in candidates if (value := score(question, stored)) >= least - bar.margin]
-    near.sort(key=lambda pair: (pair[0], pair[1].order), reverse=True)
-    scored = [(value, stored) for value, stored in near if not _conflict(question, stored, lexicon)]
+    near = [stored for stored in candidates if score(question, stored) >= least - bar.margin]
+    scored = [(judged(question, stored, lexicon), stored) for stored in near]
+    scored.sort(key=lambda pair: (pair[0], pair[1].order), reverse=True)
     if not scored or scored[0][0] < least:
         return []
     best_score, best = scored[0]
@@ -110,10 +121,6 @@ def decide(
         return []
     entry = best.entry
     return [MemoryHit(entry.id, entry.question, entry.answer, round(min(best_score, 1.0), 4))]
-
-
-def _conflict(question: Asked, stored: Stored, lexicon: Lexicon) -> bool:
-    return conflict(question.reading, stored.asked.reading, stored.entry.answer, lexicon) is not None
 
 
 def _rivals(best: Stored, other: Stored) -> bool:

@@ -19,7 +19,8 @@ import numpy as np
 from deploy.demo.language import FRAMES, INTENTS, UNSEEN_FRAMES, company_name
 from retrieval.contrast import conflict
 from retrieval.encoder import Encoder
-from retrieval.memory import Asked, Background, Bar, Stored, decide, score
+from retrieval.lexicon import Lexicon
+from retrieval.memory import Asked, Background, Bar, Stored, decide, judged
 from retrieval.reading import read
 from retrieval.recollection import encode_views, load_background
 from retrieval.settings import Settings
@@ -78,14 +79,12 @@ def stored(question: Question, order: int) -> Stored:
     return Stored(entry, question.asked, order)
 
 
-def pair_scores(questions: Sequence[Question]) -> tuple[np.ndarray, np.ndarray]:
+def pair_scores(questions: Sequence[Question], lexicon: Lexicon) -> tuple[np.ndarray, np.ndarray]:
     """Scores of pairs with one meaning, and of pairs with two; -1 where a rule stands against the match."""
     same: list[float] = []
     other: list[float] = []
     for one, two in itertools.combinations(questions, 2):
-        value = score(one.asked, stored(two, 0))
-        if conflict(one.asked.reading, two.asked.reading, two.answer):
-            value = -1.0
+        value = judged(one.asked, stored(two, 0), lexicon)
         (same if one.meaning == two.meaning else other).append(value)
     return np.array(same), np.array(other)
 
@@ -100,7 +99,9 @@ class Outcome:
     entries: int
 
 
-def ask_memory(questions: Sequence[Question], size: int, phrasings: int, rng: random.Random) -> list[Outcome]:
+def ask_memory(
+    questions: Sequence[Question], size: int, phrasings: int, rng: random.Random, lexicon: Lexicon
+) -> list[Outcome]:
     """All questions but the stored ones, against a memory of `size` meanings in `phrasings` each, without a bar."""
     by_meaning: dict[str, list[Question]] = {}
     for question in rng.sample(list(questions), len(questions)):
@@ -111,7 +112,7 @@ def ask_memory(questions: Sequence[Question], size: int, phrasings: int, rng: ra
     outcomes = []
     for meaning, variants in by_meaning.items():
         for question in variants[phrasings:] if meaning in kept else variants:
-            hits = decide(question.asked, memory, Bar(lowest=-1.0, rise=0.0), len(memory))
+            hits = decide(question.asked, memory, Bar(lowest=0.0, rise=0.0), len(memory), lexicon)
             correct = bool(hits) and hits[0].answer == question.answer
             outcomes.append(Outcome(hits[0].score if hits else -1.0, correct, meaning in kept, len(memory)))
     return outcomes
@@ -131,14 +132,15 @@ def table(title: str, rows: Sequence[Row], columns: Sequence[str]) -> str:
 
 
 def report(
-    title: str, worlds: Sequence[Sequence[Question]], size: int, phrasings: Sequence[int]
+    title: str, worlds: Sequence[Sequence[Question]], size: int, phrasings: Sequence[int], lexicon: Lexicon
 ) -> Sequence[Row]:
     """Print the table; returns its rows."""
-    scores = [pair_scores(world) for world in worlds]
+    scores = [pair_scores(world, lexicon) for world in worlds]
     same, other = np.concatenate([s[0] for s in scores]), np.concatenate([s[1] for s in scores])
     rng = random.Random(size)
     asked = [
-        [o for w in worlds for _ in range(DRAWS) for o in ask_memory(w, size, n, rng)] for n in phrasings
+        [o for w in worlds for _ in range(DRAWS) for o in ask_memory(w, size, n, rng, lexicon)]
+        for n in phrasings
     ]
     columns = ["pairs: recall", "pairs: false"]
     columns += [f"{name} ({count} stored)" for count in phrasings for name in ("recall", "false use")]
@@ -163,7 +165,7 @@ async def held_out(encoder: Encoder, background: Background, found: Sequence[Pai
     asked = await ask_all(encoder, background, [question for pair in found for question in pair])
     entries = [stored(Question(other, "", ""), 0) for other in asked[1::2]]
     hits = [
-        decide(one, [entry], Bar(lowest=-1.0, rise=0.0), 1)
+        decide(one, [entry], Bar(lowest=0.0, rise=0.0), 1, lexicon)
         for one, entry in zip(asked[::2], entries, strict=True)
     ]
     return np.array([hit[0].score if hit else -1.0 for hit in hits])
