@@ -154,7 +154,7 @@ def _is_adverb(word: str) -> bool:
 def _topics(runs: Sequence[_Run], end: str) -> Iterator[str]:
     if runs and runs[-1].before is Before.PREPOSITION:
         yield from runs[-1].words
-    if end == ":" and len(runs) == 1 and runs[0].before is Before.START:
+    if end in (":", ",") and len(runs) == 1 and runs[0].before is Before.START:
         yield from runs[0].words
     for run in runs:
         if run.before is Before.AUXILIARY and len(run.words) > 1:
