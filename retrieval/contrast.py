@@ -4,6 +4,7 @@ Sentence encoders place `monthly` beside `yearly` and `enable` beside `disable`:
 contexts. Each rule here is one such difference, general to English; docs/memory.md says what they cost.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Collection, Sequence
 
@@ -67,12 +68,26 @@ def conflict(question: Reading, stored: Reading, answer: str, lexicon: Lexicon) 
     return None
 
 
-def shares_no_subject(question: Reading, stored: Reading) -> bool:
-    """Whether all content that both have is what is done or said (`Has anything changed about…`), so that most of
-    their likeness is their sentence."""
-    left, right = _unmatched(question, stored), _unmatched(stored, question)
+def shares_only_sentence(question: Reading, stored: Reading) -> bool:
+    """Whether all content that both have is what is done or said (`Has anything changed about…`), or both are one
+    sentence around two things, so that most of their likeness is their sentence."""
+    apart = left, right = _unmatched(question, stored), _unmatched(stored, question)
+    if not left or not right:
+        return False
     shared = [word for word in question.content if word not in left]
-    return bool(left and right and shared) and all(word in question.grammar.predicates for word in shared)
+    if shared and all(word in question.grammar.predicates for word in shared):
+        return True
+    whole = _whole_phrases(question, left) and _whole_phrases(stored, right)
+    return whole and _frame(question, apart) == _frame(stored, apart)
+
+
+def _whole_phrases(reading: Reading, words: Sequence[str]) -> bool:
+    """Whether the words stand together without other words of what they name: `delivery time`, not `time`."""
+    named = set(reading.content) - reading.grammar.predicates - set(words)
+    return not any(
+        one in words and other in named or other in words and one in named
+        for one, other in itertools.pairwise(reading.bare)
+    )
 
 
 def _opposed(one: Reading, other: Reading) -> bool:

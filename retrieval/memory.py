@@ -14,7 +14,7 @@ from math import log
 import numpy as np
 
 from retrieval.background import QUESTIONS
-from retrieval.contrast import conflict, shares_no_subject
+from retrieval.contrast import conflict, shares_only_sentence
 from retrieval.lexicon import Lexicon, Vectors
 from retrieval.reading import Reading, read
 from retrieval.types import SAME_WORDING, MemoryEntry, MemoryHit
@@ -23,7 +23,7 @@ VIEWS = 3
 NEAREST = 20
 """How many of the closest background questions set a question's level."""
 SENTENCE = 0.13
-"""What the score of two questions owes to their sentence where they share that and no subject."""
+"""What the score of two questions owes to their sentence where they share little else."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def judged(question: Asked, stored: Stored, lexicon: Lexicon) -> float:
     """The score after the rules: -1 where one stands against the match."""
     if conflict(question.reading, stored.asked.reading, stored.entry.answer, lexicon):
         return -1.0
-    lowered = SENTENCE if shares_no_subject(question.reading, stored.asked.reading) else 0.0
+    lowered = SENTENCE if shares_only_sentence(question.reading, stored.asked.reading) else 0.0
     return score(question, stored) - lowered
 
 
@@ -92,8 +92,8 @@ class Bar:
     logarithm of their number, up to `highest`, so that false use stays about the same.
     """
 
-    lowest: float = 0.27
-    rise: float = 0.035
+    lowest: float = 0.28
+    rise: float = 0.033
     highest: float = 0.40
     margin: float = 0.02
     """By how much a match must lead entries that give another answer: two that fit alike are no answer."""

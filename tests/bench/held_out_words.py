@@ -41,11 +41,11 @@ _HEADS = (
 _TAILS = "brook crest dale field ford gate haven line mark moor point ridge son stead ton view ward water well wick"
 _SECONDS = "Foods Tools Partners Clinic Logistics Outfitters Insurance Academy"
 
-_COINED = "Vantrel Kobrix Oluvia Tessaro Merinth Zandale Pelquist Hovarti Lumeca Dravenko Soltique Arbenix Quorvo Nimbly"
-_EVERYDAY = "Copper/Blue/Little/Green/Happy/Quiet/Royal/Wild/Sunny/Open"
-_THINGS = "Lantern/Anchor/Kitchen/Window/Panda/Bridge/Table/Apple/Corner/Arrow"
-_SURNAMES = "Okafor Lindqvist Brandt Moreau Castellano Petrov Nakamura Fitzgerald"
-_TRADES = "Motors Bakery Law Fitness Energy Printing Rentals Pharmacy"
+_COINED = "Bexley Travanta Ollume Kirsch Nordelia Pavexa Quintara Rostov Silvane Tumbrel Ustica Wexmoor Yolandi Zephra"
+_EVERYDAY = "Silver Purple Busy Brave Golden Gentle Swift Clever Frozen Lucky"
+_THINGS = "Fox Harvest Ladder Pencil Engine Orchard Shelter Hammer Kettle Compass"
+_SURNAMES = "Abara Hutchinson Keller Marchetti Olsen Dubois Tanaka Whitfield"
+_TRADES = "Travel Dental Plumbing Books Media Textiles Catering Security"
 
 
 def _english_company(rng: random.Random) -> str:
@@ -56,7 +56,7 @@ def _english_company(rng: random.Random) -> str:
 def _coined_company(rng: random.Random) -> str:
     shape = rng.randrange(4)
     if shape == 0:
-        return f"{rng.choice(_EVERYDAY.split('/'))} {rng.choice(_THINGS.split('/'))}"
+        return f"{rng.choice(_EVERYDAY.split())} {rng.choice(_THINGS.split())}"
     if shape == 1:
         return f"{rng.choice(_SURNAMES.split())} {rng.choice(_TRADES.split())}"
     name = rng.choice(_COINED.split())
@@ -149,10 +149,10 @@ SECOND = Vocabulary(
         "press kit/investor letter/job openings/sponsorship programme",
     ),
     frames=(
-        "Do you know anything about the {noun} of {company}?",
-        "Where can I read about {company}'s {noun}?", "Could somebody send me the {noun} from {company}?",
-        "{company}, {noun}?", "What does {company} say about {noun}?",
-        "I have a question on the {noun} at {company}.", "How do the {noun} work with {company}?",
+        "Is there news on the {noun} at {company}?", "Which {noun} does {company} have?",
+        "My manager asked for {company}'s {noun}.", "Show me the {noun} from {company}, please.",
+        "{company}, {noun}, thanks!", "What are the {noun} like with {company}?",
+        "We would like to know more about the {noun} of {company}.",
     ),
     company=_coined_company,
     subjects=(
@@ -189,7 +189,7 @@ SECOND = Vocabulary(
         "Who {word} checks {subject}?", "Do you {word} deliver {subject}?",
     ),
     numbers=(
-        "3", "7", "9", "12", "18", "35", "80", "400", "2500", "four", "six", "eight", "ten", "twelve",
+        "3", "7", "9", "12", "18", "35", "80", "400", "2500", "four", "six", "eight", "ten", "fourteen",
         "fifteen", "fifty", "seventy", "sixty-two", "three hundred", "two thousand", "a million",
         "two dozen",
     ),
