@@ -37,7 +37,7 @@ _CLASSES = {
     for kind, words in {
         Before.DETERMINER: "a an the this these those some any all each my mine our your his her its their there "
         "many much more most few no another whose",
-        Before.PREPOSITION: "of at in on for from with by about as into per between than like without during until",
+        Before.PREPOSITION: "of at in on for from with by about as into per between than like without during until regarding concerning",
         Before.PLAIN_VERB: "have has had having get give tell know need want ask asking look looking let say find help",
         Before.WHICH: "which what",
         Before.VERB_NEXT: "i me we us you he him she it they them who whom somebody someone anybody everyone one anything something everything that to",
@@ -152,8 +152,9 @@ def _is_adverb(word: str) -> bool:
 
 
 def _topics(runs: Sequence[_Run], end: str) -> Iterator[str]:
-    if runs and runs[-1].before is Before.PREPOSITION:
-        yield from runs[-1].words
+    after_prepositions = [run for run in runs if run.before is Before.PREPOSITION]
+    if after_prepositions:
+        yield from after_prepositions[-1].words
     if end in (":", ",") and len(runs) == 1 and runs[0].before is Before.START:
         yield from runs[0].words
     for run in runs:

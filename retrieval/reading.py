@@ -29,7 +29,7 @@ _FUNCTION_WORDS = frozenset(
     do does did done have has had having will would shall should can could may might must of at in on for
     from to with by about as into and or but if then than so there here what which who whom whose where
     when why how please hi hello hey thanks thank tell give get know need want ask asking look looking
-    like out up let say help find""".split()  # noqa: SIM905
+    like out up let say help find regarding concerning""".split()  # noqa: SIM905
 )
 _NUMBER_WORDS = {
     word: str(value)
