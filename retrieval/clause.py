@@ -37,10 +37,12 @@ _CLASSES = {
     for kind, words in {
         Before.DETERMINER: "a an the this these those some any all each my mine our your his her its their there "
         "many much more most few no another whose",
-        Before.PREPOSITION: "of at in on for from with by about as into per between than like without during until regarding concerning",
+        Before.PREPOSITION: "of at in on for from with by about as into per between than like without during until "
+        "regarding concerning",
         Before.PLAIN_VERB: "have has had having get give tell know need want ask asking look looking let say find help",
         Before.WHICH: "which what",
-        Before.VERB_NEXT: "i me we us you he him she it they them who whom somebody someone anybody everyone one anything something everything that to",
+        Before.VERB_NEXT: "i me we us you he him she it they them who whom somebody someone anybody everyone one "
+        "anything something everything that to",
         Before.AUXILIARY: "do does did will would shall should can could may might must cannot",
         Before.BE: "is are am was were be been being",
         Before.ADVERB: "always often never seldom sometimes still also just only even ever already soon not",
@@ -48,7 +50,9 @@ _CLASSES = {
     }.items()
     for word in words.split()
 }
-_NO_ADVERBS = frozenset("hourly daily nightly weekly monthly quarterly yearly early family assembly".split())
+_NO_ADVERBS = frozenset(
+    ("hourly", "daily", "nightly", "weekly", "monthly", "quarterly", "yearly", "early", "family", "assembly")
+)
 _JOINING = frozenset(("and", "or", "but"))
 
 

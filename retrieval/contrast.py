@@ -85,7 +85,7 @@ def _whole_phrases(reading: Reading, words: Sequence[str]) -> bool:
     """Whether the words stand together without other words of what they name: `delivery time`, not `time`."""
     named = set(reading.content) - reading.grammar.predicates - set(words)
     return not any(
-        one in words and other in named or other in words and one in named
+        (one in words and other in named) or (other in words and one in named)
         for one, other in itertools.pairwise(reading.bare)
     )
 

@@ -33,7 +33,7 @@ _EVERYDAY = frozenset(
 
 
 class Lexicon:
-    """table: the vocabulary's vectors, shape (n, d), of any length but 0. rows: the row of each whole word, lower case."""
+    """table: the vocabulary's vectors, shape (n, d), none 0. rows: the row of each whole word, lower case."""
 
     def __init__(self, table: Vectors, rows: Mapping[str, int]) -> None:
         self._table = table

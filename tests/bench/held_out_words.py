@@ -1,8 +1,8 @@
 """The words of the pairs that memory is measured with. Neither the demo nor a rule of `retrieval.contrast` was written
-with them; SECOND was written when the rules of single words were final, with FIRST in view of those.
+with them: SECOND was written after the last rule, while FIRST had been in view of the rules of single words.
 
-`verbs` and `adverbs` hold only opposites that are on no list of the rules. A fifth of SECOND's companies and more bear
-two everyday words.
+`verbs` and `adverbs` hold only opposites that are on no list of the rules. A quarter of SECOND's companies bear two
+everyday words, which in lower case nothing but their place shows to be names.
 """
 
 import random
@@ -41,11 +41,11 @@ _HEADS = (
 _TAILS = "brook crest dale field ford gate haven line mark moor point ridge son stead ton view ward water well wick"
 _SECONDS = "Foods Tools Partners Clinic Logistics Outfitters Insurance Academy"
 
-_COINED = "Bexley Travanta Ollume Kirsch Nordelia Pavexa Quintara Rostov Silvane Tumbrel Ustica Wexmoor Yolandi Zephra"
-_EVERYDAY = "Silver Purple Busy Brave Golden Gentle Swift Clever Frozen Lucky"
-_THINGS = "Fox Harvest Ladder Pencil Engine Orchard Shelter Hammer Kettle Compass"
-_SURNAMES = "Abara Hutchinson Keller Marchetti Olsen Dubois Tanaka Whitfield"
-_TRADES = "Travel Dental Plumbing Books Media Textiles Catering Security"
+_COINED = "Althera Bromley Caldura Dextriq Elmora Fenwix Gastona Helvion Jorvane Kelmont Mirafel Obrix Pruvia"
+_EVERYDAY = "Crystal Humble Eager Noble Mellow Sharp Grand Rapid Warm Bold"
+_THINGS = "Otter Meadow Thread Castle Rocket Pepper Basket Candle Mirror Tractor"
+_SURNAMES = "Adeyemi Bergstrom Cohen Delacroix Eriksen Ferrari Goldberg Ivanov"
+_TRADES = "Flooring Optics Brewing Airways Roofing Press Capital Farms"
 
 
 def _english_company(rng: random.Random) -> str:
@@ -137,22 +137,22 @@ FIRST = Vocabulary(
 
 SECOND = Vocabulary(
     intents=(
-        "cancellation fees/insurance cover/pick-up points/fuel policy",
-        "membership tiers/guest passes/locker rental/class timetable",
-        "grading scale/transcript copies/field trips/meal plans",
-        "tax forms/expense limits/pension scheme/relocation allowance",
-        "water meter/heating plan/smart tariff/outage map",
-        "spare keys/noise rules/waste collection/storage units",
-        "menu prices/catering packages/group bookings/cooking classes",
-        "recycling scheme/sample kits/volume discounts/product manuals",
-        "sick notes/repeat prescriptions/blood tests/travel jabs",
-        "press kit/investor letter/job openings/sponsorship programme",
+        "ferry crossings/cabin upgrades/pet rules/harbour taxes",
+        "swimming lessons/sauna sessions/towel rental/coach profiles",
+        "reading list/thesis deadline/dorm rooms/exchange semester",
+        "overtime pay/parental leave/company car/canteen hours",
+        "gas bill/solar panels/night rate/meter readings",
+        "rent increase/pet policy/roof repairs/parking permits",
+        "brunch menu/takeaway boxes/birthday cakes/terrace seating",
+        "fabric samples/delivery slots/assembly service/colour chart",
+        "eye exam/flu shots/physiotherapy plan/dental cleaning",
+        "annual report/press photos/apprenticeships/charity projects",
     ),
     frames=(
-        "Is there news on the {noun} at {company}?", "Which {noun} does {company} have?",
-        "My manager asked for {company}'s {noun}.", "Show me the {noun} from {company}, please.",
-        "{company}, {noun}, thanks!", "What are the {noun} like with {company}?",
-        "We would like to know more about the {noun} of {company}.",
+        "Somebody called about the {noun} of {company}.", "Does {company} publish the {noun}?",
+        "Where would one see the {noun} for {company} these days?", "{company}'s {noun}, please.",
+        "At {company}, how are the {noun} organised?", "Concerning the {noun} with {company}, whom do I ask?",
+        "Let me know the {noun} that apply at {company}.",
     ),
     company=_coined_company,
     subjects=(
