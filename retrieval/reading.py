@@ -25,11 +25,11 @@ _OPENER = re.compile(
 _ASKS = re.compile(r"\b(?:who|whom|whose|when|where|why|how (?:much|many|long|often|far))\b", re.IGNORECASE)
 _FUNCTION_WORDS = frozenset(
     """a an the this that these those some any all each i me my mine we us our ours you your yours he him his
-    she her it its they them their theirs somebody someone anybody something anything everything one
-    is are am was were be been being do does did done have has had having will would shall should can could may might must of at in on for
-    from to with by about as into and or but if then than so there here what which who whom whose where
-    when why how please hi hello hey thanks thank tell give get know need want ask asking look looking
-    like out up let say help find regarding concerning""".split()  # noqa: SIM905
+    she her it its they them their theirs somebody someone anybody something anything everything one is
+    are am was were be been being do does did done have has had having will would shall should can could
+    may might must of at in on for from to with by about as into and or but if then than so there here
+    what which who whom whose where when why how please hi hello hey thanks thank tell give get know need
+    want ask asking look looking like out up let say help find regarding concerning""".split()  # noqa: SIM905
 )
 _NUMBER_WORDS = {
     word: str(value)

@@ -10,7 +10,8 @@ import numpy as np
 from retrieval.encoder import Encoder
 from retrieval.entries import EntryRow, EntryStore
 from retrieval.index import VectorIndex
-from retrieval.memory import VIEWS, Asked, Background, Bar, Stored, Vectors, background_readings, decide
+from retrieval.lexicon import Vectors
+from retrieval.memory import VIEWS, Asked, Background, Bar, Stored, background_readings, decide
 from retrieval.reading import Reading, read
 from retrieval.types import MemoryEntry, MemoryHit
 
