@@ -4,6 +4,11 @@ Sentence encoders place `monthly` beside `yearly` and `enable` beside `disable`:
 contexts. Each rule here is one such difference, general to English; docs/memory.md says what they cost.
 """
 
+import itertools
+from collections import Counter
+from collections.abc import Collection, Sequence
+
+from retrieval.lexicon import Lexicon, inflections
 from retrieval.reading import Reading, answer_kinds
 
 _OPPOSITES = frozenset(
@@ -27,14 +32,21 @@ _OPPOSITES = frozenset(
 _NEGATIVE = ("un", "in", "im", "ir", "il", "non", "non-", "dis")
 _STEM = 4
 """Letters at least of a word that a prefix turns into its opposite."""
+SYNONYMS = 0.6
+"""Closeness at least of two predicates that mean the same. `usually` and `rarely` have 0.49."""
+RELATED = 0.4
+"""Closeness at least of two words that may be about one topic. Of names, nine in ten pairs have less than 0.19."""
 
 
-def conflict(question: Reading, stored: Reading, answer: str) -> str | None:
+def conflict(question: Reading, stored: Reading, answer: str, lexicon: Lexicon) -> str | None:
     """Why the stored question's answer cannot answer this question; None when nothing stands against it.
 
     answer: the stored one. Where the stored question does not tell what kind of thing it asks for, that may.
     """
     if not (question.names <= stored.words and stored.names <= question.words):
+        return "name"
+    apart = _unmatched(question, stored), _unmatched(stored, question)
+    if not all(lexicon.everyday(word) for side in apart for word in side):
         return "name"
     if question.numbers != stored.numbers:
         return "number"
@@ -49,7 +61,33 @@ def conflict(question: Reading, stored: Reading, answer: str) -> str | None:
     kinds = stored.kinds or answer_kinds(answer)
     if question.kinds and kinds and not question.kinds & kinds:
         return "kind"
+    if _other_predicate(question, stored, apart, lexicon):
+        return "predicate"
+    if _other_topic(question, stored, apart, lexicon):
+        return "topic"
     return None
+
+
+def shares_only_sentence(question: Reading, stored: Reading) -> bool:
+    """Whether all content that both have is what is done or said (`Has anything changed about…`), or both are one
+    sentence around two things, so that most of their likeness is their sentence."""
+    apart = left, right = _unmatched(question, stored), _unmatched(stored, question)
+    if not left or not right:
+        return False
+    shared = [word for word in question.content if word not in left]
+    if shared and all(word in question.grammar.predicates for word in shared):
+        return True
+    whole = _whole_phrases(question, left) and _whole_phrases(stored, right)
+    return whole and _frame(question, apart) == _frame(stored, apart)
+
+
+def _whole_phrases(reading: Reading, words: Sequence[str]) -> bool:
+    """Whether the words stand together without other words of what they name: `delivery time`, not `time`."""
+    named = set(reading.content) - reading.grammar.predicates - set(words)
+    return not any(
+        (one in words and other in named) or (other in words and one in named)
+        for one, other in itertools.pairwise(reading.bare)
+    )
 
 
 def _opposed(one: Reading, other: Reading) -> bool:
@@ -67,3 +105,55 @@ def _negates(word: str, stem: str) -> bool:
 def _free_against_paid(one: Reading, other: Reading) -> bool:
     """A threshold for free delivery is not the price of delivery."""
     return "free" in one.words and "free" not in other.words and "money" in other.kinds
+
+
+def _unmatched(one: Reading, other: Reading) -> Sequence[str]:
+    """Content words of `one` that have no form of themselves in `other`, each of which answers for one word."""
+    left = list((Counter(one.content) - Counter(other.content)).elements())
+    free = list((Counter(other.content) - Counter(one.content)).elements()) + list(other.names)
+    found = []
+    for word in left:
+        same = next((each for each in free if each == word or inflections(each) & inflections(word)), None)
+        if same is None:
+            found.append(word)
+        else:
+            free.remove(same)
+    return found
+
+
+def _other_predicate(
+    one: Reading, other: Reading, apart: tuple[Sequence[str], Sequence[str]], lexicon: Lexicon
+) -> bool:
+    """Whether they differ in what is done, said or how often, by words that are no synonyms. Of a single word that
+    differs, or two in the same sentence: where more differs, the score tells."""
+    most = max(map(len, apart))
+    if not min(map(len, apart)) or most > 2 or (most == 2 and _frame(one, apart) != _frame(other, apart)):
+        return False
+    left, right = apart
+    done = [word for word in left if word in one.grammar.predicates]
+    done_there = [word for word in right if word in other.grammar.predicates]
+    if not done or not done_there:
+        return False
+    return _strange(done, right, SYNONYMS, lexicon) or _strange(done_there, left, SYNONYMS, lexicon)
+
+
+def _frame(reading: Reading, apart: tuple[Sequence[str], Sequence[str]]) -> Sequence[str]:
+    return [word for word in reading.bare if not any(word in side for side in apart)]
+
+
+def _other_topic(
+    one: Reading, other: Reading, apart: tuple[Sequence[str], Sequence[str]], lexicon: Lexicon
+) -> bool:
+    """Where neither has a name in capitals, what stands where a name would must have something alike on the other
+    side."""
+    if one.names or other.names or not one.grammar.topics or not other.grammar.topics:
+        return False
+    left, right = apart
+    mine = [word for word in left if word in one.grammar.topics]
+    theirs = [word for word in right if word in other.grammar.topics]
+    return _strange(mine, other.content, RELATED, lexicon) or _strange(theirs, one.content, RELATED, lexicon)
+
+
+def _strange(words: Collection[str], others: Collection[str], least: float, lexicon: Lexicon) -> bool:
+    """Whether one of the words is close to none of the others."""
+    return any(all(lexicon.closeness(word, other) < least for other in others) for word in words)

@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
+from retrieval.lexicon import Lexicon, whole_words
+
 BATCH = 16
 _QUERY, _BULK = 0, 1
 
@@ -60,6 +62,11 @@ class Encoder:
         for text, future in zip(texts, futures, strict=True):
             self._waiting.put_nowait((_BULK if bulk else _QUERY, next(self._order), text, future))
         return np.stack(await asyncio.gather(*futures))
+
+    def lexicon(self) -> Lexicon:
+        """The model's vocabulary with its input embeddings, which are not copied."""
+        table = self._model[0].auto_model.get_input_embeddings().weight
+        return Lexicon(table.detach().numpy(), whole_words(self._model.tokenizer.get_vocab()))
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()

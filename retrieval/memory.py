@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from math import log
 
 import numpy as np
-from numpy.typing import NDArray
 
 from retrieval.background import QUESTIONS
-from retrieval.contrast import conflict
+from retrieval.contrast import conflict, shares_only_sentence
+from retrieval.lexicon import Lexicon, Vectors
 from retrieval.reading import Reading, read
 from retrieval.types import SAME_WORDING, MemoryEntry, MemoryHit
-
-Vectors = NDArray[np.float32]
 
 VIEWS = 3
 NEAREST = 20
 """How many of the closest background questions set a question's level."""
+SENTENCE = 0.13
+"""What the score of two questions owes to their sentence where they share little else."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,22 @@ def background_readings() -> list[Reading]:
 
 
 def score(question: Asked, stored: Stored) -> float:
-    """How surely both ask the same: 1 for the same wording, about 0 for unrelated ones. No rules applied."""
+    """How surely both ask the same: 1 for the same wording, about 0 for unrelated ones. No rules applied, which only
+    lower it."""
     if question.reading.same_wording(stored.asked.reading):
         return SAME_WORDING
     cosine = float(np.einsum("vd,vd->v", question.vectors, stored.asked.vectors).mean())
     if question.reading.same_content(stored.asked.reading):
         return cosine
     return cosine - (question.level + stored.asked.level) / 2
+
+
+def judged(question: Asked, stored: Stored, lexicon: Lexicon) -> float:
+    """The score after the rules: -1 where one stands against the match."""
+    if conflict(question.reading, stored.asked.reading, stored.entry.answer, lexicon):
+        return -1.0
+    lowered = SENTENCE if shares_only_sentence(question.reading, stored.asked.reading) else 0.0
+    return score(question, stored) - lowered
 
 
 @dataclass(frozen=True)
@@ -83,8 +92,8 @@ class Bar:
     logarithm of their number, up to `highest`, so that false use stays about the same.
     """
 
-    lowest: float = 0.25
-    rise: float = 0.04
+    lowest: float = 0.28
+    rise: float = 0.033
     highest: float = 0.40
     margin: float = 0.02
     """By how much a match must lead entries that give another answer: two that fit alike are no answer."""
@@ -94,27 +103,24 @@ class Bar:
         return min(self.lowest + self.rise * log(max(entries, 1)), self.highest)
 
 
-def decide(question: Asked, candidates: Sequence[Stored], bar: Bar, entries: int) -> list[MemoryHit]:
+def decide(
+    question: Asked, candidates: Sequence[Stored], bar: Bar, entries: int, lexicon: Lexicon
+) -> list[MemoryHit]:
     """The correction that answers the question, or none. entries: the size of the memory searched.
 
     candidates: its best scoring entries; those left out must score lower than these.
     """
-    scored = sorted(
-        ((score(question, stored), stored) for stored in candidates if not _conflict(question, stored)),
-        key=lambda pair: (pair[0], pair[1].order),
-        reverse=True,
-    )
-    if not scored or scored[0][0] < bar.at(entries):
+    least = bar.at(entries)
+    near = [stored for stored in candidates if score(question, stored) >= least - bar.margin]
+    scored = [(judged(question, stored, lexicon), stored) for stored in near]
+    scored.sort(key=lambda pair: (pair[0], pair[1].order), reverse=True)
+    if not scored or scored[0][0] < least:
         return []
     best_score, best = scored[0]
     if any(_rivals(best, other) and best_score - value < bar.margin for value, other in scored[1:]):
         return []
     entry = best.entry
     return [MemoryHit(entry.id, entry.question, entry.answer, round(min(best_score, 1.0), 4))]
-
-
-def _conflict(question: Asked, stored: Stored) -> bool:
-    return conflict(question.reading, stored.asked.reading, stored.entry.answer) is not None
 
 
 def _rivals(best: Stored, other: Stored) -> bool:

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
+from retrieval.clause import Grammar, parse
+
 _WORD = re.compile(r"[^\W_]+(?:[.'’&-][^\W_]+)*")
 _POSSESSIVE = re.compile(r"['’]s$")
 _NEGATION = re.compile(
@@ -23,11 +25,11 @@ _OPENER = re.compile(
 _ASKS = re.compile(r"\b(?:who|whom|whose|when|where|why|how (?:much|many|long|often|far))\b", re.IGNORECASE)
 _FUNCTION_WORDS = frozenset(
     """a an the this that these those some any all each i me my mine we us our ours you your yours he him his
-    she her it its they them their theirs somebody someone anybody one is are am was were be been being
-    do does did done have has had having will would shall should can could may might must of at in on for
-    from to with by about as into and or but if then than so there here what which who whom whose where
-    when why how please hi hello hey thanks thank tell give get know need want ask asking look looking
-    like out up let say help find""".split()  # noqa: SIM905
+    she her it its they them their theirs somebody someone anybody something anything everything one is
+    are am was were be been being do does did done have has had having will would shall should can could
+    may might must of at in on for from to with by about as into and or but if then than so there here
+    what which who whom whose where when why how please hi hello hey thanks thank tell give get know need
+    want ask asking look looking like out up let say help find regarding concerning""".split()  # noqa: SIM905
 )
 _NUMBER_WORDS = {
     word: str(value)
@@ -81,15 +83,33 @@ _ANSWER_KINDS = (
 )  # fmt: skip
 
 
+_ARTICLES = frozenset(("a", "an", "the"))
+_PARTICLES = frozenset(("off", "down", "away", "back", "over", "through"))
+
+
 @dataclass(frozen=True)
 class Reading:
-    """What is compared when two questions are held against each other, apart from their vectors."""
+    """What is compared when two questions are held against each other, apart from their vectors.
+
+    bare: all words but the request around the question and articles.
+    """
 
     text: str
     words: frozenset[str]
     names: frozenset[str]
     plain: str
     core: str
+    bare: tuple[str, ...]
+
+    @cached_property
+    def content(self) -> tuple[str, ...]:
+        """Content words other than names, in order. Empty where there are none, while core is not."""
+        found = (word for word in self.bare if word not in self.names)
+        return tuple(word for word in found if word not in _FUNCTION_WORDS | _PARTICLES)
+
+    @cached_property
+    def grammar(self) -> Grammar:
+        return parse(_OPENER.sub("", self.text))
 
     @cached_property
     def numbers(self) -> frozenset[str]:
@@ -134,8 +154,8 @@ class Reading:
         )
 
     def same_wording(self, other: "Reading") -> bool:
-        """Whether both are one question but for case, punctuation and politeness."""
-        return self.plain == other.plain and self.names == other.names and self.numbers == other.numbers
+        """Whether both are one question but for case, punctuation, articles and politeness."""
+        return self.bare == other.bare and self.numbers == other.numbers
 
 
 def read(question: str) -> Reading:
@@ -146,7 +166,9 @@ def read(question: str) -> Reading:
     plain = [word for word in bare if word not in names]
     core = [word for word in plain if word not in _FUNCTION_WORDS]
     words = frozenset(_base(match.group()) for match in _WORD.finditer(text))
-    return Reading(text, words, names, " ".join(plain) or text, " ".join(core) or " ".join(plain) or text)
+    said = " ".join(plain) or text
+    named = tuple(word for word in bare if word not in _ARTICLES)
+    return Reading(text, words, names, said, " ".join(core) or said, named)
 
 
 def answer_kinds(answer: str) -> frozenset[str]:

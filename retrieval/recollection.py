@@ -10,7 +10,8 @@ import numpy as np
 from retrieval.encoder import Encoder
 from retrieval.entries import EntryRow, EntryStore
 from retrieval.index import VectorIndex
-from retrieval.memory import VIEWS, Asked, Background, Bar, Stored, Vectors, background_readings, decide
+from retrieval.lexicon import Vectors
+from retrieval.memory import VIEWS, Asked, Background, Bar, Stored, background_readings, decide
 from retrieval.reading import Reading, read
 from retrieval.types import MemoryEntry, MemoryHit
 
@@ -37,6 +38,7 @@ class Recollection:
     def __init__(self, store: EntryStore, encoder: Encoder, background: Background, bar: Bar) -> None:
         self._store = store
         self._encoder = encoder
+        self._lexicon = encoder.lexicon()
         self._background = background
         self._bar = bar
         self._held: dict[str, _Held] = {}
@@ -73,7 +75,7 @@ class Recollection:
             return []
         question = self._background.ask(reading, views)
         candidates = [stored for _, stored in held.index.search(_query(question), CANDIDATES)]
-        return decide(question, candidates, self._bar, len(held.index))
+        return decide(question, candidates, self._bar, len(held.index), self._lexicon)
 
     async def views(self, tenant_id: str, reading: Reading) -> Vectors:
         """Unit vectors of the reading's views, shape (3, d). What a tenant asked lately is not encoded again; only

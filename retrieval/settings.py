@@ -22,8 +22,8 @@ class Settings(BaseSettings):
     encoder_threads: int = Field(1, ge=1)
     passage_min_score: float = Field(0.30, ge=-1, le=1)
     """Passages whose cosine with the question is lower are not returned."""
-    memory_lowest_bar: float = Field(0.25, ge=0, le=1)
-    memory_bar_rise: float = Field(0.04, ge=0, le=1)
+    memory_lowest_bar: float = Field(0.28, ge=0, le=1)
+    memory_bar_rise: float = Field(0.033, ge=0, le=1)
     memory_highest_bar: float = Field(0.40, ge=0, le=1)
     memory_margin: float = Field(0.02, ge=0, le=1)
     """The four of retrieval.memory.Bar: how sure memory must be. docs/memory.md has the curves."""

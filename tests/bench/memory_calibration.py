@@ -19,12 +19,14 @@ import numpy as np
 from deploy.demo.language import FRAMES, INTENTS, UNSEEN_FRAMES, company_name
 from retrieval.contrast import conflict
 from retrieval.encoder import Encoder
-from retrieval.memory import Asked, Background, Bar, Stored, decide, score
+from retrieval.lexicon import Lexicon
+from retrieval.memory import Asked, Background, Bar, Stored, decide, judged
 from retrieval.reading import read
 from retrieval.recollection import encode_views, load_background
 from retrieval.settings import Settings
 from retrieval.types import MemoryEntry
 from tests.bench.held_out import Pair, pairs, paraphrases
+from tests.bench.held_out_words import FIRST, SECOND, Vocabulary
 from tests.bench.line_plot import Line, Panel, drawn
 from tests.bench.memory_pairs import CONTRASTS, intents
 from tests.bench.report import Figure, number, print_rows, verdict
@@ -78,14 +80,12 @@ def stored(question: Question, order: int) -> Stored:
     return Stored(entry, question.asked, order)
 
 
-def pair_scores(questions: Sequence[Question]) -> tuple[np.ndarray, np.ndarray]:
+def pair_scores(questions: Sequence[Question], lexicon: Lexicon) -> tuple[np.ndarray, np.ndarray]:
     """Scores of pairs with one meaning, and of pairs with two; -1 where a rule stands against the match."""
     same: list[float] = []
     other: list[float] = []
     for one, two in itertools.combinations(questions, 2):
-        value = score(one.asked, stored(two, 0))
-        if conflict(one.asked.reading, two.asked.reading, two.answer):
-            value = -1.0
+        value = judged(one.asked, stored(two, 0), lexicon)
         (same if one.meaning == two.meaning else other).append(value)
     return np.array(same), np.array(other)
 
@@ -100,7 +100,9 @@ class Outcome:
     entries: int
 
 
-def ask_memory(questions: Sequence[Question], size: int, phrasings: int, rng: random.Random) -> list[Outcome]:
+def ask_memory(
+    questions: Sequence[Question], size: int, phrasings: int, rng: random.Random, lexicon: Lexicon
+) -> list[Outcome]:
     """All questions but the stored ones, against a memory of `size` meanings in `phrasings` each, without a bar."""
     by_meaning: dict[str, list[Question]] = {}
     for question in rng.sample(list(questions), len(questions)):
@@ -111,7 +113,7 @@ def ask_memory(questions: Sequence[Question], size: int, phrasings: int, rng: ra
     outcomes = []
     for meaning, variants in by_meaning.items():
         for question in variants[phrasings:] if meaning in kept else variants:
-            hits = decide(question.asked, memory, Bar(lowest=-1.0, rise=0.0), len(memory))
+            hits = decide(question.asked, memory, Bar(lowest=0.0, rise=0.0), len(memory), lexicon)
             correct = bool(hits) and hits[0].answer == question.answer
             outcomes.append(Outcome(hits[0].score if hits else -1.0, correct, meaning in kept, len(memory)))
     return outcomes
@@ -131,14 +133,15 @@ def table(title: str, rows: Sequence[Row], columns: Sequence[str]) -> str:
 
 
 def report(
-    title: str, worlds: Sequence[Sequence[Question]], size: int, phrasings: Sequence[int]
+    title: str, worlds: Sequence[Sequence[Question]], size: int, phrasings: Sequence[int], lexicon: Lexicon
 ) -> Sequence[Row]:
     """Print the table; returns its rows."""
-    scores = [pair_scores(world) for world in worlds]
+    scores = [pair_scores(world, lexicon) for world in worlds]
     same, other = np.concatenate([s[0] for s in scores]), np.concatenate([s[1] for s in scores])
     rng = random.Random(size)
     asked = [
-        [o for w in worlds for _ in range(DRAWS) for o in ask_memory(w, size, n, rng)] for n in phrasings
+        [o for w in worlds for _ in range(DRAWS) for o in ask_memory(w, size, n, rng, lexicon)]
+        for n in phrasings
     ]
     columns = ["pairs: recall", "pairs: false"]
     columns += [f"{name} ({count} stored)" for count in phrasings for name in ("recall", "false use")]
@@ -161,15 +164,16 @@ def report(
 async def held_out(encoder: Encoder, background: Background, found: Sequence[Pair]) -> np.ndarray:
     """The score of the one entry that a question's memory holds, by pair; -1 where a rule stands against it."""
     asked = await ask_all(encoder, background, [question for pair in found for question in pair])
+    lexicon = encoder.lexicon()
     entries = [stored(Question(other, "", ""), 0) for other in asked[1::2]]
     hits = [
-        decide(one, [entry], Bar(lowest=-1.0, rise=0.0), 1)
+        decide(one, [entry], Bar(lowest=0.0, rise=0.0), 1, lexicon)
         for one, entry in zip(asked[::2], entries, strict=True)
     ]
     return np.array([hit[0].score if hit else -1.0 for hit in hits])
 
 
-def shown(by_kind: Mapping[str, np.ndarray], alike: np.ndarray) -> Sequence[Figure]:
+def shown(title: str, by_kind: Mapping[str, np.ndarray], alike: np.ndarray) -> Sequence[Figure]:
     """By kind, the share of pairs whose entry would be used at the shipped bar, and the recall of paraphrases."""
     bar = Bar().at(1)
     figures = [
@@ -179,7 +183,9 @@ def shown(by_kind: Mapping[str, np.ndarray], alike: np.ndarray) -> Sequence[Figu
     figures.append(Figure("recall, another sentence", float((alike >= bar).mean())))
     cells = [(f.name, number(f.ours), f.bound, verdict(f.met)) for f in figures]
     print_rows(
-        f"held out: {HELD_OUT} pairs of each kind, one entry", ("figure", "measured", "target", "met"), cells
+        f"held out, {title}: {HELD_OUT} pairs of each kind, one entry",
+        ("figure", "measured", "target", "met"),
+        cells,
     )
     return figures
 
@@ -218,24 +224,34 @@ async def calibrate(seed: int) -> bool:
                 Question(a, meaning, answer) for a, (_, meaning, answer) in zip(asked, texts, strict=True)
             ]
 
+        lexicon = encoder.lexicon()
         demo = [await world(demo_texts(random.Random(seed + n))) for n in range(3)]
+        by_hand = [await world(hand_texts())]
         worlds = {
-            "Demo world": report("Demo world", demo, 12, (1, 3)),
-            "Written by hand": report("Written by hand", [await world(hand_texts())], 25, (1, 2)),
+            "Demo world": report("Demo world", demo, 12, (1, 3), lexicon),
+            "Written by hand": report("Written by hand", by_hand, 25, (1, 2), lexicon),
         }
-        near = await ask_all(encoder, background, [question for pair in CONTRASTS for question in pair])
-        caught = [
-            (a, b) for a, b in zip(near[::2], near[1::2], strict=True) if conflict(a.reading, b.reading, "")
-        ]
-        print(f"\nContrasting pairs that a rule tells apart: {len(caught)} of {len(CONTRASTS)}")
-
-        by_kind = {
-            kind: await held_out(encoder, background, found) for kind, found in pairs(HELD_OUT, seed).items()
+        near = [(read(one), read(other)) for one, other in CONTRASTS]
+        caught = sum(conflict(one, other, "", lexicon) is not None for one, other in near)
+        print(f"\nContrasting pairs that a rule tells apart: {caught} of {len(CONTRASTS)}")
+        sets = {
+            title: await measured(encoder, background, vocabulary, seed)
+            for title, vocabulary in {"first words": FIRST, "second words": SECOND}.items()
         }
-        alike = await held_out(encoder, background, paraphrases(HELD_OUT, seed))
-    figures = shown(by_kind, alike)
-    PLOT.write_text(drawn(panels(worlds, by_kind, alike)), encoding="utf-8")
+    figures = [figure for title, found in sets.items() for figure in shown(title, *found)]
+    PLOT.write_text(drawn(panels(worlds, *sets["second words"])), encoding="utf-8")
     return all(figure.met is not False for figure in figures)
+
+
+async def measured(
+    encoder: Encoder, background: Background, vocabulary: Vocabulary, seed: int
+) -> tuple[Mapping[str, np.ndarray], np.ndarray]:
+    """The scores of held-out pairs by kind, and of pairs alike."""
+    by_kind = {
+        kind: await held_out(encoder, background, found)
+        for kind, found in pairs(vocabulary, HELD_OUT, seed).items()
+    }
+    return by_kind, await held_out(encoder, background, paraphrases(vocabulary, HELD_OUT, seed))
 
 
 def study() -> bool:

@@ -1,16 +1,25 @@
 """Held-out pairs for measuring memory."""
 
+import pytest
+
 from tests.bench.held_out import pairs, paraphrases
+from tests.bench.held_out_words import FIRST, SECOND, Vocabulary
 
 
 def test_a_seed_gives_its_pairs_again_and_another_seed_others() -> None:
-    assert pairs(40, 1) == pairs(40, 1)
-    assert pairs(40, 1) != pairs(40, 2)
+    assert pairs(FIRST, 40, 1) == pairs(FIRST, 40, 1)
+    assert pairs(FIRST, 40, 1) != pairs(FIRST, 40, 2)
 
 
-def test_every_kind_has_as_many_pairs_of_two_different_questions() -> None:
-    made = pairs(300, 1)
+@pytest.mark.parametrize("vocabulary", [FIRST, SECOND])
+def test_every_kind_has_as_many_pairs_of_two_different_questions(vocabulary: Vocabulary) -> None:
+    made = pairs(vocabulary, 300, 1)
     assert {kind.split(",")[0].split()[0] for kind in made} == {"other", "negation"}
-    for found in (*made.values(), paraphrases(300, 1)):
+    for found in (*made.values(), paraphrases(vocabulary, 300, 1)):
         assert len(set(found)) == 300
         assert all(one != other for one, other in found)
+
+
+def test_the_second_vocabulary_repeats_no_opposites_companies_or_intents_of_the_first() -> None:
+    for words in ("verbs", "adverbs", "prefixed", "intents", "subjects", "frames"):
+        assert not set(getattr(FIRST, words)) & set(getattr(SECOND, words))

@@ -1,12 +1,21 @@
+from collections.abc import Callable
+
 import pytest
 
-from retrieval.contrast import conflict
+from retrieval.contrast import conflict, shares_only_sentence
+from retrieval.lexicon import Lexicon
 from retrieval.reading import read
 from tests.bench.memory_pairs import CONTRASTS
 
+Reason = Callable[..., str | None]
 
-def reason(question: str, stored: str, answer: str = "yes") -> str | None:
-    return conflict(read(question), read(stored), answer)
+
+@pytest.fixture
+def reason(lexicon: Lexicon) -> Reason:
+    def of(question: str, stored: str, answer: str = "yes") -> str | None:
+        return conflict(read(question), read(stored), answer, lexicon)
+
+    return of
 
 
 @pytest.mark.parametrize(
@@ -26,11 +35,11 @@ def reason(question: str, stored: str, answer: str = "yes") -> str | None:
         ("What is the shipping time?", "What is the shipping cost?", "kind"),
     ],
 )
-def test_each_rule_names_its_difference(question: str, stored: str, expected: str) -> None:
+def test_each_rule_names_its_difference(reason: Reason, question: str, stored: str, expected: str) -> None:
     assert reason(question, stored) == expected
 
 
-def test_the_rules_are_symmetric_for_questions() -> None:
+def test_the_rules_are_symmetric_for_questions(reason: Reason) -> None:
     assert [reason(a, b) is None for a, b in CONTRASTS] == [reason(b, a) is None for a, b in CONTRASTS]
 
 
@@ -43,13 +52,62 @@ def test_the_rules_are_symmetric_for_questions() -> None:
         ("How do I reset my password?", "I forgot my password, how can I get a new one?"),
     ],
 )
-def test_paraphrases_are_not_in_conflict(question: str, stored: str) -> None:
+def test_paraphrases_are_not_in_conflict(reason: Reason, question: str, stored: str) -> None:
     assert reason(question, stored) is None
 
 
-def test_the_stored_answer_tells_the_kind_where_its_question_does_not() -> None:
+def test_the_stored_answer_tells_the_kind_where_its_question_does_not(reason: Reason) -> None:
     assert reason("What is the shipping time?", "What about shipping?", "€5") == "kind"
 
 
-def test_nearly_all_contrasting_pairs_are_told_apart() -> None:
-    assert sum(reason(a, b) is not None for a, b in CONTRASTS) >= 39
+def test_all_contrasting_pairs_are_told_apart(reason: Reason) -> None:
+    assert [(a, b) for a, b in CONTRASTS if reason(a, b) is None] == []
+
+
+@pytest.mark.parametrize(
+    ("question", "stored", "expected"),
+    [
+        ("what is the mascot of zorvia?", "what is the mascot of krynnex?", "name"),
+        ("what are the fees at green door?", "what are the fees at little harbour?", "topic"),
+        ("green door: what are the fees?", "what are the fees of happy harbor?", "topic"),
+        ("Do you praise our work?", "Do you criticize our work?", "predicate"),
+        ("Who proudly wears the badge?", "Who secretly wears the badge?", "predicate"),
+        ("Do you lend old books?", "Which old books do you keep?", "predicate"),
+        ("Do you permit work permits?", "Do you ignore work permits?", "predicate"),
+    ],
+)
+def test_single_words_are_held_against_each_other(
+    reason: Reason, question: str, stored: str, expected: str
+) -> None:
+    assert reason(question, stored) == expected
+
+
+@pytest.mark.parametrize(
+    ("question", "stored"),
+    [
+        ("Do you often ship books?", "Do you frequently ship books?"),
+        ("Where can I buy a ticket?", "Where can I purchase a ticket?"),
+        ("what is the mascot of zorvia?", "zorvia: what is the mascot?"),
+        ("What is the mascot of Zorvia?", "what is zorvia's mascot?"),
+        ("What is the return window?", "What is the return period?"),
+        ("Do you ship books?", "Are books shipped by you?"),
+    ],
+)
+def test_synonyms_and_forms_of_a_word_are_not_in_conflict(reason: Reason, question: str, stored: str) -> None:
+    assert reason(question, stored) is None
+
+
+@pytest.mark.parametrize(
+    ("question", "stored", "expected"),
+    [
+        ("Has anything changed about gift cards?", "Has anything changed about loyalty points?", True),
+        ("I need the gift cards for Zorvia.", "I need the loyalty points for Zorvia.", True),
+        ("What is the delivery time?", "What is the delivery fee?", False),
+        ("I need the gift cards for Zorvia.", "Zorvia: what about loyalty points?", False),
+        ("I need the gift cards for Zorvia.", "I need the gift cards for Zorvia.", False),
+    ],
+)
+def test_a_sentence_in_common_is_told_from_a_subject_in_common(
+    question: str, stored: str, expected: bool
+) -> None:
+    assert shares_only_sentence(read(question), read(stored)) is expected

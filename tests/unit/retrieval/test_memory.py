@@ -1,10 +1,13 @@
 import numpy as np
 import pytest
 
-from retrieval.memory import Asked, Background, Bar, Stored, Vectors, decide, score
+from retrieval.lexicon import Lexicon, Vectors
+from retrieval.memory import SENTENCE, Asked, Background, Bar, Stored, decide, score
 from retrieval.reading import read
 from retrieval.types import MemoryEntry
 
+WORDS = ["return", "window", "period", "mascot", "refund"]
+LEXICON = Lexicon(np.eye(len(WORDS), dtype=np.float32), {word: row for row, word in enumerate(WORDS)})
 BAR = Bar(lowest=0.3, rise=0.0, highest=1.0, margin=0.05)
 
 
@@ -26,29 +29,29 @@ QUESTION = ask("What is the return window?")
 
 
 def test_a_close_question_is_answered() -> None:
-    hits = decide(QUESTION, [remember("What is the return period?", "30 days", 0.8)], BAR, 1)
+    hits = decide(QUESTION, [remember("What is the return period?", "30 days", 0.8)], BAR, 1, LEXICON)
     assert [(hit.id, hit.answer, hit.score) for hit in hits] == [("fb_0", "30 days", 0.8)]
 
 
 def test_a_question_below_the_bar_is_not_answered() -> None:
-    assert decide(QUESTION, [remember("What is the mascot?", "an owl", 0.2)], BAR, 1) == []
+    assert decide(QUESTION, [remember("What is the mascot?", "an owl", 0.2)], BAR, 1, LEXICON) == []
 
 
 def test_an_empty_memory_answers_nothing() -> None:
-    assert decide(QUESTION, [], BAR, 0) == []
+    assert decide(QUESTION, [], BAR, 0, LEXICON) == []
 
 
 def test_a_conflict_outweighs_any_similarity() -> None:
     stored = remember("What is the return window at Zorvia?", "30 days", 0.99)
-    assert decide(ask("What is the return window at Delta?"), [stored], BAR, 1) == []
+    assert decide(ask("What is the return window at Delta?"), [stored], BAR, 1, LEXICON) == []
 
 
 def test_two_answers_that_fit_alike_are_no_answer() -> None:
     near = [
         remember("What is the return period?", "30 days", 0.80),
-        remember("What is the refund?", "5 days", 0.78, 1),
+        remember("Which refund is there?", "5 days", 0.78, 1),
     ]
-    assert decide(QUESTION, near, BAR, 2) == []
+    assert decide(QUESTION, near, BAR, 2, LEXICON) == []
 
 
 def test_two_phrasings_of_one_answer_do_not_compete() -> None:
@@ -56,7 +59,7 @@ def test_two_phrasings_of_one_answer_do_not_compete() -> None:
         remember("What is the return period?", "30 days", 0.80),
         remember("Return how late?", "30 days", 0.79, 1),
     ]
-    assert decide(QUESTION, same, BAR, 2)[0].id == "fb_0"
+    assert decide(QUESTION, same, BAR, 2, LEXICON)[0].id == "fb_0"
 
 
 def test_the_newer_of_two_answers_to_one_question_wins() -> None:
@@ -64,7 +67,7 @@ def test_the_newer_of_two_answers_to_one_question_wins() -> None:
         remember("What is the return period?", "30 days", 0.8),
         remember("Please, what is the return period?", "45 days", 0.8, 1),
     ]
-    assert decide(QUESTION, both, BAR, 2)[0].answer == "45 days"
+    assert decide(QUESTION, both, BAR, 2, LEXICON)[0].answer == "45 days"
 
 
 def test_the_same_wording_matches_whatever_its_level() -> None:
@@ -95,3 +98,18 @@ def test_the_level_is_the_mean_over_the_nearest_background_questions() -> None:
 def test_the_bar_rises_with_the_memory_up_to_its_highest() -> None:
     bar = Bar()
     assert bar.at(1) < bar.at(12) < bar.at(36) <= bar.at(100_000) == bar.highest
+
+
+def test_likeness_owed_to_the_sentence_does_not_count() -> None:
+    stored = remember("I need the mascot.", "an owl", BAR.lowest + SENTENCE - 0.01)
+    assert decide(ask("I need the refund."), [stored], BAR, 1, LEXICON) == []
+    stored = remember("I need the mascot.", "an owl", BAR.lowest + SENTENCE + 0.01)
+    assert decide(ask("I need the refund."), [stored], BAR, 1, LEXICON)[0].score == pytest.approx(0.31)
+
+
+@pytest.mark.parametrize(
+    "asked", ["what is the return window", "WHAT IS RETURN WINDOW?!", "Hi, what is a return window?"]
+)
+def test_case_punctuation_articles_and_politeness_change_nothing(asked: str) -> None:
+    stored = remember("What is the return window?", "30 days", 0.1, level=0.9)
+    assert decide(ask(asked), [stored], BAR, 1, LEXICON)[0].score == 1.0
