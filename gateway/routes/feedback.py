@@ -51,11 +51,11 @@ def _speaker(parts: FeedbackParts, request: Request) -> tuple[Principal, Claims 
 
 
 def _posting(router: APIRouter, parts: FeedbackParts, desk: FeedbackDesk) -> None:
-    @router.options("")
+    @router.options("", status_code=204, response_class=Response)
     async def preflight() -> Response:
         return Response(status_code=204, headers=PREFLIGHT)
 
-    @router.post("")
+    @router.post("", status_code=201, responses={200: {"description": "Kept before, under the same key"}})
     async def post_feedback(request: Request) -> Response:
         """With a key, or from a browser with a feedback token."""
         try:
@@ -68,7 +68,7 @@ def _posting(router: APIRouter, parts: FeedbackParts, desk: FeedbackDesk) -> Non
             return json_response(error.status, error.body(), {**error.headers(), **ANY_PAGE})
         return json_response(status, document, ANY_PAGE)
 
-    @router.post("/tokens")
+    @router.post("/tokens", status_code=201)
     async def mint_token(request: Request) -> Response:
         """For the tenant's server only: a page gets the token, never the key."""
         principal = parts.access.principal(request, Scope.FEEDBACK)

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -15,6 +17,10 @@ from retrieval.client import RetrievalClient
 from training.journal import JournalWriter
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+NOT_READY: dict[str, Any] = {
+    "description": "A part is missing",
+    "content": {"application/json": {"schema": {"type": "object"}}},
+}
 
 
 class Readiness:
@@ -49,13 +55,13 @@ def health_router(
     async def healthz() -> Response:
         return json_response(200, {"status": "ok"})
 
-    @router.get("/readyz")
+    @router.get("/readyz", responses={503: NOT_READY})
     async def readyz() -> Response:
         parts = await readiness.parts()
         missing: Sequence[str] = [name for name in ("engine", "retrieval") if not parts[name]]
         return json_response(503 if missing else 200, {"ready": not missing, "parts": parts})
 
-    @router.get("/metrics")
+    @router.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         telemetry.journal_dropped.set(journal.dropped)
         telemetry.forget(current.value.serves)
