@@ -1,43 +1,61 @@
 """When each worker begins to serve a moved alias, as clients of the workers see it.
 
 A connection belongs to one worker. Over one to each of them a client asks what answers under the adapter's name, again
-and again, until it is the version that it waits for.
+and again, until it is the version that it waits for. It costs little itself: it shares its core with the workers.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-import httpx
+import orjson
 import psutil
 
 from adapters.types import DEFAULT_ADAPTER
 from tests.bench.processes import BenchError
 
 TRIES = 100
-PAUSE_S = 0.001
+PAUSE_S = 0.003
 PATIENCE_S = 5.0
+LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Client:
-    """Of one worker. port: its own end of the connection."""
+    """Of one worker, over one connection."""
 
-    http: httpx.AsyncClient
-    port: int
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    request: bytes
+
+    @property
+    def port(self) -> int:
+        """This end's."""
+        own: int = self.writer.get_extra_info("sockname")[1]
+        return own
 
     async def sees(self, label: str) -> float:
-        """When (seconds since the epoch) the worker's first answer came that names this version. Raises BenchError."""
+        """When (monotonic seconds) the worker's first answer came that names this version. Raises BenchError."""
         async with asyncio.timeout(PATIENCE_S):
             while True:
-                found, port = await _asked(self.http)
-                if port != self.port:
-                    raise BenchError("a worker closed the connection that it was watched over")
-                if found == label:
-                    return time.time()
+                if await self.asked() == label:
+                    return time.monotonic()
                 await asyncio.sleep(PAUSE_S)
+
+    async def asked(self) -> str | None:
+        """The version that answers under the adapter's name. Raises BenchError."""
+        self.writer.write(self.request)
+        try:
+            length = LENGTH.search(await self.reader.readuntil(b"\r\n\r\n"))
+            body = await self.reader.readexactly(int(length[1]) if length else 0)
+        except asyncio.IncompleteReadError as error:
+            raise BenchError("a worker closed the connection that it was watched over") from error
+        version: str | None = orjson.loads(body).get("version")
+        return version
 
 
 class Watch:
@@ -54,31 +72,22 @@ class Watch:
 @asynccontextmanager
 async def watching(url: str, headers: Mapping[str, str], workers: Sequence[int]) -> AsyncIterator[Watch]:
     """workers: process ids. Raises BenchError when one of them takes no connection."""
-    async with AsyncExitStack() as stack:
-        found: dict[int, Client] = {}
+    place = urlsplit(url)
+    told = "".join(f"{name}: {value}\r\n" for name, value in {"host": place.netloc, **headers}.items())
+    request = f"GET /v1/models/{DEFAULT_ADAPTER} HTTP/1.1\r\n{told}\r\n".encode()
+    found: dict[int, Client] = {}
+    with ExitStack() as stack:
         for _ in range(TRIES):
-            http = httpx.AsyncClient(
-                base_url=url,
-                headers=headers,
-                trust_env=False,
-                limits=httpx.Limits(max_connections=1, keepalive_expiry=None),
-            )
-            await stack.enter_async_context(http)
-            _, port = await _asked(http)
-            found.setdefault(_serving(port, workers), Client(http, port))
+            reader, writer = await asyncio.open_connection(place.hostname, place.port)
+            stack.enter_context(closing(writer))
+            client = Client(reader, writer, request)
+            await client.asked()
+            found.setdefault(_serving(client.port, workers), client)
             if len(found) == len(workers):
                 break
         else:
             raise BenchError(f"of {len(workers)} workers only {len(found)} answered {TRIES} connections")
         yield Watch(list(found.values()))
-
-
-async def _asked(http: httpx.AsyncClient) -> tuple[str | None, int]:
-    """The version that answers under the adapter's name, and this end's port of the connection."""
-    async with http.stream("GET", f"/v1/models/{DEFAULT_ADAPTER}") as response:
-        port: int = response.extensions["network_stream"].get_extra_info("client_addr")[1]
-        await response.aread()
-    return response.json().get("version"), port
 
 
 def _serving(port: int, workers: Sequence[int]) -> int:
