@@ -1,5 +1,6 @@
 """The words of the pairs that memory is measured with. Neither the demo nor a rule of `retrieval.contrast` was written
-with them: SECOND was written after the last rule, while FIRST had been in view of the rules of single words.
+with THIRD, which was written when everything was final and measured once. FIRST had been in view of the rules of single
+words, and rules became more general over earlier versions of SECOND.
 
 `verbs` and `adverbs` hold only opposites that are on no list of the rules. A quarter of SECOND's companies bear two
 everyday words, which in lower case nothing but their place shows to be names.
@@ -48,6 +49,12 @@ _SURNAMES = "Adeyemi Bergstrom Cohen Delacroix Eriksen Ferrari Goldberg Ivanov"
 _TRADES = "Flooring Optics Brewing Airways Roofing Press Capital Farms"
 
 
+_MADE_UP = "Zentari Volkhart Ostrova Pellwick Krandor Lumeva Tasmir Quenby Ardelle Brivane Wexcombe Nolvik"
+_PLAIN = "Copper Quiet Lucky Yellow Winter Little Honest Silver"
+_SIGNS = "Harbor Lantern Badger Orchard Bridge Kettle Anchor Pebble"
+_LINES = "Dental Bikes Catering Software Movers Studios Energy Books"
+
+
 def _english_company(rng: random.Random) -> str:
     name = rng.choice(_HEADS.split()) + rng.choice(_TAILS.split())
     return f"{name} {rng.choice(_SECONDS.split())}" if rng.random() < 0.4 else name
@@ -61,6 +68,16 @@ def _coined_company(rng: random.Random) -> str:
         return f"{rng.choice(_SURNAMES.split())} {rng.choice(_TRADES.split())}"
     name = rng.choice(_COINED.split())
     return f"{name} {rng.choice(_TRADES.split())}" if rng.random() < 0.3 else name
+
+
+def _made_up_company(rng: random.Random) -> str:
+    shape = rng.randrange(4)
+    if shape == 0:
+        return f"{rng.choice(_PLAIN.split())} {rng.choice(_SIGNS.split())}"
+    name = rng.choice(_MADE_UP.split())
+    if shape == 1:
+        return f"{name} {rng.choice(_LINES.split())}"
+    return f"{name} and {rng.choice(_MADE_UP.split())}" if shape == 2 else name
 
 
 FIRST = Vocabulary(
@@ -206,5 +223,64 @@ SECOND = Vocabulary(
         "Do the {word} {subject} cost extra?", "Who pays on the {word} day of {subject}?",
         "Is there a gift with the {word} purchase of {subject}?",
         "When does the {word} batch of {subject} arrive?",
+    ),
+)  # fmt: skip
+
+THIRD = Vocabulary(
+    intents=(
+        "seat reservations/lost luggage/bike carriage/group tickets",
+        "guitar lessons/sheet music/instrument hire/choir auditions",
+        "visa forms/passport photos/consular fees/embassy address",
+        "warehouse tours/forklift training/pallet sizes/customs papers",
+        "vaccination records/puppy courses/grooming prices/kennel places",
+        "data export/login problems/browser support/audit logs",
+        "mortgage rates/travel money/cheque books/lost cards",
+        "guest wifi/late checkout/spa packages/airport shuttle",
+    ),
+    frames=(
+        "I have a question about the {noun} of {company}.", "Where do I find the {noun} at {company}?",
+        "Could {company} send me details on {noun}?", "What should I know about {noun} with {company}?",
+        "Is there anything new on {company}'s {noun}?", "Please explain the {noun} of {company} to me.",
+    ),
+    company=_made_up_company,
+    subjects=(
+        "rain jackets", "museum guides", "server racks", "yoga mats", "parking fines", "winter tyres",
+        "house plants", "film rolls", "repair kits", "school trips", "coffee machines", "boat trailers",
+    ),
+    prefixed=(
+        "likely/unlikely", "regular/irregular", "perfect/imperfect", "available/unavailable",
+        "complete/incomplete", "approved/unapproved", "logical/illogical", "honest/dishonest",
+        "usual/unusual", "patient/impatient",
+    ),
+    adjective_templates=(
+        "Have you any {word} {subject}?", "Why are the {subject} {word}?",
+        "When do {subject} count as {word}?", "Is there a list of {word} {subject}?",
+    ),
+    verbs=(
+        "expand/shrink", "praise/criticise", "defend/attack", "collect/scatter", "polish/scratch",
+        "welcome/shun", "invest in/abandon", "freeze/thaw", "hire/fire", "mend/break",
+    ),
+    adverbs=("gladly/reluctantly", "publicly/secretly", "seldom/regularly", "fully/barely"),
+    verb_templates=(
+        "Do you {word} {subject}?", "Who will {word} the {subject}?", "May customers {word} {subject}?",
+        "Would your company {word} {subject}?",
+    ),
+    adverb_templates=(
+        "Are {subject} {word} offered?", "Do you {word} replace {subject}?", "Who {word} pays for {subject}?",
+    ),
+    numbers=(
+        "2", "5", "11", "16", "24", "45", "90", "650", "3200", "three", "five", "nine", "thirteen", "twenty",
+        "forty", "eighty-one", "six hundred", "five thousand",
+    ),
+    number_templates=(
+        "Can I order {word} {subject} today?", "What do {word} {subject} weigh?",
+        "Is there room for {word} {subject}?", "How long do {word} {subject} last?",
+    ),
+    ordinals=(
+        "first", "second", "third", "sixth", "eighth", "tenth", "twelfth", "4th", "5th", "7th", "9th", "31st",
+    ),
+    ordinal_templates=(
+        "Is the {word} pair of {subject} free?", "What happens in the {word} week with {subject}?",
+        "Who gets the {word} set of {subject}?",
     ),
 )  # fmt: skip
