@@ -142,17 +142,8 @@ def _control(
     workers, holds = RedisWorkers(redis), Holds()
     tenants, runs, feedback = TenantStore(sql), RunStore(sql), FeedbackStore(sql)
     token = settings.internal_token.get_secret_value()
-    reconciler = Reconciler(
-        registry,
-        wants,
-        store,
-        engines,
-        workers,
-        holds,
-        adapters.cache_dir,
-        capacity=adapters.max_cpu_loras,
-        copies=adapters.copies,
-    )
+    known = registry, wants, store, engines, workers, holds, adapters.cache_dir
+    reconciler = Reconciler(*known, capacity=adapters.max_cpu_loras, copies=adapters.copies)
     metrics = ControlMetrics(sql)
     swapper = Swapper(
         registry,

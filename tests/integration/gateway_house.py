@@ -4,7 +4,7 @@ given."""
 import asyncio
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ import retrieval.tables
 import training.tables
 from adapters.database import connect
 from adapters.registry import Registry
+from adapters.slot_ledger import WORKER_KEY
 from gateway.app import data_plane
 from gateway.connection import connections
 from gateway.keys import ALL_SCOPES, Scope
@@ -36,6 +37,15 @@ from retrieval.settings import Settings as RetrievalSettings
 BASE_DIGEST = "sha256:base"
 NOWHERE = "http://127.0.0.1:9"
 METADATA = (adapters.tables, gateway.tables, retrieval.tables, training.tables)
+
+
+@asynccontextmanager
+async def beating(redis_url: str, workers: Iterable[str]) -> AsyncIterator[Redis]:
+    """A Redis with a heartbeat of each worker."""
+    async with Redis.from_url(redis_url) as client:
+        for worker in workers:
+            await client.set(WORKER_KEY.format(id=worker), "alive")
+        yield client
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from adapters.slots import SlotListener, Slots
 from adapters.types import Alias, Lineage, VersionStatus
 from adapters.vllm import VllmEngine
 from deploy.demo.serving import RunningEngine
-from tests.integration.gateway_house import BASE_DIGEST, house
+from tests.integration.gateway_house import BASE_DIGEST, beating, house
 from tests.integration.random_adapters import write_adapter
 
 URL = "http://engine"
@@ -30,10 +30,7 @@ SLOTS = 4
 
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    """With a heartbeat of each worker."""
-    async with Redis.from_url(redis_url) as client:
-        for worker in WORKERS:
-            await client.set(WORKER_KEY.format(id=worker), "alive")
+    async with beating(redis_url, WORKERS) as client:
         yield client
 
 

@@ -19,7 +19,7 @@ from adapters.slot_table import Word
 from adapters.slots import SlotListener, Slots
 from adapters.types import BASE_NAME
 from adapters.vllm import VllmEngine
-from tests.integration.gateway_house import until
+from tests.integration.gateway_house import beating, until
 
 URL = "http://engine"
 SLOTS = 3
@@ -50,10 +50,7 @@ class Counting:
 
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    """With a heartbeat of each worker."""
-    async with Redis.from_url(redis_url) as client:
-        for worker in WORKERS:
-            await client.set(WORKER_KEY.format(id=worker), "alive")
+    async with beating(redis_url, WORKERS) as client:
         yield client
 
 
