@@ -54,6 +54,10 @@ class Account:
     def idle(self) -> bool:
         return all(purse.idle for purse in self.purses.values())
 
+    @property
+    def silent(self) -> bool:
+        return all(purse.silent for purse in self.purses.values())
+
     def refusal(self, purse: Purse, amount: float, now: float, wall: float) -> RateLimited:
         """In the words of the limit that is reached. wall: seconds since the epoch."""
         told, name = headers(self.purses.items(), now), purse.meter.name

@@ -8,7 +8,6 @@ every stream. It knows what engines do and nothing more: no redirects, no compre
 import asyncio
 import ssl
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -80,23 +79,42 @@ class Connection(asyncio.Protocol):
                 return None
             await self._more()
         parts, self._parts, self._held = self._parts, [], 0
-        if self._paused and not self.transport.is_closing():
-            self._paused, self._heard = False, self._loop.time()
-            self.transport.resume_reading()
+        self._read_on()
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    async def _more(self) -> None:
+    async def read(self) -> bytes:
+        """All of the body that has not been asked for. Raises EngineHttpError."""
+        taken: list[bytes] = []
+        while True:
+            taken += self._parts
+            self._parts, self._held = [], 0
+            if self.complete:
+                return taken[0] if len(taken) == 1 else b"".join(taken)
+            self._read_on()
+            await self._more()
+
+    def _hold(self) -> None:
+        if not (self._paused or self.complete):
+            self._paused = True
+            self.transport.pause_reading()
+
+    def _read_on(self) -> None:
+        if self._paused:
+            self._paused, self._heard = False, self._loop.time()
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    def _more(self) -> "asyncio.Future[None]":
+        """Done when more has come. Raises what there can be no more for."""
         if self._error is not None:
             raise self._error
         self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        return self._waiter
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def _end(self, error: EngineHttpError) -> None:
         """What has come can still be read."""
@@ -111,7 +129,8 @@ class Connection(asyncio.Protocol):
 
     def _look(self) -> None:
         """One timer for a connection's whole life; it is late for nobody and costs an exchange nothing."""
-        silence = 0.0 if self._waiter is None else self._loop.time() - self._heard
+        waits = self._waiter is not None and not self._waiter.done()
+        silence = self._loop.time() - self._heard if waits else 0.0
         if silence >= self._timeout_s:
             self._fail(Silent())
         self._timer = self._loop.call_later(max(0.001, self._timeout_s - silence), self._look)
@@ -131,9 +150,8 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserError:
             return self._fail(BrokenOff())
-        if self._held > READ_AHEAD and not (self._paused or self.complete):
-            self._paused = True
-            self.transport.pause_reading()
+        if self._held > READ_AHEAD:
+            self._hold()
         self._wake()
 
     def eof_received(self) -> None:
@@ -161,29 +179,30 @@ class Connection(asyncio.Protocol):
 
 
 class Answer:
-    """An engine's answer as it comes. Leaving the context before its end closes the connection, which ends the
-    engine's work."""
+    """An engine's answer as it comes. `leave` it, or its context, at the end; before its end that closes the
+    connection, which ends the engine's work."""
 
     def __init__(self, origin: "Origin", connection: Connection) -> None:
         self._origin = origin
         self._connection = connection
         self.status = connection.status
         self.chunk = connection.chunk
+        self.body = b""
+        """What `read` has read."""
 
     async def read(self) -> bytes:
         """All of it that has not been read. Raises EngineHttpError."""
-        parts = []
-        while (part := await self.chunk()) is not None:
-            parts.append(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        self.body = await self._connection.read()
+        return self.body
 
-    async def __aenter__(self) -> Self:
+    def leave(self) -> None:
+        self._origin.leave(self._connection)
+
+    def __enter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._origin.leave(self._connection)
+    def __exit__(self, *_: object) -> None:
+        self.leave()
 
 
 class Origin:

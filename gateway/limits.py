@@ -28,6 +28,8 @@ SYNC_S = 1.0
 KEEP = 3
 """Synchronisations without use after which a purse gives everything back: whoever asks every two seconds shall not
 wait for the ledger every time."""
+RETELL = 10
+"""In so many synchronisations once, a purse repeats what its long requests hold, for a ledger that has lost it."""
 MIN_GAP_S = 0.02
 LEDGER_S = 0.25
 """A ledger that takes longer is as good as gone."""
@@ -251,7 +253,8 @@ class Limiter:
             account.unused += 1
         await self._word_on([account for account in accounts if account.unused == 1])
         unused = [account for account in accounts if account.unused > KEEP]
-        await self._word_on([account for account in unused if not account.idle], stocked=False)
+        told = [account for account in unused if not account.silent or account.unused % RETELL == 0]
+        await self._word_on([account for account in told if not account.idle], stocked=False)
         for account in unused:
             if account.idle and account.unused and not (account.running or account.lock.locked()):
                 self._accounts.pop(account.owner, None)

@@ -3,10 +3,10 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple
 
 import orjson
 
@@ -32,8 +32,6 @@ ABSENT_POLL_S = 0.1
 
 BUSY = frozenset({502, 503, 504})
 """What a replica, or a proxy before it, says instead of answering."""
-
-T = TypeVar("T")
 
 
 class RetryBudget:
@@ -74,6 +72,8 @@ class Call:
     """The one that is being asked."""
     slot: Slot = NO_SLOT
     """Held there."""
+    answer: Answer | None = None
+    """What has come from there."""
 
     @property
     def attempt_id(self) -> str:
@@ -86,14 +86,16 @@ class Call:
 
     def leave(self) -> None:
         """The replica has nothing more to do with it. May be called more than once."""
+        if self.answer is not None:
+            self.answer.leave()
+            self.answer = None
         self.slot.release()
         if self.replica is not None:
             self.replica.running -= 1
             self.replica = None
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(NamedTuple):
     """An engine's whole answer."""
 
     status: int
@@ -120,13 +122,9 @@ class Proxy:
 
     async def answer(self, call: Call) -> Reply:
         """The engine's answer, whatever its status. Raises EngineUnavailable or Timeout."""
-
-        async def send(replica: Replica) -> Reply:
-            async with await self._ask(replica, call) as answer:
-                return Reply(answer.status, await answer.read())
-
         try:
-            return await self._until_resident(call, send, lambda reply: reply.status)
+            answer = await self._until_resident(call, whole=True)
+            return Reply(answer.status, answer.body)
         finally:
             call.leave()
 
@@ -136,13 +134,10 @@ class Proxy:
 
         Raises EngineUnavailable or Timeout before the first byte; afterwards reading raises EngineHttpError.
         """
-        async with AsyncExitStack() as stack:
-            stack.callback(call.leave)
-
-            async def send(replica: Replica) -> Answer:
-                return await stack.enter_async_context(await self._ask(replica, call))
-
-            yield await self._until_resident(call, send, lambda answer: answer.status)
+        try:
+            yield await self._until_resident(call, whole=False)
+        finally:
+            call.leave()
 
     def broke_off(self, call: Call) -> None:
         """The engine's answer ended before its end."""
@@ -161,13 +156,18 @@ class Proxy:
 
     async def _quick(self, url: str, method: str, path: str, body: bytes = b"") -> int:
         """The status of an answer that must not take long."""
-        async with asyncio.timeout(QUICK_S), await self._origins[url].ask(method, path, {}, body) as answer:
-            await answer.read()
+        async with asyncio.timeout(QUICK_S):
+            with await self._origins[url].ask(method, path, {}, body) as answer:
+                await answer.read()
         return answer.status
 
-    async def _ask(self, replica: Replica, call: Call) -> Answer:
+    async def _ask(self, replica: Replica, call: Call, whole: bool) -> Answer:
         headers = {"x-request-id": call.attempt_id, **call.trace}
-        return await self._origins[replica.url].ask("POST", call.path, headers, call.body)
+        answer = await self._origins[replica.url].ask("POST", call.path, headers, call.body)
+        call.answer = answer
+        if whole:
+            await answer.read()
+        return answer
 
     def _abort(self, replica: Replica, call: Call) -> None:
         """Tell the engine to stop: it may notice late that nobody listens any more."""
@@ -181,17 +181,15 @@ class Proxy:
         except (EngineHttpError, TimeoutError) as error:
             log.warning("%s could not be stopped: %r", engine_ids[0], error)
 
-    async def _until_resident(
-        self, call: Call, send: Callable[[Replica], Awaitable[T]], status: Callable[[T], int]
-    ) -> T:
-        """A version that no engine holds right now (restarted, pinned and evicted) is waited for: the
-        request's own lease makes it wanted."""
+    async def _until_resident(self, call: Call, whole: bool) -> Answer:
+        """whole: the answer's body too. A version that no engine holds right now (restarted, pinned and evicted) is
+        waited for: the request's own lease makes it wanted."""
         self._budget.earn()
         give_up = time.monotonic() + ABSENT_WAIT_S
         while True:
-            reply = await self._attempt(call, send, status)
-            if status(reply) != 404 or call.route.version_id is None:
-                return reply
+            answer = await self._attempt(call, whole)
+            if answer.status != 404 or call.route.version_id is None:
+                return answer
             if time.monotonic() >= give_up:
                 raise EngineUnavailable("This version is not loaded yet.", retry_after_s=1.0)
             self._leases.lack()
@@ -201,9 +199,7 @@ class Proxy:
             call.leave()
             await asyncio.sleep(ABSENT_POLL_S)
 
-    async def _attempt(
-        self, call: Call, send: Callable[[Replica], Awaitable[T]], status: Callable[[T], int]
-    ) -> T:
+    async def _attempt(self, call: Call, whole: bool) -> Answer:
         """Send until one replica takes it. Every replica is tried once before any is tried again; one that says
         that it cannot answer is not."""
         for attempt in range(ATTEMPTS):
@@ -214,7 +210,7 @@ class Proxy:
             except NoSlot as error:
                 raise EngineUnavailable("The engine is overloaded.", retry_after_s=1.0) from error
             try:
-                reply = await send(replica)
+                answer = await self._ask(replica, call, whole)
             except asyncio.CancelledError:
                 self._abort(replica, call)
                 raise
@@ -225,12 +221,12 @@ class Proxy:
             except EngineHttpError:
                 self._failed(replica, call)
             else:
-                if status(reply) not in BUSY:
+                if answer.status not in BUSY:
                     self._replicas.succeeded(replica)
-                    return reply
+                    return answer
                 self._failed(replica, call)
                 if self._replicas.pick(call.route.base, call.route.engine_model, call.tried) is None:
-                    return reply
+                    return answer
             if not self._budget.spend():
                 break
             call.retries += 1

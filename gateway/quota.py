@@ -165,6 +165,11 @@ class Purse:
         """Nothing is held and nothing is untold."""
         return not (self.free or self._reserved or self._untold or self._alone)
 
+    @property
+    def silent(self) -> bool:
+        """There is nothing to tell and nothing to give back."""
+        return not (self.free or self._untold or self._alone)
+
     def low(self, stock: int) -> bool:
         return self.free * 2 < stock
 

@@ -70,7 +70,7 @@ async def peer(talk: Talk, timeout_s: float = 5.0) -> AsyncIterator[Origin]:
 
 
 async def asked(origin: Origin) -> tuple[int, bytes]:
-    async with await origin.ask("POST", "/v1/x", {"x-request-id": "abc"}, b"{}") as answer:
+    with await origin.ask("POST", "/v1/x", {"x-request-id": "abc"}, b"{}") as answer:
         return answer.status, await answer.read()
 
 
@@ -144,10 +144,11 @@ async def test_a_chunk_does_not_wait_for_the_next() -> None:
         await more.wait()
         writer.write(b"2\r\ncd\r\n0\r\n\r\n")
 
-    async with peer(talk) as origin, await origin.ask("POST", "/", {}, b"{}") as answer:
-        assert await answer.chunk() == b"ab"
-        more.set()
-        assert (await answer.chunk(), await answer.chunk()) == (b"cd", None)
+    async with peer(talk) as origin:
+        with await origin.ask("POST", "/", {}, b"{}") as answer:
+            assert await answer.chunk() == b"ab"
+            more.set()
+            assert (await answer.chunk(), await answer.chunk()) == (b"cd", None)
 
 
 @pytest.mark.parametrize(
@@ -185,13 +186,11 @@ async def test_two_answers_at_once_are_one() -> None:
 
 
 async def test_a_silent_engine_is_given_up() -> None:
-    async with (
-        peer(Peer(CHUNKED, b"2\r\nab\r\n"), timeout_s=0.1) as origin,
-        await origin.ask("POST", "/", {}, b"{}") as answer,
-    ):
-        assert await answer.chunk() == b"ab"
-        with pytest.raises(Silent):
-            await answer.chunk()
+    async with peer(Peer(CHUNKED, b"2\r\nab\r\n"), timeout_s=0.1) as origin:
+        with await origin.ask("POST", "/", {}, b"{}") as answer:
+            assert await answer.chunk() == b"ab"
+            with pytest.raises(Silent):
+                await answer.chunk()
 
 
 async def test_nobody_there_is_not_an_answer() -> None:
@@ -202,7 +201,7 @@ async def test_nobody_there_is_not_an_answer() -> None:
 async def test_leaving_an_answer_closes_its_connection() -> None:
     talk = Peer(CHUNKED, b"2\r\nab\r\n")
     async with peer(talk) as origin:
-        async with await origin.ask("POST", "/", {}, b"{}") as answer:
+        with await origin.ask("POST", "/", {}, b"{}") as answer:
             await answer.chunk()
         await until(lambda: talk.left == 1)
 
@@ -228,7 +227,8 @@ async def test_an_engine_waits_for_a_slow_reader() -> None:
             await writer.drain()
             written += 1
 
-    async with peer(talk) as origin, await origin.ask("POST", "/", {}, b"{}") as answer:
-        await asyncio.sleep(0.1)
-        assert written < parts // 2
-        assert len(await answer.read()) == parts * READ_AHEAD
+    async with peer(talk) as origin:
+        with await origin.ask("POST", "/", {}, b"{}") as answer:
+            await asyncio.sleep(0.1)
+            assert written < parts // 2
+            assert len(await answer.read()) == parts * READ_AHEAD

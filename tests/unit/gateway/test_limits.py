@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import gateway.limits
 from gateway.accounts import duration
 from gateway.errors import InsufficientQuota, RateLimited
-from gateway.limits import KEEP, Limiter, Reservation
+from gateway.limits import KEEP, RETELL, Limiter, Reservation
 from gateway.policy import Caps, Limits
 from tests.unit.gateway.accounting import Clock, MemoryLedger, workers
 
@@ -220,6 +220,30 @@ async def test_who_left_is_forgotten(limiter: Limiter) -> None:
     for _ in range(KEEP + 1):
         await limiter.synchronise()
     assert not limiter._accounts
+
+
+async def test_a_long_request_costs_the_ledger_a_word_now_and_then(ledger: MemoryLedger) -> None:
+    """A word each second for each stream would take a tenth of a worker's time."""
+    first, second = workers(ledger, 2)
+    limits = Limits(concurrency=2, requests_per_minute=10**6)
+    held = [await admit(first, limits) for _ in range(2)]
+    for _ in range(KEEP + 2):
+        await first.synchronise()
+    calls = ledger.calls
+    for _ in range(2 * RETELL):
+        await first.synchronise()
+    assert calls < ledger.calls <= calls + 2
+    ledger.books.clear()
+    for _ in range(RETELL):
+        await first.synchronise()
+    assert await admitted([second], limits, 2) == 0
+    for reservation in held:
+        reservation.settle(1)
+    for _ in range(KEEP + 1):
+        await first.synchronise()
+    ledger.clock.now += 1.0
+    assert await admitted([second], limits, 2) == 2
+    assert not first._accounts
 
 
 Step = st.tuples(st.integers(0, 2), st.integers(1, 60), st.floats(0, 1.5), st.booleans())
