@@ -53,12 +53,11 @@ class Worker:
 @pytest.fixture
 async def worker(sql: AsyncEngine) -> AsyncIterator[Worker]:
     """Up to date, of two tenants with three approved versions each."""
-    registry, store, ids, versions = Registry(sql), TenantStore(sql), [], {}
+    registry, store, versions = Registry(sql), TenantStore(sql), {}
     for name in ("acme", "globex"):
         made, _, _ = await store.upsert(name, name, "test")
         await store.create_key(made.id, "k", sorted(ALL_SCOPES), "test")
         await registry.ensure_adapter(made.id, "default", "sha256:base")
-        ids.append(made.id)
         versions[made.id] = []
         for number in range(3):
             found = await registry.register(
@@ -69,7 +68,8 @@ async def worker(sql: AsyncEngine) -> AsyncIterator[Worker]:
     current, reports = CurrentSnapshot(), Reports()
     follower = Follower(SnapshotLoader(sql, "salt"), None, current, reports)
     await follower.catch_up()
-    yield Worker(sql, *ids, versions, follower, current, reports)
+    acme, globex = versions
+    yield Worker(sql, acme, globex, versions, follower, current, reports)
 
 
 async def test_a_hinted_move_is_served_at_once_and_reported_once_the_record_was_read(worker: Worker) -> None:
