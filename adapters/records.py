@@ -3,7 +3,7 @@ opened."""
 
 import secrets
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -156,8 +156,10 @@ async def add_history(connection: AsyncConnection, move: AliasMove) -> None:
     )
 
 
-async def read_routes(connection: AsyncConnection, tenant_id: str | None) -> list[AdapterRoutes]:
-    """One tenant's routes, or everybody's. In few reads, because a swap waits for it."""
+async def read_routes(
+    connection: AsyncConnection, tenants: Collection[str] | None = None
+) -> list[AdapterRoutes]:
+    """These tenants' routes, or everybody's. In three reads, because a swap waits for it."""
     adapters, aliases, versions = tables.adapters, tables.aliases.c, tables.versions.c
     named, owned = aliases.adapter == adapters.c.name, aliases.tenant_id == adapters.c.tenant_id
     served = sa.select(tables.bases.c.name).where(tables.bases.c.digest == adapters.c.base_digest)
@@ -170,28 +172,28 @@ async def read_routes(connection: AsyncConnection, tenant_id: str | None) -> lis
     ).select_from(adapters.outerjoin(tables.aliases, owned & named))
     bases: dict[tuple[str, str], str] = {}
     pointers: dict[tuple[str, str], dict[Alias, str | None]] = defaultdict(dict)
-    for row in await _of_tenant(connection, query, adapters.c.tenant_id, tenant_id):
+    for row in await _of_tenants(connection, query, adapters.c.tenant_id, tenants):
         bases[row.tenant_id, row.name] = row.base or ""
         if row.alias is not None:
             pointers[row.tenant_id, row.name][Alias(row.alias)] = row.version_id
     there = versions.status != VersionStatus.REJECTED.value, versions.pruned_at.is_(None)
     numbered: sa.Select[Any] = sa.select(versions.tenant_id, versions.adapter, versions.number, versions.id)
     servable: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
-    for row in await _of_tenant(connection, numbered.where(*there), versions.tenant_id, tenant_id):
+    for row in await _of_tenants(connection, numbered.where(*there), versions.tenant_id, tenants):
         servable[row.tenant_id, row.adapter][row.number] = row.id
-    splits = await read_splits(connection, tenant_id)
+    splits = await read_splits(connection, tenants)
     return [
         _adapter_routes(place, pointers[place], servable[place], splits.get(place), base)
         for place, base in sorted(bases.items())
     ]
 
 
-async def _of_tenant(
-    connection: AsyncConnection, query: sa.Select[Any], owner: sa.Column[str], tenant_id: str | None
+async def _of_tenants(
+    connection: AsyncConnection, query: sa.Select[Any], owner: sa.Column[str], tenants: Collection[str] | None
 ) -> Sequence[sa.Row[Any]]:
-    """A query's rows of one tenant, or of all. owner: the table's column of tenant ids."""
-    if tenant_id is not None:
-        query = query.where(owner == tenant_id)
+    """A query's rows of some tenants, or of all. owner: the table's column of tenant ids."""
+    if tenants is not None:
+        query = query.where(owner.in_(tenants))
     rows: Sequence[sa.Row[Any]] = (await connection.execute(query)).all()
     return rows
 

@@ -288,7 +288,7 @@ class Registry:
     async def routes(self, tenant_id: str) -> list[AdapterRoutes]:
         """The routes of one tenant's adapters."""
         async with self._engine.connect() as connection:
-            return await read_routes(connection, tenant_id)
+            return await read_routes(connection, [tenant_id])
 
     async def is_wanted(self, version_id: str) -> bool:
         """Whether a version belongs into the engines."""

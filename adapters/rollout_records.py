@@ -1,6 +1,6 @@
 """Single reads and writes of rollouts, each inside a transaction of the caller's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -88,11 +88,13 @@ async def decisions(connection: AsyncConnection, rollout_id: str) -> Sequence[Ma
     return [dict(row) for row in rows]
 
 
-async def read_splits(connection: AsyncConnection, tenant_id: str | None) -> Mapping[tuple[str, str], Split]:
-    """By tenant and adapter; of one tenant, or of all."""
+async def read_splits(
+    connection: AsyncConnection, tenants: Collection[str] | None
+) -> Mapping[tuple[str, str], Split]:
+    """By tenant and adapter; of some tenants, or of all."""
     query = sa.select(rollouts).where(rollouts.c.slot.is_not(None), rollouts.c.status.in_(SPLITTING))
-    if tenant_id is not None:
-        query = query.where(rollouts.c.tenant_id == tenant_id)
+    if tenants is not None:
+        query = query.where(rollouts.c.tenant_id.in_(tenants))
     found = [_rollout(row) for row in (await connection.execute(query)).all()]
     return {(each.tenant_id, each.adapter): _split(each) for each in found}
 

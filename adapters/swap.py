@@ -40,8 +40,9 @@ async def no_checks(_tenant_id: str, _adapter: str) -> Sequence[Check]:
 class Workers(Protocol):
     """The gateway workers as their heartbeats show them."""
 
-    async def announce(self, change: int) -> None:
-        """Tell every worker that the change log has reached this position. May be lost: workers also poll."""
+    async def announce(self, change: int, move: AliasMove | None = None) -> None:
+        """Tell every worker that the change log has reached this position, and by which move of an alias. May be lost:
+        workers also poll."""
 
     async def wait_for(self, change: int, deadline_s: float) -> int:
         """Wait until every live worker serves this position; returns how many there are, 0 when none lives.
@@ -219,7 +220,7 @@ class Swapper:
 
     async def _settle(self, move: AliasMove, watch: "_Stopwatch") -> SwapResult:
         """After the flip: nothing here may fail the swap, it is already true."""
-        workers, visible = await self._published(move.change)
+        workers, visible = await self._published(move)
         watch.lap("visible")
         unloaded: Sequence[str] = ()
         left = move.previous_id
@@ -241,10 +242,10 @@ class Swapper:
         self._swapped(result)
         return result
 
-    async def _published(self, change: int) -> tuple[int, bool]:
-        await self._workers.announce(change)
+    async def _published(self, move: AliasMove) -> tuple[int, bool]:
+        await self._workers.announce(move.change, move)
         try:
-            return await self._workers.wait_for(change, self._visible_deadline_s), True
+            return await self._workers.wait_for(move.change, self._visible_deadline_s), True
         except WorkersBehind:
             return 0, False
 
@@ -259,8 +260,7 @@ class Swapper:
         return False
 
     async def _discard(self, version_id: str) -> Sequence[str]:
-        """Unload a version from every replica unless something wants it again; a replica that is down lost
-        it."""
+        """Unload a version from every replica unless something wants it; one that is down lost it."""
         if version_id in self._holds or await self._registry.is_wanted(version_id):
             return ()
         for engine in self._engines:

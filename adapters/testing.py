@@ -12,7 +12,7 @@ from typing import Any
 from adapters.engine import Completion, Holding
 from adapters.errors import EngineRefused, EngineUnavailable, WorkersBehind, WorkersUnseen
 from adapters.slot_table import Grants, SlotTable, Word
-from adapters.types import BASE_NAME
+from adapters.types import BASE_NAME, AliasMove
 
 Answer = Callable[[str, Sequence[Mapping[str, Any]]], str]
 """From model name and messages to the text that the engine says."""
@@ -144,11 +144,13 @@ class FakeWorkers:
         """Whether workers apply a change as soon as it is announced."""
         self.held: Counter[str] = Counter()
         self.announced: list[int] = []
+        self.moves: list[AliasMove] = []
         self.unseen = False
         self._moved = asyncio.Condition()
 
-    async def announce(self, change: int) -> None:
+    async def announce(self, change: int, move: AliasMove | None = None) -> None:
         self.announced.append(change)
+        self.moves += [move] if move else []
         if self.follow:
             await self.apply(change)
 

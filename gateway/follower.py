@@ -9,9 +9,10 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from adapters.tasks import end
+from gateway.hints import hint_in
 from gateway.leases import Heartbeat
 from gateway.loader import SnapshotLoader
-from gateway.snapshot import CurrentSnapshot
+from gateway.snapshot import CurrentSnapshot, Snapshot
 from gateway.workers import CHANGES_CHANNEL
 
 log = logging.getLogger(__name__)
@@ -20,8 +21,8 @@ POLL_S = 1.0
 
 
 class Follower:
-    """Owns the one place where the current snapshot is replaced. While SQL is away, the last snapshot
-    serves."""
+    """Owns the one place where the current snapshot is replaced: by what SQL says, and until it is read by what a hint
+    says of one alias. While SQL is away, the last snapshot serves."""
 
     def __init__(
         self, loader: SnapshotLoader, redis: Redis, current: CurrentSnapshot, heartbeat: Heartbeat
@@ -30,13 +31,16 @@ class Follower:
         self._redis = redis
         self._current = current
         self._heartbeat = heartbeat
+        self._known = current.value
+        """As SQL had it."""
+        self._newest = 0
+        """Position up to which no hint is news."""
         self._listening = True
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Load everything, then follow. Raises SQLAlchemyError when the record cannot be read at all."""
-        self._current.value = await self._loader.load()
-        self._heartbeat.applied(self._current.value.position)
+        self._apply(await self._loader.load())
         self._task = asyncio.create_task(self._run(), name="snapshot-follower")
 
     async def close(self) -> None:
@@ -46,13 +50,24 @@ class Follower:
     async def catch_up(self) -> None:
         """Apply what the change log holds beyond the current position."""
         try:
-            fresh = await self._loader.follow(self._current.value)
+            fresh = await self._loader.follow(self._known)
         except (SQLAlchemyError, OSError) as error:
             log.warning("the record cannot be read, the last snapshot stays: %s", error)
             return
         if fresh is not self._current.value:
-            self._current.value = fresh
-            self._heartbeat.applied(fresh.position)
+            self._apply(fresh)
+
+    def foresee(self, data: bytes | str) -> None:
+        """Serve a hinted move at once, until the record has been read: what that says stays, and is reported."""
+        hint = hint_in(data)
+        if hint is not None and hint.change > self._newest:
+            self._newest = hint.change
+            self._current.value = self._current.value.with_hint(hint)
+
+    def _apply(self, fresh: Snapshot) -> None:
+        self._known = self._current.value = fresh
+        self._newest = fresh.position
+        self._heartbeat.applied(fresh.position)
 
     async def _run(self) -> None:
         while True:
@@ -70,5 +85,7 @@ class Follower:
 
     async def _listen(self, channel: PubSub) -> None:
         while True:
-            await channel.get_message(ignore_subscribe_messages=True, timeout=POLL_S)
+            event = await channel.get_message(ignore_subscribe_messages=True, timeout=POLL_S)
+            if event is not None:
+                self.foresee(event["data"])
             await self.catch_up()

@@ -69,20 +69,18 @@ class SnapshotLoader:
                 return snapshot
             if changed is None:
                 return await self._whole(connection)
-            routes = [found for name in changed for found in await read_routes(connection, name)]
-            views, found_keys = await self._read(connection, changed, routes)
+            views, found_keys = await self._read(connection, changed)
         return snapshot.with_changes(position, changed, views, found_keys)
 
     async def _whole(self, connection: AsyncConnection) -> Snapshot:
         position = await changes.latest(connection)
-        routes = await read_routes(connection, None)
-        views, found_keys = await self._read(connection, None, routes)
+        views, found_keys = await self._read(connection, None)
         return Snapshot(
             position, {view.id: view for view in views}, {key.public_id: key for key in found_keys}
         )
 
     async def _read(
-        self, connection: AsyncConnection, names: Collection[str] | None, routes: Sequence[AdapterRoutes]
+        self, connection: AsyncConnection, names: Collection[str] | None
     ) -> tuple[list[TenantView], list[Key]]:
         """names None: every tenant, and the platform's keys."""
         rows = await _rows(connection, _TENANTS, tenants.c.id, names)
@@ -91,7 +89,7 @@ class SnapshotLoader:
             key_rows += await _rows(connection, _PLATFORM_KEYS)
         knowledge = await _learned(connection, names)
         adapters: dict[str, dict[str, AdapterRoutes]] = defaultdict(dict)
-        for route in routes:
+        for route in await read_routes(connection, names):
             adapters[route.tenant_id][route.name] = route
         found = {row["id"]: row for row in rows}
         views = [self._view(row, adapters[name], knowledge.get(name, {})) for name, row in found.items()]

@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import cached_property
 
 from adapters.types import BASE_NAME, DEFAULT_ADAPTER, AdapterRoutes
+from gateway.hints import Hint
 from gateway.keys import Key
 from gateway.policy import Policy
 
@@ -100,6 +101,17 @@ class Snapshot:
         fresh = replace(self, position=position, tenants=views, keys=known)
         vars(fresh).update(_by_external_id=by_external_id, _keys_of=keys_of)
         return fresh
+
+    def with_hint(self, hint: Hint) -> "Snapshot":
+        """With one alias moved, at the same position, because the record was not read; itself when the version is none
+        that it knows of this tenant's adapter."""
+        view = self.tenants.get(hint.tenant_id)
+        routes = view.adapters.get(hint.adapter) if view else None
+        if view is None or routes is None or hint.version_id not in {None, *routes.numbers}:
+            return self
+        moved = replace(routes, aliases={**routes.aliases, hint.alias: hint.version_id})
+        seen = replace(view, adapters={**view.adapters, hint.adapter: moved})
+        return self.with_changes(self.position, (), [seen], ())
 
 
 class CurrentSnapshot:

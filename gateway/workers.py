@@ -17,12 +17,14 @@ from redis.exceptions import RedisError
 
 from adapters.errors import WorkersBehind, WorkersUnseen
 from adapters.slot_ledger import WORKER_KEY
+from adapters.types import AliasMove
+from gateway.hints import Hint
 from gateway.leases import ASKED_KEY, RESIDENCY_KEY, TTL_MS, WORKERS_KEY
 
 log = logging.getLogger(__name__)
 
 CHANGES_CHANNEL = "graft:changes"
-"""A change's position is published here after its transaction has committed."""
+"""A change's position is published here after its transaction has committed; of a moved alias, a hint."""
 FORGET_AFTER_S = 60.0
 POLL_S = 0.005
 
@@ -53,10 +55,11 @@ class RedisWorkers:
         self._run_id: str | None = None
         """Of the Redis process whose heartbeats are complete."""
 
-    async def announce(self, change: int) -> None:
+    async def announce(self, change: int, move: AliasMove | None = None) -> None:
         """Tell every worker that the change log has grown; those that miss it, and all while Redis is away, poll."""
+        event = str(change) if move is None else Hint.of(move).encoded()
         try:
-            await self._redis.publish(CHANGES_CHANNEL, str(change))
+            await self._redis.publish(CHANGES_CHANNEL, event)
         except (RedisError, OSError) as error:
             log.warning("change %d is not announced: %s", change, error)
 

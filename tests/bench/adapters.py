@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ class Tenant:
 @dataclass(frozen=True)
 class Swap:
     """start: monotonic. took: seconds until the admin API's answer, which `document` is. visible: seconds from the
-    alias's move until the last worker's first answer that names the new version."""
+    alias's move, as its history dates it, until the last worker's first answer that names the new version."""
 
     start: float
     took: float
@@ -171,14 +172,19 @@ async def _swaps(admin: httpx.AsyncClient, watch: Watch, tenant: Tenant) -> list
         start = time.monotonic()
         document = await swap(admin, tenant.id, label)
         took = time.monotonic() - start
-        done.append(Swap(start, took, await seen - _flipped(start, document), document))
+        done.append(Swap(start, took, await seen - await _moved(admin, tenant.id, document), document))
         await asyncio.sleep(max(0.0, start + PACE_S - time.monotonic()))
     return done
 
 
-def _flipped(start: float, document: Mapping[str, Any]) -> float:
-    """When the alias had moved (monotonic seconds), or a little before: how long it took to ask is left out."""
-    return start + sum(document["timings_ms"][stage] for stage in ("load", "probe", "flip")) / 1000
+async def _moved(admin: httpx.AsyncClient, tenant_id: str, document: Mapping[str, Any]) -> float:
+    """When (monotonic seconds) the move of a swap was written, which is right before it was committed. Raises
+    BenchError."""
+    path = f"/tenants/{tenant_id}/adapters/{DEFAULT_ADAPTER}/aliases/stable/history"
+    newest = (await admin.get(path, params={"limit": 1})).json()["data"][0]
+    if newest["version_id"] != document["version_id"]:
+        raise BenchError(f"the alias was moved to {newest['version']} by somebody else")
+    return datetime.fromisoformat(newest["at"]).timestamp() - time.time() + time.monotonic()
 
 
 async def swap(admin: httpx.AsyncClient, tenant_id: str, version: str) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from adapters.reconcile import Reconciler
 from adapters.registry import Registry
 from adapters.swap import Swapper
 from adapters.testing import FakeWorkers
-from adapters.types import Alias, Lineage, Version, VersionStatus
+from adapters.types import Alias, AliasMove, Lineage, Version, VersionStatus
 from adapters.vllm import VllmEngine
 from adapters.wants import Wants
 from deploy.demo.serving import RunningEngine
@@ -41,9 +41,9 @@ class OneWorker(FakeWorkers):
         self._registry = registry
         self._route = ""
 
-    async def announce(self, change: int) -> None:
+    async def announce(self, change: int, move: AliasMove | None = None) -> None:
         self._route = (await self._registry.alias(*ACME, Alias.STABLE))[0] or ""
-        await super().announce(change)
+        await super().announce(change, move)
 
     @contextlib.contextmanager
     def lease(self) -> Iterator[str]:

@@ -14,7 +14,7 @@ from adapters.errors import ConflictError, IllegalTransition
 from adapters.registry import Registry
 from adapters.swap import Swapper
 from adapters.testing import FakeEngine, FakeWorkers
-from adapters.types import Alias, Lineage, VersionStatus
+from adapters.types import Alias, AliasMove, Lineage, VersionStatus
 from adapters.wants import Wants
 from tests.unit.adapters.conftest import BASE, MakeVersion
 
@@ -25,7 +25,7 @@ APPROVED = VersionStatus.APPROVED
 class Killed(FakeWorkers):
     """Control ends right after the alias moved."""
 
-    async def announce(self, change: int) -> None:
+    async def announce(self, change: int, move: AliasMove | None = None) -> None:
         raise RuntimeError("killed")
 
 

@@ -207,7 +207,7 @@ async def test_a_worker_that_starts_reads_every_tenants_routes(
     registry: Registry, database: AsyncEngine
 ) -> None:
     async with database.connect() as connection:
-        found = await read_routes(connection, None)
+        found = await read_routes(connection)
     assert [(routes.tenant_id, routes.name) for routes in found] == [
         ("ten_acme", "default"),
         ("ten_globex", "default"),

@@ -72,6 +72,7 @@ async def test_the_first_swap_makes_a_version_stable_everywhere(
     assert await stable(registry) == version.id
     assert (result.previous_id, result.workers, result.visible, result.unloaded) == (None, 2, True, ())
     assert workers.announced == [result.change]
+    assert [(move.change, move.version_id) for move in workers.moves] == [(result.change, version.id)]
 
 
 async def test_the_version_that_was_left_is_unloaded(
