@@ -59,10 +59,12 @@ _JOINING = frozenset(("and", "or", "but"))
 @dataclass(frozen=True)
 class Grammar:
     """predicates: words that may be a verb, an adverb or said of something. topics: the words that a question without
-    capitals is most likely about, where a name would stand."""
+    capitals is most likely about, where a name would stand. heads: the last words of what is named: `time` of
+    `delivery time`, `price` and `delivery` of `price of delivery`."""
 
     predicates: frozenset[str]
     topics: frozenset[str]
+    heads: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ def parse(text: str) -> Grammar:
     predicates = {word for runs, _ in clauses for run in runs for word in _predicates(run)}
     predicates |= {word for word in _TOKEN.findall(text.casefold()) if _CLASSES.get(word) is Before.ADVERB}
     topics = {word for runs, end in clauses for word in _topics(runs, end)}
-    return Grammar(frozenset(predicates), frozenset(topics))
+    heads = {run.words[-1] for runs, _ in clauses for run in runs} - predicates
+    return Grammar(frozenset(predicates), frozenset(topics), frozenset(heads))
 
 
 def _clauses(text: str) -> Iterator[tuple[list[str], str]]:
