@@ -165,5 +165,7 @@ def _topics(runs: Sequence[_Run], end: str) -> Iterator[str]:
     if end in (":", ",") and len(runs) == 1 and runs[0].before is Before.START:
         yield from runs[0].words
     for run in runs:
-        if run.before is Before.AUXILIARY and len(run.words) > 1:
-            yield run.words[0]
+        if run.before is Before.AUXILIARY:
+            yield from run.words[:-1]
+        if _POSSESSIVE.search(run.followed_by):
+            yield from run.words

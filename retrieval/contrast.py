@@ -97,7 +97,7 @@ def _is_said(word: str, question: Reading, stored: Reading, lexicon: Lexicon) ->
     """Whether a word that both have is what is done, or may be a name in lower case."""
     if word in question.grammar.predicates or not lexicon.everyday(word):
         return True
-    return not (question.names or stored.names) and word in question.grammar.topics & stored.grammar.topics
+    return word in question.grammar.topics and word in stored.grammar.topics | stored.names
 
 
 def _whole_phrases(reading: Reading, words: Sequence[str]) -> bool:
