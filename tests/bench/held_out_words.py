@@ -1,6 +1,6 @@
 """The words of the pairs that memory is measured with. Neither the demo nor a rule of `retrieval.contrast` was written
-with FOURTH, which was written when everything was final and measured once. Rules became more general over earlier
-versions of SECOND, and over the intents of THIRD.
+with the intents, frames and companies of FOURTH, which were written when everything was final and measured once. Rules
+became more general over earlier versions of SECOND and FOURTH, and over the intents of THIRD.
 
 `verbs` and `adverbs` hold only opposites that are on no list of the rules. A quarter of the companies bear two
 everyday words, which in lower case nothing but their place shows to be names.
@@ -48,10 +48,12 @@ _PLAIN = "Copper Quiet Lucky Yellow Winter Little Honest Silver"
 _SIGNS = "Harbor Lantern Badger Orchard Bridge Kettle Anchor Pebble"
 _LINES = "Dental Bikes Catering Software Movers Studios Energy Books"
 
-_INVENTED = "Corvanta Hesperon Jilbrook Maruvi Oltremar Pendrix Savelle Thornby Ulvaro Wyndell Yarrowin Zephira"
-_MOODS = "Happy Golden Clever Gentle Brisk Merry Proud Steady"
-_OBJECTS = "Heron Walnut Compass Teapot Beacon Thistle Saddle Pillow"
-_BRANCHES = "Ceramics Solar Textiles Marine Pharmacy Gardens Motors Legal"
+_INVENTED = (
+    "Bexaro Dovinta Felquist Gravelle Hollinder Ketravo Lorquin Montessa Norvelda Prantik Rovanto Stelmar"
+)
+_MOODS = "Calm Tiny Royal Sunny Rustic Modern Velvet Silent"
+_OBJECTS = "Falcon Cherry Anvil Ladder Cactus Whistle Dolphin Blanket"
+_BRANCHES = "Bakery Glass Records Cycles Carpets Water Toys Heating"
 
 
 def _coined_company(rng: random.Random) -> str:
@@ -217,21 +219,21 @@ THIRD = Vocabulary(
 
 FOURTH = Vocabulary(
     intents=(
-        "grave lease/mourning cards/urn transport/chapel music",
-        "patent drafts/trademark search/examiner hearing/renewal annuities",
-        "nap times/lunch boxes/sibling rebate/settling-in week",
-        "hive inspection/honey jars/queen breeding/swarm reports",
-        "belay course/chalk bags/route grades/birthday parties",
-        "suit fitting/lapel widths/hem shortening/button stock",
-        "proof copies/paper weights/ink colours/binding styles",
-        "telescope nights/star maps/dome repairs/meteor alerts",
-        "classified ads/letters page/crossword prizes/newspaper rounds",
-        "hair dye/bridal styling/nail polish/trainee cuts",
+        "kiln firing/glaze colours/clay delivery/wheel practice",
+        "sperm whale cruise/life jackets/seasickness pills/sighting guarantee",
+        "blood donor card/snack corner/plasma appointments/iron levels",
+        "chimney sweep/soot removal/stove approval/carbon alarm",
+        "tattoo designs/aftercare cream/piercing studs/consent sheets",
+        "campfire permits/tent pitches/shower tokens/caravan hookups",
+        "chess tournament/opening theory/junior squad/rating certificate",
+        "hearing test/ear moulds/battery packs/tinnitus group",
+        "judo belts/sparring partners/mat fees/grading ceremony",
+        "saffron bulbs/greenhouse glass/pond liners/slug traps",
     ),
     frames=(
-        "What are the arrangements for {noun} with {company}?", "Who looks after the {noun} at {company}?",
-        "I would like information on {company}'s {noun}.", "Has {company} updated the {noun}?",
-        "Can somebody tell me about the {noun} from {company}?", "{company} and the {noun}: what applies?",
+        "Could you clarify the {noun} at {company}?", "We are curious about {company}'s {noun}.",
+        "Which page of {company} covers the {noun}?", "Regarding {company}, what are the {noun} like?",
+        "Is the {noun} of {company} still the same?", "Our group wants the {noun} from {company}.",
     ),
     company=_invented_company,
     subjects=(

@@ -30,12 +30,26 @@ def test_what_is_done_is_told_from_what_it_is_done_to(question: str, predicates:
         ("what is the mascot of green door?", {"green", "door"}),
         ("is the mascot of green door an owl?", {"green", "door"}),
         ("green door: what is the mascot?", {"green", "door"}),
-        ("does zorvia ship books?", {"zorvia"}),
+        ("does zorvia ship books?", {"zorvia", "ship"}),
+        ("does green door publish prices?", {"green", "door", "publish"}),
+        ("green door's prices, please", {"green", "door"}),
         ("what is the price of the book?", set()),
     ],
 )
 def test_topics_stand_where_a_name_would(question: str, topics: set[str]) -> None:
     assert parse(question).topics == topics
+
+
+@pytest.mark.parametrize(
+    ("question", "heads"),
+    [
+        ("What is the delivery time?", {"time"}),
+        ("What is the price of delivery?", {"price", "delivery"}),
+        ("Do you repair garden tools?", {"tools"}),
+    ],
+)
+def test_heads_end_what_is_named(question: str, heads: set[str]) -> None:
+    assert parse(question).heads == heads
 
 
 @settings(deadline=None)
