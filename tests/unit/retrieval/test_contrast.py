@@ -70,6 +70,7 @@ def test_all_contrasting_pairs_are_told_apart(reason: Reason) -> None:
         ("what is the mascot of zorvia?", "what is the mascot of krynnex?", "name"),
         ("what are the fees at green door?", "what are the fees at little harbour?", "topic"),
         ("green door: what are the fees?", "what are the fees of happy harbor?", "topic"),
+        ("what are the fees of green harbor?", "what are little harbor's fees?", "topic"),
         ("Do you praise our work?", "Do you criticize our work?", "predicate"),
         ("Who proudly wears the badge?", "Who secretly wears the badge?", "predicate"),
         ("Do you lend old books?", "Which old books do you keep?", "predicate"),
@@ -105,6 +106,7 @@ def test_synonyms_and_forms_of_a_word_are_not_in_conflict(reason: Reason, questi
         ("where do i find the visa forms at zorvia?", "zorvia's embassy address, please"),
         ("what about the guitar lessons at green door?", "where is the sheet music of green door?"),
         ("Does Zorvia have a seating plan?", "Zorvia: wedding venue?"),
+        ("who looks after the star maps at green door?", "who looks after the dome repairs at green door?"),
     ],
 )
 def test_two_things_of_one_errand_are_told_apart(reason: Reason, question: str, stored: str) -> None:
