@@ -22,6 +22,7 @@ class Before(Enum):
     START = auto()
     DETERMINER = auto()
     PREPOSITION = auto()
+    RELATION = auto()
     PLAIN_VERB = auto()
     WHICH = auto()
     VERB_NEXT = auto()
@@ -31,7 +32,15 @@ class Before(Enum):
     OTHER = auto()
 
 
-_NOMINAL = {Before.DETERMINER, Before.PREPOSITION, Before.PLAIN_VERB, Before.WHICH, Before.START}
+_NOMINAL = {
+    Before.DETERMINER,
+    Before.PREPOSITION,
+    Before.RELATION,
+    Before.PLAIN_VERB,
+    Before.WHICH,
+    Before.START,
+}
+_SAID = (Before.ADVERB, Before.RELATION)
 _CLASSES = {
     word: kind
     for kind, words in {
@@ -39,6 +48,7 @@ _CLASSES = {
         "many much more most few no another whose",
         Before.PREPOSITION: "of at in on for from with by about as into per between than like without during until "
         "regarding concerning",
+        Before.RELATION: "after before since within under over behind near against across around through",
         Before.PLAIN_VERB: "have has had having get give tell know need want ask asking look looking let say find help",
         Before.WHICH: "which what",
         Before.VERB_NEXT: "i me we us you he him she it they them who whom somebody someone anybody everyone one "
@@ -59,10 +69,12 @@ _JOINING = frozenset(("and", "or", "but"))
 @dataclass(frozen=True)
 class Grammar:
     """predicates: words that may be a verb, an adverb or said of something. topics: the words that a question without
-    capitals is most likely about, where a name would stand."""
+    capitals is most likely about, where a name would stand. heads: the last words of what is named: `time` of
+    `delivery time`, `price` and `delivery` of `price of delivery`."""
 
     predicates: frozenset[str]
     topics: frozenset[str]
+    heads: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -81,9 +93,11 @@ def parse(text: str) -> Grammar:
     """Total: any text can be read."""
     clauses = [(list(_runs(clause)), end) for clause, end in _clauses(text)]
     predicates = {word for runs, _ in clauses for run in runs for word in _predicates(run)}
-    predicates |= {word for word in _TOKEN.findall(text.casefold()) if _CLASSES.get(word) is Before.ADVERB}
+    predicates |= {word for word in _TOKEN.findall(text.casefold()) if _CLASSES.get(word) in _SAID}
     topics = {word for runs, end in clauses for word in _topics(runs, end)}
-    return Grammar(frozenset(predicates), frozenset(topics))
+    named = [[word for word in run.words if word not in predicates] for runs, _ in clauses for run in runs]
+    heads = frozenset(words[-1] for words in named if words)
+    return Grammar(frozenset(predicates), frozenset(topics), heads)
 
 
 def _clauses(text: str) -> Iterator[tuple[list[str], str]]:
@@ -159,8 +173,10 @@ def _topics(runs: Sequence[_Run], end: str) -> Iterator[str]:
     after_prepositions = [run for run in runs if run.before is Before.PREPOSITION]
     if after_prepositions:
         yield from after_prepositions[-1].words
-    if end in (":", ",") and len(runs) == 1 and runs[0].before is Before.START:
+    if end in (":", ",") and runs and runs[0].before is Before.START and not any(_predicates(runs[0])):
         yield from runs[0].words
     for run in runs:
-        if run.before is Before.AUXILIARY and len(run.words) > 1:
-            yield run.words[0]
+        if run.before is Before.AUXILIARY:
+            yield from run.words[:-1]
+        if _POSSESSIVE.search(run.followed_by):
+            yield from run.words

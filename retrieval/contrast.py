@@ -8,8 +8,8 @@ import itertools
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from retrieval.lexicon import Lexicon, inflections
-from retrieval.reading import Reading, answer_kinds
+from retrieval.lexicon import Lexicon, inflections, stems
+from retrieval.reading import Reading, answer_kinds, kind_of
 
 _OPPOSITES = frozenset(
     frozenset(pair.split("/"))
@@ -36,6 +36,8 @@ SYNONYMS = 0.6
 """Closeness at least of two predicates that mean the same. `usually` and `rarely` have 0.49."""
 RELATED = 0.4
 """Closeness at least of two words that may be about one topic. Of names, nine in ten pairs have less than 0.19."""
+AKIN = 0.25
+"""Closeness at least of two nouns that may name one kind of thing: `fee`/`cost` 0.44, `forms`/`address` 0.11."""
 
 
 def conflict(question: Reading, stored: Reading, answer: str, lexicon: Lexicon) -> str | None:
@@ -65,20 +67,37 @@ def conflict(question: Reading, stored: Reading, answer: str, lexicon: Lexicon) 
         return "predicate"
     if _other_topic(question, stored, apart, lexicon):
         return "topic"
+    if _another_thing(question, stored, apart, lexicon):
+        return "thing"
     return None
 
 
-def shares_only_sentence(question: Reading, stored: Reading) -> bool:
+def shares_only_sentence(question: Reading, stored: Reading, lexicon: Lexicon) -> bool:
     """Whether all content that both have is what is done or said (`Has anything changed about…`), or both are one
     sentence around two things, so that most of their likeness is their sentence."""
     apart = left, right = _unmatched(question, stored), _unmatched(stored, question)
-    if not left or not right:
+    if not left or not right or not _on_two_things(question, stored, apart, lexicon):
         return False
+    return len(left) < len(question.content) or _frame(question, apart) == _frame(stored, apart)
+
+
+def _on_two_things(
+    question: Reading, stored: Reading, apart: tuple[Sequence[str], Sequence[str]], lexicon: Lexicon
+) -> bool:
+    """Whether all that both have, if anything, is what is done or said, or both are one sentence around two things."""
+    left, right = apart
     shared = [word for word in question.content if word not in left]
-    if shared and all(word in question.grammar.predicates for word in shared):
+    if all(_is_said(word, question, stored, lexicon) for word in shared):
         return True
     whole = _whole_phrases(question, left) and _whole_phrases(stored, right)
     return whole and _frame(question, apart) == _frame(stored, apart)
+
+
+def _is_said(word: str, question: Reading, stored: Reading, lexicon: Lexicon) -> bool:
+    """Whether a word that both have is what is done, or may be a name in lower case."""
+    if word in question.grammar.predicates or not lexicon.everyday(word):
+        return True
+    return word in question.grammar.topics and word in stored.grammar.topics | stored.names
 
 
 def _whole_phrases(reading: Reading, words: Sequence[str]) -> bool:
@@ -146,12 +165,41 @@ def _other_topic(
 ) -> bool:
     """Where neither has a name in capitals, what stands where a name would must have something alike on the other
     side."""
-    if one.names or other.names or not one.grammar.topics or not other.grammar.topics:
+    if _in_capitals(one) or _in_capitals(other) or not one.grammar.topics or not other.grammar.topics:
         return False
     left, right = apart
     mine = [word for word in left if word in one.grammar.topics]
     theirs = [word for word in right if word in other.grammar.topics]
     return _strange(mine, other.content, RELATED, lexicon) or _strange(theirs, one.content, RELATED, lexicon)
+
+
+def _in_capitals(reading: Reading) -> bool:
+    """Whether it has a name that its form tells, other than by an apostrophe."""
+    return any(not name.isalpha() or name not in reading.text for name in reading.names)
+
+
+def _another_thing(
+    one: Reading, other: Reading, apart: tuple[Sequence[str], Sequence[str]], lexicon: Lexicon
+) -> bool:
+    """Whether they have at most their sentence in common, and nothing that one is about is akin to anything that the
+    other is about: *visa forms* and *embassy address* belong to one errand, and are two things."""
+    left, right = apart
+    here, there = one.grammar, other.grammar
+    named = not here.heads.isdisjoint(left) and not there.heads.isdisjoint(right)
+    if not named or not _on_two_things(one, other, apart, lexicon):
+        return False
+    mine = (here.heads | here.predicates).intersection(left)
+    theirs = (there.heads | there.predicates).intersection(right)
+    return not any(_akin(word, word_there, lexicon) for word in mine for word_there in theirs)
+
+
+def _akin(one: str, other: str, lexicon: Lexicon) -> bool:
+    """Whether both may name one kind of thing: by their vectors, by a list, or as two words of one stem."""
+    return (
+        lexicon.closeness(one, other) >= AKIN
+        or (kind_of(one) is not None and kind_of(one) == kind_of(other))
+        or not stems(one).isdisjoint(stems(other))
+    )
 
 
 def _strange(words: Collection[str], others: Collection[str], least: float, lexicon: Lexicon) -> bool:

@@ -3,7 +3,7 @@
 The vectors are the encoder's input embeddings: no model runs, a look-up takes microseconds.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -61,8 +61,9 @@ def whole_words(vocabulary: Mapping[str, int]) -> dict[str, int]:
     return {piece.casefold(): row for piece, row in (marked or vocabulary).items() if piece.isalpha()}
 
 
+@lru_cache(8192)
 def stems(
-    word: str, beginnings: Sequence[str] = _BEGINNINGS, endings: Sequence[str] = _ENDINGS
+    word: str, beginnings: tuple[str, ...] = _BEGINNINGS, endings: tuple[str, ...] = _ENDINGS
 ) -> frozenset[str]:
     """The word and what may be left of it without a beginning and an ending that English adds to words."""
     found = {word}
@@ -75,7 +76,6 @@ def stems(
     return frozenset(found)
 
 
-@lru_cache(8192)
 def inflections(word: str) -> frozenset[str]:
     """What two forms of one word have in common."""
     return stems(word, ("",), ("", "s", "es", "d", "ed", "ing"))

@@ -22,7 +22,7 @@ from retrieval.types import SAME_WORDING, MemoryEntry, MemoryHit
 VIEWS = 3
 NEAREST = 20
 """How many of the closest background questions set a question's level."""
-SENTENCE = 0.13
+SENTENCE = 0.15
 """What the score of two questions owes to their sentence where they share little else."""
 
 
@@ -80,7 +80,7 @@ def judged(question: Asked, stored: Stored, lexicon: Lexicon) -> float:
     """The score after the rules: -1 where one stands against the match."""
     if conflict(question.reading, stored.asked.reading, stored.entry.answer, lexicon):
         return -1.0
-    lowered = SENTENCE if shares_only_sentence(question.reading, stored.asked.reading) else 0.0
+    lowered = SENTENCE if shares_only_sentence(question.reading, stored.asked.reading, lexicon) else 0.0
     return score(question, stored) - lowered
 
 

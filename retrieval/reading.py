@@ -171,6 +171,11 @@ def read(question: str) -> Reading:
     return Reading(text, words, names, said, " ".join(core) or said, named)
 
 
+def kind_of(word: str) -> str | None:
+    """The kind of answer that the word asks for, where it is on a list."""
+    return _KINDS.get(word)
+
+
 def answer_kinds(answer: str) -> frozenset[str]:
     """The kind of thing an answer is, where its form shows it; an amount of money may also be a bound."""
     kinds = {kind for pattern, kind in _ANSWER_KINDS if pattern.search(answer)}

@@ -42,6 +42,11 @@ def _intent(vocabulary: Vocabulary, rng: random.Random) -> Pair:
     return one, other
 
 
+def _intent_in_lower_case(vocabulary: Vocabulary, rng: random.Random) -> Pair:
+    one, other = _intent(vocabulary, rng)
+    return one.lower(), other.lower()
+
+
 def _another_company(vocabulary: Vocabulary, rng: random.Random) -> Pair:
     noun, frames = _nouns(vocabulary, rng)[0], rng.choices(vocabulary.frames, k=2)
     one = vocabulary.company(rng)
@@ -100,4 +105,5 @@ _KINDS: Mapping[str, Maker] = {
     "negation by another word": _other_word,
     "other number": _number,
     "other ordinal": _ordinal,
+    "other intent, in lower case": _intent_in_lower_case,
 }

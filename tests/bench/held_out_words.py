@@ -1,8 +1,8 @@
 """The words of the pairs that memory is measured with. Neither the demo nor a rule of `retrieval.contrast` was written
-with THIRD, which was written when everything was final and measured once. FIRST had been in view of the rules of single
-words, and rules became more general over earlier versions of SECOND.
+with the intents, frames and companies of FOURTH, which were written when everything was final and measured once. Rules
+became more general over earlier versions of SECOND and FOURTH, and over the intents of THIRD.
 
-`verbs` and `adverbs` hold only opposites that are on no list of the rules. A quarter of SECOND's companies bear two
+`verbs` and `adverbs` hold only opposites that are on no list of the rules. A quarter of the companies bear two
 everyday words, which in lower case nothing but their place shows to be names.
 """
 
@@ -36,12 +36,6 @@ class Vocabulary:
         return len(self.verbs) / (len(self.verbs) + len(self.adverbs))
 
 
-_HEADS = (
-    "Alder Bright Cobalt Dun Ever Fair Gold Harrow Iron Juni Kest Lark Maple North Oak Quill Raven Stone West"
-)
-_TAILS = "brook crest dale field ford gate haven line mark moor point ridge son stead ton view ward water well wick"
-_SECONDS = "Foods Tools Partners Clinic Logistics Outfitters Insurance Academy"
-
 _COINED = "Althera Bromley Caldura Dextriq Elmora Fenwix Gastona Helvion Jorvane Kelmont Mirafel Obrix Pruvia"
 _EVERYDAY = "Crystal Humble Eager Noble Mellow Sharp Grand Rapid Warm Bold"
 _THINGS = "Otter Meadow Thread Castle Rocket Pepper Basket Candle Mirror Tractor"
@@ -54,10 +48,12 @@ _PLAIN = "Copper Quiet Lucky Yellow Winter Little Honest Silver"
 _SIGNS = "Harbor Lantern Badger Orchard Bridge Kettle Anchor Pebble"
 _LINES = "Dental Bikes Catering Software Movers Studios Energy Books"
 
-
-def _english_company(rng: random.Random) -> str:
-    name = rng.choice(_HEADS.split()) + rng.choice(_TAILS.split())
-    return f"{name} {rng.choice(_SECONDS.split())}" if rng.random() < 0.4 else name
+_INVENTED = (
+    "Bexaro Dovinta Felquist Gravelle Hollinder Ketravo Lorquin Montessa Norvelda Prantik Rovanto Stelmar"
+)
+_MOODS = "Calm Tiny Royal Sunny Rustic Modern Velvet Silent"
+_OBJECTS = "Falcon Cherry Anvil Ladder Cactus Whistle Dolphin Blanket"
+_BRANCHES = "Bakery Glass Records Cycles Carpets Water Toys Heating"
 
 
 def _coined_company(rng: random.Random) -> str:
@@ -80,77 +76,13 @@ def _made_up_company(rng: random.Random) -> str:
     return f"{name} and {rng.choice(_MADE_UP.split())}" if shape == 2 else name
 
 
-FIRST = Vocabulary(
-    intents=(
-        "opening hours/holiday schedule/parking rules/dress code",
-        "loyalty points/gift cards/price match/coupon codes",
-        "lunch menu/wine list/table bookings/allergy information",
-        "boarding times/luggage allowance/seat selection/lounge access",
-        "lab results/vaccination records/referral letters/prescription refills",
-        "rent deposit/utility bills/lease renewal/maintenance requests",
-        "course catalogue/exam dates/tuition assistance/library loans",
-        "data roaming/voicemail greeting/number transfer/call forwarding",
-        "claim form/policy excess/accident report/roadside assistance",
-        "visitor badges/meeting rooms/bike storage/canteen vouchers",
-    ),
-    frames=(
-        "Tell me about the {noun} at {company}.", "Where do I find the {noun} of {company}?",
-        "I need the {noun} for {company}, please.", "{company}: {noun}?",
-        "Who can explain {company}'s {noun} to me?", "How does {company} handle the {noun}?",
-        "Has anything changed about {noun} with {company}?",
-    ),
-    company=_english_company,
-    subjects=(
-        "season tickets", "rental cars", "student visas", "garden tools", "power banks", "travel vouchers",
-        "used books", "day passes", "studio flats", "contact lenses", "frozen meals", "work permits",
-        "camera lenses", "guest accounts", "fishing licences",
-    ),
-    prefixed=(
-        "eligible/ineligible", "refundable/non-refundable", "available/unavailable", "insured/uninsured",
-        "transferable/nontransferable", "compatible/incompatible", "registered/unregistered",
-        "verified/unverified", "reversible/irreversible", "approved/disapproved", "complete/incomplete",
-        "taxable/non-taxable",
-    ),
-    adjective_templates=(
-        "Which {subject} are {word}?", "What should I do when {subject} are {word}?",
-        "Where is the list of {word} {subject}?", "Who decides that {subject} are {word}?",
-        "How do I recognise {word} {subject}?",
-    ),
-    verbs=(
-        "approve/deny", "keep/waive", "offer/discontinue", "honour/decline", "include/omit", "permit/veto",
-        "repair/scrap", "renew/terminate", "welcome/shun", "insure/rule out",
-    ),
-    adverbs=(
-        "always/rarely", "gladly/barely",
-    ),
-    verb_templates=(
-        "Why do you {word} {subject}?", "When would you {word} {subject}?",
-        "For whom do you {word} {subject}?", "What does it mean that you {word} {subject}?",
-    ),
-    adverb_templates=(
-        "Who {word} gets {subject}?", "Which branches {word} sell {subject}?",
-        "What customers {word} ask for {subject}?", "Why are {subject} {word} mentioned?",
-    ),
-    numbers=(
-        "4", "6", "8", "15", "24", "75", "120", "250", "1500", "two", "three", "five", "seven", "nine",
-        "eleven", "twenty", "thirty", "forty-five", "sixty", "ninety", "a hundred", "two hundred",
-        "a thousand", "a dozen",
-    ),
-    number_templates=(
-        "What do {word} {subject} come to?", "May I order {word} {subject} at once?",
-        "Who signs off on {word} {subject}?", "Is there a rebate from {word} {subject} on?",
-        "How are {word} {subject} packed?",
-    ),
-    ordinals=(
-        "first", "second", "third", "fourth", "fifth", "sixth", "eighth", "tenth", "twelfth", "1st", "2nd",
-        "3rd", "4th", "5th", "10th", "21st",
-    ),
-    ordinal_templates=(
-        "What happens in the {word} week with {subject}?", "Is the {word} order of {subject} cheaper?",
-        "What is due at the {word} renewal of {subject}?",
-        "Who is told about the {word} complaint over {subject}?",
-    ),
-)  # fmt: skip
+def _invented_company(rng: random.Random) -> str:
+    shape = rng.randrange(4)
+    if shape == 0:
+        return f"{rng.choice(_MOODS.split())} {rng.choice(_OBJECTS.split())}"
+    name = rng.choice(_INVENTED.split())
+    return f"{name} {rng.choice(_BRANCHES.split())}" if shape == 1 else name
+
 
 SECOND = Vocabulary(
     intents=(
@@ -282,5 +214,67 @@ THIRD = Vocabulary(
     ordinal_templates=(
         "Is the {word} pair of {subject} free?", "What happens in the {word} week with {subject}?",
         "Who gets the {word} set of {subject}?",
+    ),
+)  # fmt: skip
+
+FOURTH = Vocabulary(
+    intents=(
+        "kiln firing/glaze colours/clay delivery/wheel practice",
+        "sperm whale cruise/life jackets/seasickness pills/sighting guarantee",
+        "blood donor card/snack corner/plasma appointments/iron levels",
+        "chimney sweep/soot removal/stove approval/carbon alarm",
+        "tattoo designs/aftercare cream/piercing studs/consent sheets",
+        "campfire permits/tent pitches/shower tokens/caravan hookups",
+        "chess tournament/opening theory/junior squad/rating certificate",
+        "hearing test/ear moulds/battery packs/tinnitus group",
+        "judo belts/sparring partners/mat fees/grading ceremony",
+        "saffron bulbs/greenhouse glass/pond liners/slug traps",
+    ),
+    frames=(
+        "Could you clarify the {noun} at {company}?", "We are curious about {company}'s {noun}.",
+        "Which page of {company} covers the {noun}?", "Regarding {company}, what are the {noun} like?",
+        "Is the {noun} of {company} still the same?", "Our group wants the {noun} from {company}.",
+    ),
+    company=_invented_company,
+    subjects=(
+        "beach tents", "piano stools", "water filters", "safety boots", "theatre props", "bus passes",
+        "desk lamps", "gift hampers", "hiking poles", "pizza ovens", "chess clocks", "baby monitors",
+    ),
+    prefixed=(
+        "safe/unsafe", "certified/uncertified", "tested/untested", "visible/invisible",
+        "replaceable/irreplaceable", "washable/non-washable", "sold/unsold", "mature/immature",
+        "loyal/disloyal", "formal/informal", "wanted/unwanted", "toxic/non-toxic",
+    ),
+    adjective_templates=(
+        "Where do {word} {subject} go?", "Is it normal that {subject} are {word}?",
+        "What if the {subject} turn out {word}?", "Who sorts out {word} {subject}?",
+    ),
+    verbs=(
+        "subsidise/tax", "assemble/dismantle", "hide/reveal", "soften/harden", "donate/hoard", "heat/chill",
+        "clean/soil", "sponsor/sabotage", "shorten/lengthen", "decorate/strip",
+    ),
+    adverbs=("quickly/slowly", "kindly/rudely", "openly/covertly", "completely/partly"),
+    verb_templates=(
+        "Does anyone {word} {subject}?", "Should we {word} our {subject}?", "Why would you {word} {subject}?",
+        "Are you able to {word} {subject}?",
+    ),
+    adverb_templates=(
+        "Who {word} returns {subject}?", "Do they {word} sell {subject}?", "Are {subject} {word} checked?",
+    ),
+    numbers=(
+        "4", "6", "10", "13", "22", "38", "60", "150", "720", "1800", "two", "seven", "eleven", "twelve",
+        "sixteen", "thirty", "fifty-five", "nine hundred", "four thousand",
+    ),
+    number_templates=(
+        "Do you stock {word} {subject}?", "Where can I store {word} {subject}?",
+        "Would {word} {subject} be too many?", "Who delivers {word} {subject}?",
+    ),
+    ordinals=(
+        "first", "second", "fourth", "fifth", "seventh", "ninth", "eleventh", "3rd", "6th", "8th", "10th",
+        "23rd",
+    ),
+    ordinal_templates=(
+        "Can I skip the {word} round of {subject}?", "Who checks the {word} box of {subject}?",
+        "When is the {word} delivery of {subject}?",
     ),
 )  # fmt: skip

@@ -70,6 +70,7 @@ def test_all_contrasting_pairs_are_told_apart(reason: Reason) -> None:
         ("what is the mascot of zorvia?", "what is the mascot of krynnex?", "name"),
         ("what are the fees at green door?", "what are the fees at little harbour?", "topic"),
         ("green door: what are the fees?", "what are the fees of happy harbor?", "topic"),
+        ("what are the fees of green harbor?", "what are little harbor's fees?", "topic"),
         ("Do you praise our work?", "Do you criticize our work?", "predicate"),
         ("Who proudly wears the badge?", "Who secretly wears the badge?", "predicate"),
         ("Do you lend old books?", "Which old books do you keep?", "predicate"),
@@ -98,16 +99,47 @@ def test_synonyms_and_forms_of_a_word_are_not_in_conflict(reason: Reason, questi
 
 
 @pytest.mark.parametrize(
+    ("question", "stored"),
+    [
+        ("Where do I find the visa forms at Zorvia?", "Where do I find the embassy address at Zorvia?"),
+        ("Please explain the visa forms of Zorvia to me.", "What is the embassy address of Zorvia?"),
+        ("where do i find the visa forms at zorvia?", "zorvia's embassy address, please"),
+        ("what about the guitar lessons at green door?", "where is the sheet music of green door?"),
+        ("Does Zorvia have a seating plan?", "Zorvia: wedding venue?"),
+        ("who looks after the star maps at green door?", "who looks after the dome repairs at green door?"),
+    ],
+)
+def test_two_things_of_one_errand_are_told_apart(reason: Reason, question: str, stored: str) -> None:
+    assert reason(question, stored) == reason(stored, question) == "thing"
+
+
+@pytest.mark.parametrize(
+    ("question", "stored"),
+    [
+        ("What is the delivery fee at Zorvia?", "Tell me the shipping cost of Zorvia."),
+        ("What is Zorvia's delivery time?", "I need to know the shipping delay for Zorvia."),
+        ("Who is the founder of Zorvia?", "Who is Zorvia's creator?"),
+        ("What is the cancellation fee?", "What do you charge for cancelling?"),
+        ("What is the visa form fee?", "What is the visa form price?"),
+        ("Is my data encrypted?", "What encryption protects our files?"),
+    ],
+)
+def test_two_nouns_of_one_kind_are_not_two_things(reason: Reason, question: str, stored: str) -> None:
+    assert reason(question, stored) is None
+
+
+@pytest.mark.parametrize(
     ("question", "stored", "expected"),
     [
         ("Has anything changed about gift cards?", "Has anything changed about loyalty points?", True),
         ("I need the gift cards for Zorvia.", "I need the loyalty points for Zorvia.", True),
         ("What is the delivery time?", "What is the delivery fee?", False),
         ("I need the gift cards for Zorvia.", "Zorvia: what about loyalty points?", False),
+        ("i need the gift cards for zorvia.", "zorvia: what about loyalty points?", True),
         ("I need the gift cards for Zorvia.", "I need the gift cards for Zorvia.", False),
     ],
 )
 def test_a_sentence_in_common_is_told_from_a_subject_in_common(
-    question: str, stored: str, expected: bool
+    lexicon: Lexicon, question: str, stored: str, expected: bool
 ) -> None:
-    assert shares_only_sentence(read(question), read(stored)) is expected
+    assert shares_only_sentence(read(question), read(stored), lexicon) is expected
