@@ -55,7 +55,8 @@ _CLASSES = {
         "anything something everything that to",
         Before.AUXILIARY: "do does did will would shall should can could may might must cannot",
         Before.BE: "is are am was were be been being",
-        Before.ADVERB: "always often never seldom sometimes still also just only even ever already soon not",
+        Before.ADVERB: "always often never seldom sometimes still also just only even ever already soon not again now "
+        "yet too today tonight tomorrow yesterday lately nowadays anymore",
         Before.OTHER: "why when where how if then so here out up please thanks thank hi hello hey",
     }.items()
     for word in words.split()

@@ -105,7 +105,7 @@ def _whole_phrases(reading: Reading, words: Sequence[str]) -> bool:
     named = set(reading.content) - reading.grammar.predicates - set(words)
     return not any(
         (one in words and other in named) or (other in words and one in named)
-        for one, other in itertools.pairwise(reading.bare)
+        for one, other in itertools.pairwise(reading.plain.split())
     )
 
 

@@ -1,6 +1,6 @@
 """The words of the pairs that memory is measured with. Neither the demo nor a rule of `retrieval.contrast` was written
-with the intents, frames and companies of FOURTH, which were written when everything was final and measured once. Rules
-became more general over earlier versions of SECOND and FOURTH, and over the intents of THIRD.
+with the intents, frames and companies of FIFTH, which were written when everything was final and measured once. Rules
+became more general over those of THIRD and FOURTH.
 
 `verbs` and `adverbs` hold only opposites that are on no list of the rules. A quarter of the companies bear two
 everyday words, which in lower case nothing but their place shows to be names.
@@ -8,7 +8,7 @@ everyday words, which in lower case nothing but their place shows to be names.
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,6 @@ class Vocabulary:
         return len(self.verbs) / (len(self.verbs) + len(self.adverbs))
 
 
-_COINED = "Althera Bromley Caldura Dextriq Elmora Fenwix Gastona Helvion Jorvane Kelmont Mirafel Obrix Pruvia"
-_EVERYDAY = "Crystal Humble Eager Noble Mellow Sharp Grand Rapid Warm Bold"
-_THINGS = "Otter Meadow Thread Castle Rocket Pepper Basket Candle Mirror Tractor"
-_SURNAMES = "Adeyemi Bergstrom Cohen Delacroix Eriksen Ferrari Goldberg Ivanov"
-_TRADES = "Flooring Optics Brewing Airways Roofing Press Capital Farms"
-
-
 _MADE_UP = "Zentari Volkhart Ostrova Pellwick Krandor Lumeva Tasmir Quenby Ardelle Brivane Wexcombe Nolvik"
 _PLAIN = "Copper Quiet Lucky Yellow Winter Little Honest Silver"
 _SIGNS = "Harbor Lantern Badger Orchard Bridge Kettle Anchor Pebble"
@@ -55,15 +48,10 @@ _MOODS = "Calm Tiny Royal Sunny Rustic Modern Velvet Silent"
 _OBJECTS = "Falcon Cherry Anvil Ladder Cactus Whistle Dolphin Blanket"
 _BRANCHES = "Bakery Glass Records Cycles Carpets Water Toys Heating"
 
-
-def _coined_company(rng: random.Random) -> str:
-    shape = rng.randrange(4)
-    if shape == 0:
-        return f"{rng.choice(_EVERYDAY.split())} {rng.choice(_THINGS.split())}"
-    if shape == 1:
-        return f"{rng.choice(_SURNAMES.split())} {rng.choice(_TRADES.split())}"
-    name = rng.choice(_COINED.split())
-    return f"{name} {rng.choice(_TRADES.split())}" if rng.random() < 0.3 else name
+_FRESH = "Aurexa Belmoral Cindrave Dorvina Evoltra Farnwick Gildora Hexalon Ivarno Jastrel Kovindra Lumbrix"
+_MANNERS = "Gentle Brisk Hidden Lofty Merry Proud Simple Wild"
+_MARKS = "Acorn Beacon Compass Feather Granite Island Parrot Saddle"
+_CRAFTS = "Bakers Finance Gardens Tools Textiles Ferries Printing Clinics"
 
 
 def _made_up_company(rng: random.Random) -> str:
@@ -76,87 +64,16 @@ def _made_up_company(rng: random.Random) -> str:
     return f"{name} and {rng.choice(_MADE_UP.split())}" if shape == 2 else name
 
 
-def _invented_company(rng: random.Random) -> str:
-    shape = rng.randrange(4)
-    if shape == 0:
-        return f"{rng.choice(_MOODS.split())} {rng.choice(_OBJECTS.split())}"
-    name = rng.choice(_INVENTED.split())
-    return f"{name} {rng.choice(_BRANCHES.split())}" if shape == 1 else name
+def _shaped(plain: str, things: str, invented: str, trades: str) -> Callable[[random.Random], str]:
+    def company(rng: random.Random) -> str:
+        shape = rng.randrange(4)
+        if shape == 0:
+            return f"{rng.choice(plain.split())} {rng.choice(things.split())}"
+        name = rng.choice(invented.split())
+        return f"{name} {rng.choice(trades.split())}" if shape == 1 else name
 
+    return company
 
-SECOND = Vocabulary(
-    intents=(
-        "ferry crossings/cabin upgrades/pet rules/harbour taxes",
-        "swimming lessons/sauna sessions/towel rental/coach profiles",
-        "reading list/thesis deadline/dorm rooms/exchange semester",
-        "overtime pay/parental leave/company car/canteen hours",
-        "gas bill/solar panels/night rate/meter readings",
-        "rent increase/pet policy/roof repairs/parking permits",
-        "brunch menu/takeaway boxes/birthday cakes/terrace seating",
-        "fabric samples/delivery slots/assembly service/colour chart",
-        "eye exam/flu shots/physiotherapy plan/dental cleaning",
-        "annual report/press photos/apprenticeships/charity projects",
-    ),
-    frames=(
-        "Somebody called about the {noun} of {company}.", "Does {company} publish the {noun}?",
-        "Where would one see the {noun} for {company} these days?", "{company}'s {noun}, please.",
-        "At {company}, how are the {noun} organised?", "Concerning the {noun} with {company}, whom do I ask?",
-        "Let me know the {noun} that apply at {company}.",
-    ),
-    company=_coined_company,
-    subjects=(
-        "garden sheds", "tour buses", "sign-up bonuses", "concert seats", "office chairs",
-        "phone contracts", "night shifts", "trial lessons", "cargo bikes", "hotel suites", "software keys",
-        "wedding cakes", "dog leads", "craft fairs", "tax returns",
-    ),
-    prefixed=(
-        "valid/invalid", "renewable/non-renewable", "paid/unpaid", "cancelled/uncancelled",
-        "movable/immovable", "legible/illegible", "responsible/irresponsible", "assembled/disassembled",
-        "accurate/inaccurate", "occupied/unoccupied", "restricted/unrestricted", "fiction/nonfiction",
-    ),
-    adjective_templates=(
-        "Do you keep {word} {subject}?", "Are your {subject} {word}?",
-        "What do {word} {subject} look like?", "Can {subject} be {word}?",
-        "How many {subject} were {word} last year?",
-    ),
-    verbs=(
-        "reward/penalise", "endorse/condemn", "display/conceal", "improve/worsen", "attach/detach",
-        "recruit/dismiss", "prefer/dislike", "promote/demote", "tighten/loosen", "inspect/overlook",
-        "finance/boycott", "hasten/postpone",
-    ),
-    adverbs=(
-        "willingly/grudgingly", "promptly/belatedly", "constantly/occasionally", "entirely/partially",
-        "commonly/scarcely", "carefully/carelessly",
-    ),
-    verb_templates=(
-        "Do you {word} {subject}?", "Can my team {word} {subject} here?",
-        "Is it your policy to {word} {subject}?", "Will the branch {word} {subject}?",
-        "Which partners {word} {subject}?",
-    ),
-    adverb_templates=(
-        "Do staff {word} handle {subject}?", "Are {subject} {word} available?",
-        "Who {word} checks {subject}?", "Do you {word} deliver {subject}?",
-    ),
-    numbers=(
-        "3", "7", "9", "12", "18", "35", "80", "400", "2500", "four", "six", "eight", "ten", "fourteen",
-        "fifteen", "fifty", "seventy", "sixty-two", "three hundred", "two thousand", "a million",
-        "two dozen",
-    ),
-    number_templates=(
-        "Can we reserve {word} {subject}?", "How heavy are {word} {subject}?",
-        "Do {word} {subject} fit into one delivery?", "What happens after {word} {subject}?",
-        "Which discount do {word} {subject} get?",
-    ),
-    ordinals=(
-        "second", "third", "fourth", "fifth", "seventh", "ninth", "eleventh", "2nd", "3rd", "6th", "8th",
-        "11th", "22nd", "first", "last",
-    ),
-    ordinal_templates=(
-        "Do the {word} {subject} cost extra?", "Who pays on the {word} day of {subject}?",
-        "Is there a gift with the {word} purchase of {subject}?",
-        "When does the {word} batch of {subject} arrive?",
-    ),
-)  # fmt: skip
 
 THIRD = Vocabulary(
     intents=(
@@ -235,7 +152,7 @@ FOURTH = Vocabulary(
         "Which page of {company} covers the {noun}?", "Regarding {company}, what are the {noun} like?",
         "Is the {noun} of {company} still the same?", "Our group wants the {noun} from {company}.",
     ),
-    company=_invented_company,
+    company=_shaped(_MOODS, _OBJECTS, _INVENTED, _BRANCHES),
     subjects=(
         "beach tents", "piano stools", "water filters", "safety boots", "theatre props", "bus passes",
         "desk lamps", "gift hampers", "hiking poles", "pizza ovens", "chess clocks", "baby monitors",
@@ -277,4 +194,26 @@ FOURTH = Vocabulary(
         "Can I skip the {word} round of {subject}?", "Who checks the {word} box of {subject}?",
         "When is the {word} delivery of {subject}?",
     ),
+)  # fmt: skip
+
+FIFTH = replace(
+    FOURTH,
+    intents=(
+        "telescope hire/star maps/night permits/dome visits",
+        "grape harvest/cellar tasting/cork recycling/vintage archive",
+        "bee boxes/honey jars/queen breeding/smoker fuel",
+        "hull painting/mooring spots/sail repairs/tide tables",
+        "puppet show/costume workshop/stage lights/ticket refunds",
+        "ski wax/lift passes/avalanche course/boot fitting",
+        "court booking/racket strings/league fixtures/changing rooms",
+        "notary stamp/land register/will storage/witness list",
+        "fish tanks/coral cuttings/pump filters/water tests",
+        "choir robes/organ tuning/wedding hymns/crypt tours",
+    ),
+    frames=(
+        "Do you happen to know the {noun} of {company}?", "A colleague mentioned {company} and its {noun}.",
+        "How does {company} handle the {noun} now?", "Tell us more about the {noun} that {company} offers.",
+        "Who looks into the {noun} for {company}?", "My sister asked {company} for the {noun} yesterday.",
+    ),
+    company=_shaped(_MANNERS, _MARKS, _FRESH, _CRAFTS),
 )  # fmt: skip
