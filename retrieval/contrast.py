@@ -87,19 +87,10 @@ def _on_two_things(
     """Whether all that both have, if anything, is what is done or said, or both are one sentence around two things."""
     left, right = apart
     shared = [word for word in question.content if word not in left]
-    named = [word for word in shared if not _is_said(word, question, stored, lexicon)]
-    if not named:
+    if all(_is_said(word, question, stored, lexicon) for word in shared):
         return True
     whole = _whole_phrases(question, left) and _whole_phrases(stored, right)
-    return whole and (_frame(question, apart) == _frame(stored, apart) or _as_a_name(named, question, stored))
-
-
-def _as_a_name(words: Sequence[str], question: Reading, stored: Reading) -> bool:
-    """Whether both have these words in a row where no word is in capitals: it may be a name."""
-    row = " ".join(words)
-    return (
-        not (_in_capitals(question) or _in_capitals(stored)) and row in question.plain and row in stored.plain
-    )
+    return whole and _frame(question, apart) == _frame(stored, apart)
 
 
 def _is_said(word: str, question: Reading, stored: Reading, lexicon: Lexicon) -> bool:
@@ -111,10 +102,9 @@ def _is_said(word: str, question: Reading, stored: Reading, lexicon: Lexicon) ->
 
 def _whole_phrases(reading: Reading, words: Sequence[str]) -> bool:
     """Whether the words stand together without other words of what they name: `delivery time`, not `time`."""
-    nouns = set(words) - reading.grammar.predicates
-    named = set(reading.content) - reading.grammar.predicates - nouns
+    named = set(reading.content) - reading.grammar.predicates - set(words)
     return not any(
-        (one in nouns and other in named) or (other in nouns and one in named)
+        (one in words and other in named) or (other in words and one in named)
         for one, other in itertools.pairwise(reading.plain.split())
     )
 
