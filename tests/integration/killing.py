@@ -36,6 +36,8 @@ LEGAL = {
     "prune": ((VersionStatus.STABLE, VersionStatus.REJECTED),) * 2,
 }
 """What the two versions may be, before and after an operation."""
+REPEATED = ("promote",)
+"""What control does again by itself once the engine is back: it may be done by the time one looks."""
 
 
 async def prepared(place: Town, operation: str) -> Customer:
@@ -80,7 +82,8 @@ async def killed(place: Town, operation: str, victim: str, step: str) -> None:
         await working.kill()
         done = True if step == END else None
     else:
-        done = not await _beside(place, operation, customer, victim, step)
+        error = await _beside(place, operation, customer, victim, step)
+        done = None if error and operation in REPEATED else not error
         await place.start(victim)
     await whole(place, customer, operation, done)
     await gone(place, customer)
