@@ -4,6 +4,7 @@ of their own that is killed."""
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -236,3 +237,20 @@ def die_at(where: str, directory: str, base_path: str, lease_s: float) -> None:
             await world.learner.work_once()
 
     asyncio.run(work())
+
+
+# ---------------------------------------------------------------------------------------- a learner as a process
+
+
+async def work(directory: Path, base_path: Path) -> None:
+    """Take up run after run. The file `warm` says that the base model is loaded."""
+    async with open_world(directory, base_path, f"learner {os.getpid()}") as world:
+        await world.shop.executor.warm()
+        (directory / "warm").touch()
+        while True:
+            await world.learner.work_once()
+            await asyncio.sleep(learner.CLAIM_SECONDS)
+
+
+if __name__ == "__main__":
+    asyncio.run(work(*map(Path, sys.argv[1:])))

@@ -1,5 +1,5 @@
 """A learner that took a run and was killed with signal 9: a real process and a real record. The kernel's count is the
-test's, because moving the real one would take the machine's memory."""
+test's; `test_killed_by_the_kernel` moves the real one."""
 
 import asyncio
 import signal
