@@ -18,7 +18,6 @@ from retrieval.encoder import Encoder
 from retrieval.entries import EntryStore
 from retrieval.errors import InvalidRequest, RequestRefused, TooLarge
 from retrieval.memory import Bar
-from retrieval.reading import read
 from retrieval.recollection import Recollection, load_background
 from retrieval.settings import Settings
 from retrieval.store import DocumentStore
@@ -142,7 +141,7 @@ def _service_routes() -> APIRouter:
     @router.post("/tenants/{tenant}/search")
     async def search(tenant: str, body: wire.SearchRequest, use: Use) -> Json:
         """One encoding serves both: the question as asked is memory's first view and the passages' query."""
-        reading = read(body.question)
+        reading = use.memory.read(body.question)
         if body.memory and await use.memory.size(tenant):
             views = await use.memory.views(tenant, reading)
             hits = await use.memory.search(tenant, reading, views)

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 
 from retrieval.lexicon import Lexicon, inflections, stems
 from retrieval.reading import Reading, answer_kinds, kind_of
+from retrieval.uncased import SYNONYMS, one_name, other_name
 
 _OPPOSITES = frozenset(
     frozenset(pair.split("/"))
@@ -32,8 +33,6 @@ _OPPOSITES = frozenset(
 _NEGATIVE = ("un", "in", "im", "ir", "il", "non", "non-", "dis")
 _STEM = 4
 """Letters at least of a word that a prefix turns into its opposite."""
-SYNONYMS = 0.6
-"""Closeness at least of two predicates that mean the same. `usually` and `rarely` have 0.49."""
 RELATED = 0.4
 """Closeness at least of two words that may be about one topic. Of names, nine in ten pairs have less than 0.19."""
 AKIN = 0.25
@@ -49,6 +48,8 @@ def conflict(question: Reading, stored: Reading, answer: str, lexicon: Lexicon) 
         return "name"
     apart = _unmatched(question, stored), _unmatched(stored, question)
     if not all(lexicon.everyday(word) for side in apart for word in side):
+        return "name"
+    if other_name(question, stored, lexicon):
         return "name"
     if question.numbers != stored.numbers:
         return "number"
@@ -88,6 +89,8 @@ def _on_two_things(
     left, right = apart
     shared = [word for word in question.content if word not in left]
     if all(_is_said(word, question, stored, lexicon) for word in shared):
+        return True
+    if one_name(question.said & stored.said, question, stored):
         return True
     whole = _whole_phrases(question, left) and _whole_phrases(stored, right)
     return whole and _frame(question, apart) == _frame(stored, apart)

@@ -17,7 +17,8 @@ from retrieval.types import MemoryEntry
 
 @dataclass(frozen=True)
 class EntryRow:
-    """An entry with its views' vectors, flattened, and the digest of the encoder they are from."""
+    """An entry with its views' vectors, flattened, and what made them: an encoder's digest and a
+    reading's number."""
 
     entry: MemoryEntry
     encoder: str

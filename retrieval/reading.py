@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from retrieval.clause import Grammar, parse
+from retrieval.lexicon import Lexicon
 
 _WORD = re.compile(r"[^\W_]+(?:[.'’&-][^\W_]+)*")
 _POSSESSIVE = re.compile(r"['’]s$")
@@ -46,7 +47,8 @@ _NUMBER_WORDS |= {"dozen": "12", "thousand": "1000", "million": "1000000"}
 _NUMBER_WORDS |= {
     word: f"{value}th"
     for value, word in enumerate(
-        "second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split(),  # noqa: SIM905
+        "second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth "  # noqa: SIM905
+        "fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth".split(),
         start=2,
     )
 }
@@ -83,6 +85,8 @@ _ANSWER_KINDS = (
 )  # fmt: skip
 
 
+VIEWS_OF = 2
+"""Raise it when the views of a question change: vectors that were stored before are made anew."""
 _ARTICLES = frozenset(("a", "an", "the"))
 _PARTICLES = frozenset(("off", "down", "away", "back", "over", "through"))
 
@@ -106,6 +110,11 @@ class Reading:
         """Content words other than names, in order. Empty where there are none, while core is not."""
         found = (word for word in self.bare if word not in self.names)
         return tuple(word for word in found if word not in _FUNCTION_WORDS | _PARTICLES)
+
+    @cached_property
+    def said(self) -> frozenset[str]:
+        """Content words and names."""
+        return frozenset(self.content) | self.names
 
     @cached_property
     def grammar(self) -> Grammar:
@@ -158,10 +167,12 @@ class Reading:
         return self.bare == other.bare and self.numbers == other.numbers
 
 
-def read(question: str) -> Reading:
-    """Total: any text can be read, an empty one too."""
+def read(question: str, lexicon: Lexicon | None = None) -> Reading:
+    """Total: any text can be read, an empty one too. lexicon: tells names where nothing is in capitals."""
     text = " ".join(question.split())
     names = _names(text)
+    if lexicon is not None and text.islower():
+        names |= {word for word in map(_base, _WORD.findall(text)) if not lexicon.everyday(word)}
     bare = [_base(match.group()) for match in _WORD.finditer(_OPENER.sub("", text))]
     plain = [word for word in bare if word not in names]
     core = [word for word in plain if word not in _FUNCTION_WORDS]

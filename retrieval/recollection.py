@@ -12,7 +12,7 @@ from retrieval.entries import EntryRow, EntryStore
 from retrieval.index import VectorIndex
 from retrieval.lexicon import Vectors
 from retrieval.memory import VIEWS, Asked, Background, Bar, Stored, background_readings, decide
-from retrieval.reading import Reading, read
+from retrieval.reading import VIEWS_OF, Reading, read
 from retrieval.types import MemoryEntry, MemoryHit
 
 CANDIDATES = 32
@@ -32,24 +32,29 @@ class _Held:
 class Recollection:
     """Writes are acknowledged after commit and index; a search after that finds them.
 
-    Memory is loaded from SQL on a tenant's first use, and encoded anew where another encoder made the vectors.
+    Memory is loaded from SQL on a tenant's first use, and encoded anew where another encoder, or another reading, made
+    the vectors.
     """
 
     def __init__(self, store: EntryStore, encoder: Encoder, background: Background, bar: Bar) -> None:
         self._store = store
         self._encoder = encoder
         self._lexicon = encoder.lexicon()
+        self._made_by = f"{encoder.digest}/{VIEWS_OF}"
         self._background = background
         self._bar = bar
         self._held: dict[str, _Held] = {}
         self._recent: OrderedDict[tuple[str, str], Vectors] = OrderedDict()
         self._loading: dict[str, asyncio.Lock] = {}
 
+    def read(self, question: str) -> Reading:
+        return read(question, self._lexicon)
+
     async def put(self, entry: MemoryEntry) -> None:
         held = await self._of(entry.tenant_id)
-        reading = read(entry.question)
+        reading = self.read(entry.question)
         views = await self.views(entry.tenant_id, reading)
-        await self._store.put([EntryRow(entry, self._encoder.digest, views.reshape(-1))])
+        await self._store.put([EntryRow(entry, self._made_by, views.reshape(-1))])
         self._hold(held, entry, self._background.ask(reading, views))
 
     async def delete(self, tenant_id: str, entry_id: str) -> bool:
@@ -99,19 +104,19 @@ class Recollection:
 
     async def _load(self, tenant_id: str) -> _Held:
         rows = await self._store.of(tenant_id)
-        stale = [row for row in rows if row.encoder != self._encoder.digest]
+        stale = [row for row in rows if row.encoder != self._made_by]
         if stale:
-            readings = [read(row.entry.question) for row in stale]
+            readings = [self.read(row.entry.question) for row in stale]
             views = await encode_views(self._encoder, readings, bulk=True)
             renewed = [
-                EntryRow(row.entry, self._encoder.digest, own.reshape(-1))
+                EntryRow(row.entry, self._made_by, own.reshape(-1))
                 for row, own in zip(stale, views, strict=True)
             ]
             await self._store.put(renewed)
             rows = await self._store.of(tenant_id)
         held = _Held(VectorIndex(VIEWS * self._encoder.dimension + 1))
         for row in rows:
-            question = self._background.ask(read(row.entry.question), row.vector.reshape(VIEWS, -1))
+            question = self._background.ask(self.read(row.entry.question), row.vector.reshape(VIEWS, -1))
             self._hold(held, row.entry, question)
         return held
 

@@ -1,6 +1,5 @@
-"""The words of the pairs that memory is measured with. Neither the demo nor a rule of `retrieval.contrast` was written
-with the intents, frames and companies of FIFTH, which were written when everything was final and measured once. Rules
-became more general over those of THIRD and FOURTH.
+"""The words of the pairs that memory is measured with. No rule was written with SIXTH in view, and SIXTH with no rule:
+its words were chosen without knowing them and measured once. Rules became more general over those of FOURTH and FIFTH.
 
 `verbs` and `adverbs` hold only opposites that are on no list of the rules. A quarter of the companies bear two
 everyday words, which in lower case nothing but their place shows to be names.
@@ -36,11 +35,6 @@ class Vocabulary:
         return len(self.verbs) / (len(self.verbs) + len(self.adverbs))
 
 
-_MADE_UP = "Zentari Volkhart Ostrova Pellwick Krandor Lumeva Tasmir Quenby Ardelle Brivane Wexcombe Nolvik"
-_PLAIN = "Copper Quiet Lucky Yellow Winter Little Honest Silver"
-_SIGNS = "Harbor Lantern Badger Orchard Bridge Kettle Anchor Pebble"
-_LINES = "Dental Bikes Catering Software Movers Studios Energy Books"
-
 _INVENTED = (
     "Bexaro Dovinta Felquist Gravelle Hollinder Ketravo Lorquin Montessa Norvelda Prantik Rovanto Stelmar"
 )
@@ -53,15 +47,12 @@ _MANNERS = "Gentle Brisk Hidden Lofty Merry Proud Simple Wild"
 _MARKS = "Acorn Beacon Compass Feather Granite Island Parrot Saddle"
 _CRAFTS = "Bakers Finance Gardens Tools Textiles Ferries Printing Clinics"
 
-
-def _made_up_company(rng: random.Random) -> str:
-    shape = rng.randrange(4)
-    if shape == 0:
-        return f"{rng.choice(_PLAIN.split())} {rng.choice(_SIGNS.split())}"
-    name = rng.choice(_MADE_UP.split())
-    if shape == 1:
-        return f"{name} {rng.choice(_LINES.split())}"
-    return f"{name} and {rng.choice(_MADE_UP.split())}" if shape == 2 else name
+_TEMPERS = "Bright Clever Crimson Golden Humble Nimble Steady Warm"
+_ITEMS = "Basket Hammer Meadow Otter Pillow Rocket Teapot Walnut"
+_COINED = (
+    "Abrixo Calvenno Drestan Elmirova Fontrelle Halvorin Isquanta Jorvelle Marquento Nexilia Pravonne Tuvaldi"
+)
+_GUILDS = "Architecture Brewery Flooring Freight Jewellery Plumbing Roofing Tailoring"
 
 
 def _shaped(plain: str, things: str, invented: str, trades: str) -> Callable[[random.Random], str]:
@@ -74,65 +65,6 @@ def _shaped(plain: str, things: str, invented: str, trades: str) -> Callable[[ra
 
     return company
 
-
-THIRD = Vocabulary(
-    intents=(
-        "seat reservations/lost luggage/bike carriage/group tickets",
-        "guitar lessons/sheet music/instrument hire/choir auditions",
-        "visa forms/passport photos/consular fees/embassy address",
-        "warehouse tours/forklift training/pallet sizes/customs papers",
-        "vaccination records/puppy courses/grooming prices/kennel places",
-        "data export/login problems/browser support/audit logs",
-        "mortgage rates/travel money/cheque books/lost cards",
-        "guest wifi/late checkout/spa packages/airport shuttle",
-    ),
-    frames=(
-        "I have a question about the {noun} of {company}.", "Where do I find the {noun} at {company}?",
-        "Could {company} send me details on {noun}?", "What should I know about {noun} with {company}?",
-        "Is there anything new on {company}'s {noun}?", "Please explain the {noun} of {company} to me.",
-    ),
-    company=_made_up_company,
-    subjects=(
-        "rain jackets", "museum guides", "server racks", "yoga mats", "parking fines", "winter tyres",
-        "house plants", "film rolls", "repair kits", "school trips", "coffee machines", "boat trailers",
-    ),
-    prefixed=(
-        "likely/unlikely", "regular/irregular", "perfect/imperfect", "available/unavailable",
-        "complete/incomplete", "approved/unapproved", "logical/illogical", "honest/dishonest",
-        "usual/unusual", "patient/impatient",
-    ),
-    adjective_templates=(
-        "Have you any {word} {subject}?", "Why are the {subject} {word}?",
-        "When do {subject} count as {word}?", "Is there a list of {word} {subject}?",
-    ),
-    verbs=(
-        "expand/shrink", "praise/criticise", "defend/attack", "collect/scatter", "polish/scratch",
-        "welcome/shun", "invest in/abandon", "freeze/thaw", "hire/fire", "mend/break",
-    ),
-    adverbs=("gladly/reluctantly", "publicly/secretly", "seldom/regularly", "fully/barely"),
-    verb_templates=(
-        "Do you {word} {subject}?", "Who will {word} the {subject}?", "May customers {word} {subject}?",
-        "Would your company {word} {subject}?",
-    ),
-    adverb_templates=(
-        "Are {subject} {word} offered?", "Do you {word} replace {subject}?", "Who {word} pays for {subject}?",
-    ),
-    numbers=(
-        "2", "5", "11", "16", "24", "45", "90", "650", "3200", "three", "five", "nine", "thirteen", "twenty",
-        "forty", "eighty-one", "six hundred", "five thousand",
-    ),
-    number_templates=(
-        "Can I order {word} {subject} today?", "What do {word} {subject} weigh?",
-        "Is there room for {word} {subject}?", "How long do {word} {subject} last?",
-    ),
-    ordinals=(
-        "first", "second", "third", "sixth", "eighth", "tenth", "twelfth", "4th", "5th", "7th", "9th", "31st",
-    ),
-    ordinal_templates=(
-        "Is the {word} pair of {subject} free?", "What happens in the {word} week with {subject}?",
-        "Who gets the {word} set of {subject}?",
-    ),
-)  # fmt: skip
 
 FOURTH = Vocabulary(
     intents=(
@@ -216,4 +148,74 @@ FIFTH = replace(
         "Who looks into the {noun} for {company}?", "My sister asked {company} for the {noun} yesterday.",
     ),
     company=_shaped(_MANNERS, _MARKS, _FRESH, _CRAFTS),
+)  # fmt: skip
+
+SIXTH = Vocabulary(
+    intents=(
+        "shirt pressing/stain treatment/duvet washing/pickup schedule",
+        "furniture transport/attic clearance/packing crates/damage insurance",
+        "cake flavours/allergy labels/icing lettering/party platters",
+        "nap routine/lunch menu/toddler playground/enrolment deadline",
+        "coffin selection/grave upkeep/obituary wording/mourning wreaths",
+        "rooftop panels/inverter warranty/grid connection/shade analysis",
+        "pony trekking/hoof trimming/stable boarding/riding helmets",
+        "sworn translations/subtitle editing/interpreter briefing/proofreading turnaround",
+        "contact lenses/spectacle cases/vision screening/cataract surgery",
+        "swimming lanes/sauna etiquette/aqua aerobics/towel deposit",
+    ),
+    frames=(
+        "Before I choose {company}, I would like to understand the {noun}.",
+        "{company} says very little about its {noun}, so can you fill me in?",
+        "Whom should I ring to discuss {company}'s {noun}?",
+        "Any news from {company} on the {noun} this month?",
+        "Can you walk me through the {noun} here at {company}?",
+        "I emailed {company} last week and am still waiting to hear about the {noun}.",
+    ),
+    company=_shaped(_TEMPERS, _ITEMS, _COINED, _GUILDS),
+    subjects=(
+        "folding chairs", "kitchen knives", "wall calendars", "laptop bags", "dog collars",
+        "bathroom mirrors", "wool scarves", "ink cartridges", "soup bowls", "door handles", "golf carts",
+        "sofa covers",
+    ),
+    prefixed=(
+        "affordable/unaffordable", "popular/unpopular", "practical/impractical", "expensive/inexpensive",
+        "flammable/non-flammable", "refundable/non-refundable", "insured/uninsured", "finished/unfinished",
+        "damaged/undamaged", "labelled/unlabelled", "recyclable/non-recyclable", "authentic/inauthentic",
+    ),
+    adjective_templates=(
+        "Can {word} {subject} be exchanged?", "How do I recognise {word} {subject}?",
+        "Did anybody complain about {word} {subject}?", "Are your {subject} mostly {word}?",
+    ),
+    verbs=(
+        "salvage/scrap", "restock/phase out", "mass-produce/handcraft", "vouch for/warn against",
+        "promote/boycott", "scrutinise/overlook", "embellish/simplify", "hand out/confiscate",
+        "showcase/conceal", "standardise/customise",
+    ),
+    adverbs=(
+        "automatically/manually", "meticulously/sloppily", "promptly/belatedly", "individually/collectively",
+    ),
+    verb_templates=(
+        "Is it wise to {word} {subject}?", "How often do shops {word} {subject}?",
+        "Since when does your team {word} {subject}?", "Which departments {word} {subject}?",
+    ),
+    adverb_templates=(
+        "Were the {subject} {word} wrapped?", "Will {subject} be {word} inspected?",
+        "Has the depot {word} counted the {subject}?",
+    ),
+    numbers=(
+        "3", "7", "9", "15", "18", "27", "52", "80", "125", "480", "2600", "four", "six", "eight", "fourteen",
+        "nineteen", "fifty", "seventy-two", "three hundred", "seven thousand",
+    ),
+    number_templates=(
+        "Will {word} {subject} fit into one van?", "How much do you charge for {word} {subject}?",
+        "Could you set aside {word} {subject} for Monday?", "Am I allowed to return {word} {subject}?",
+    ),
+    ordinals=(
+        "first", "third", "fifth", "sixth", "eighth", "tenth", "thirteenth", "2nd", "4th", "7th", "9th",
+        "22nd",
+    ),
+    ordinal_templates=(
+        "Has the {word} shipment of {subject} left yet?", "Why was the {word} invoice for {subject} higher?",
+        "May I swap the {word} batch of {subject}?",
+    ),
 )  # fmt: skip

@@ -26,7 +26,7 @@ from retrieval.recollection import encode_views, load_background
 from retrieval.settings import Settings
 from retrieval.types import MemoryEntry
 from tests.bench.held_out import Pair, pairs, paraphrases
-from tests.bench.held_out_words import FIFTH, FOURTH, THIRD, Vocabulary
+from tests.bench.held_out_words import FIFTH, FOURTH, SIXTH, Vocabulary
 from tests.bench.line_plot import Line, Panel, drawn
 from tests.bench.memory_pairs import CONTRASTS, intents
 from tests.bench.report import Figure, number, print_rows, verdict
@@ -50,7 +50,8 @@ class Question:
 
 
 async def ask_all(encoder: Encoder, background: Background, questions: Sequence[str]) -> list[Asked]:
-    readings = [read(question) for question in questions]
+    lexicon = encoder.lexicon()
+    readings = [read(question, lexicon) for question in questions]
     views = await encode_views(encoder, readings)
     return [background.ask(reading, own) for reading, own in zip(readings, views, strict=True)]
 
@@ -237,13 +238,13 @@ async def calibrate(seed: int) -> bool:
         sets = {
             title: await measured(encoder, background, vocabulary, seed)
             for title, vocabulary in {
-                "third words": THIRD,
                 "fourth words": FOURTH,
                 "fifth words": FIFTH,
+                "sixth words": SIXTH,
             }.items()
         }
     figures = [figure for title, found in sets.items() for figure in shown(title, *found)]
-    PLOT.write_text(drawn(panels(worlds, *sets["fifth words"])), encoding="utf-8")
+    PLOT.write_text(drawn(panels(worlds, *sets["sixth words"])), encoding="utf-8")
     return all(figure.met is not False for figure in figures)
 
 

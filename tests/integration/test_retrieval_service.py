@@ -5,6 +5,7 @@ import itertools
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -309,3 +310,22 @@ async def test_the_database_is_all_that_an_index_needs(service: Service, client:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     await service.start()
     assert await answers(client, "ten_files", "Zorvia: what is the mascot?") == ["an otter"]
+
+
+async def test_vectors_that_something_else_made_are_made_anew(
+    service: Service, client: RetrievalClient
+) -> None:
+    question = "what does fintaro charge for delivery?"
+    await client.put_memory(MemoryEntry("fb_older", "ten_older", question, "nothing"))
+    service.kill()
+    with sqlite3.connect(service.data_dir / "graft.db") as database:
+        [(made_by, vector)] = database.execute(
+            "select encoder, vector from memory_entries where id = 'fb_older'"
+        )
+        older = (made_by.rpartition("/")[0], bytes(len(vector)), "fb_older")
+        database.execute("update memory_entries set encoder = ?, vector = ? where id = ?", older)
+    await service.start()
+    assert await answers(client, "ten_older", "delivery at fintaro, what is the charge?") == ["nothing"]
+    with sqlite3.connect(service.data_dir / "graft.db") as database:
+        [renewed] = database.execute("select encoder, vector from memory_entries where id = 'fb_older'")
+    assert renewed == (made_by, vector)
