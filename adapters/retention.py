@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from adapters import changes, tables
+from adapters import acts, audit, changes, tables
 from adapters.records import of, to_version
 from adapters.rollout_records import versions_in_use
 from adapters.rules import stable_line
@@ -105,31 +105,6 @@ class Retention:
         async with self._engine.connect() as connection:
             return await _judged(connection, tenant_id, adapter, keep, busy)
 
-    async def prune(
-        self, tenant_id: str, adapter: str, keep: Keep, busy: Mapping[str, str]
-    ) -> tuple[Sequence[Version], int]:
-        """Mark what may go, judged in the same transaction; returns it and the position in the change log."""
-        table = tables.versions
-        if all(each.kept_for for each in await self.judged(tenant_id, adapter, keep, busy)):
-            return [], 0
-        async with self._engine.begin() as connection:
-            change = await changes.append(connection, tenant_id)
-            judged = await _judged(connection, tenant_id, adapter, keep, busy)
-            going = [each.version for each in judged if each.kept_for is None]
-            marked = sa.update(table).where(table.c.id.in_([version.id for version in going]))
-            await connection.execute(marked.values(pruned_at=datetime.now(UTC)))
-        return going, change
-
-    async def last_trained_on(self, pruned: Sequence[Version]) -> Sequence[str]:
-        """Digests of their datasets that no version with files was trained on."""
-        table = tables.versions
-        digests = {version.lineage.dataset_digest for version in pruned if version.lineage.dataset_digest}
-        used = sa.select(table.c.dataset_digest).where(
-            table.c.dataset_digest.in_(digests), table.c.pruned_at.is_(None)
-        )
-        async with self._engine.connect() as connection:
-            return sorted(digests - set((await connection.execute(used)).scalars()))
-
     async def leftovers(self, held: Collection[str]) -> Sequence[str]:
         """Artifacts of versions that were pruned a while ago, that no engine holds and no other version shares."""
         table, now = tables.versions, datetime.now(UTC)
@@ -144,6 +119,32 @@ class Retention:
                 return []
             shared = await connection.execute(in_use.where(table.c.artifact_digest.in_(digests)))
             return sorted(digests - set(shared.scalars()))
+
+
+async def mark(
+    connection: AsyncConnection, tenant_id: str, adapter: str, keep: Keep, busy: Mapping[str, str], actor: str
+) -> tuple[Sequence[Version], int]:
+    """Mark what may go, and say so in the audit log, in the caller's transaction, which begins with it; returns it and
+    the position in the change log."""
+    table = tables.versions
+    change = await changes.append(connection, tenant_id)
+    judged = await _judged(connection, tenant_id, adapter, keep, busy)
+    going = [each.version for each in judged if each.kept_for is None]
+    marked = sa.update(table).where(table.c.id.in_([version.id for version in going]))
+    await connection.execute(marked.values(pruned_at=datetime.now(UTC)))
+    for version in going:
+        await audit.record(connection, acts.of_version(version, "pruned", actor))
+    return going, change
+
+
+async def last_trained_on(connection: AsyncConnection, pruned: Sequence[Version]) -> Sequence[str]:
+    """Digests of their datasets that no version with files was trained on."""
+    table = tables.versions
+    digests = {version.lineage.dataset_digest for version in pruned if version.lineage.dataset_digest}
+    used = sa.select(table.c.dataset_digest).where(
+        table.c.dataset_digest.in_(digests), table.c.pruned_at.is_(None)
+    )
+    return sorted(digests - set((await connection.execute(used)).scalars()))
 
 
 async def _judged(

@@ -7,12 +7,10 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters import audit
 from adapters.artifacts import ArtifactStore
-from adapters.audit import Act
 from adapters.engine import Engine
 from adapters.errors import EngineError
-from adapters.retention import Judged, Keep, Retention
+from adapters.retention import Judged, Keep, Retention, last_trained_on, mark
 from adapters.types import Version
 from gateway.tenants import TenantStore
 from gateway.workers import RedisWorkers
@@ -61,16 +59,15 @@ class Pruner:
         return await self.retention.judged(tenant_id, adapter, keep, busy)
 
     async def prune(self, tenant_id: str, adapter: str, actor: str) -> tuple[Sequence[Version], int]:
-        """Mark what may go, and forget what was of use only while it could serve; returns it and the position in the
-        change log."""
+        """Mark what may go, and forget what was of use only while it could serve, in one transaction; returns it and
+        the position in the change log."""
         keep, busy = await self._keep(tenant_id), await self._busy(tenant_id, adapter)
-        going, change = await self.retention.prune(tenant_id, adapter, keep, busy)
-        for version in going:
-            act = Act(actor, "version.pruned", version.id, tenant_id, {"version": version.label})
-            await audit.record_alone(self._sql, act)
-        if going:
-            datasets = await self.retention.last_trained_on(going)
-            await forget_versions(self._sql, [version.id for version in going], datasets)
+        if all(each.kept_for for each in await self.retention.judged(tenant_id, adapter, keep, busy)):
+            return [], 0
+        async with self._sql.begin() as connection:
+            going, change = await mark(connection, tenant_id, adapter, keep, busy, actor)
+            datasets = await last_trained_on(connection, going)
+            await forget_versions(connection, [version.id for version in going], datasets)
         return going, change
 
     async def sweep(self) -> Sequence[str]:

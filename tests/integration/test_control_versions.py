@@ -6,12 +6,15 @@ from datetime import UTC, datetime
 import pytest
 import sqlalchemy as sa
 
+from adapters import audit
 from adapters.retention import GRACE
 from adapters.tables import versions
 from adapters.types import VersionStatus
+from gateway import pruning
 from gateway.loops import Loops
 from gateway.pruning import Pruner
 from tests.integration.control_house import System
+from training.tables import datasets
 
 
 async def test_a_swap_puts_the_version_in_front_of_every_worker(system: System) -> None:
@@ -123,6 +126,33 @@ async def test_versions_are_counted_pinned_judged_and_pruned(system: System) -> 
     }
     assert 1 not in system.seen.value.tenants[tenant["id"]].adapters["default"].versions
     await system.call("PUT", f"{place}/versions/v1/pin", {}, 409)
+
+
+async def test_a_kill_leaves_a_version_pruned_altogether_or_not_at_all(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant, control = await system.tenant(), system.control
+    await system.call("PUT", f"tenants/{tenant['id']}/policy", {"retention": {"versions": 1, "days": 0}})
+    old = await system.version(tenant["id"], VersionStatus.REJECTED, dataset_digest="sha256:1")
+    await system.version(tenant["id"])
+    await control.runs.add_learned(old.id, ["fb_1"])
+    async with control.sql.begin() as connection:
+        row = {"tenant_id": tenant["id"], "adapter": "default", "created_at": datetime.now(UTC)}
+        await connection.execute(sa.insert(datasets).values(digest="sha256:1", content={}, **row))
+
+    async def killed(*_: object) -> None:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(pruning, "forget_versions", killed)
+        await control.pruner.prune(tenant["id"], "default", "test")
+    await control.pruner.prune(tenant["id"], "default", "test")
+    assert (await control.registry.version(old.id)).pruned_at is not None
+    assert await control.runs.learned([old.id]) == {old.id: frozenset()}
+    async with control.sql.connect() as connection:
+        assert (await connection.execute(sa.select(datasets.c.digest))).all() == []
+    told = [entry.act for entry in await audit.entries(control.sql) if entry.act.action == "version.pruned"]
+    assert [(act.actor, act.subject) for act in told] == [("test", old.id)]
 
 
 async def test_files_of_a_pruned_version_go_once_no_engine_holds_it(system: System) -> None:

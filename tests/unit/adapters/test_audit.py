@@ -12,6 +12,7 @@ from adapters.artifacts import ArtifactStore
 from adapters.audit import SYSTEM, Act
 from adapters.errors import ConflictError, IllegalTransition
 from adapters.registry import Registry
+from adapters.retention import Keep, mark
 from adapters.swap import Swapper
 from adapters.testing import FakeEngine, FakeWorkers
 from adapters.types import Alias, AliasMove, Lineage, VersionStatus
@@ -35,6 +36,11 @@ async def newest(database: AsyncEngine) -> Act:
 
 async def acts_of(database: AsyncEngine, action: str) -> list[Act]:
     return [entry.act for entry in await audit.entries(database) if entry.act.action == action]
+
+
+async def pruned(database: AsyncEngine) -> None:
+    async with database.begin() as connection:
+        await mark(connection, *ACME, Keep(0, 0.0), {}, "ada")
 
 
 async def test_a_swap_that_is_killed_after_its_flip_is_in_the_audit_log(
@@ -77,6 +83,7 @@ async def test_what_is_rolled_back_leaves_neither_change_nor_entry(
     registry: Registry, database: AsyncEngine, make_version: MakeVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version, record = await make_version(APPROVED), audit.record
+    ended = await make_version(VersionStatus.REJECTED)
     before = await audit.entries(database)
 
     async def lost(connection: AsyncConnection, act: Act) -> None:
@@ -89,12 +96,13 @@ async def test_what_is_rolled_back_leaves_neither_change_nor_entry(
         registry.set_status(version.id, VersionStatus.REJECTED, "ada"),
         registry.register(*ACME, "sha256:b", Lineage(BASE), {}),
         Wants(database).pin(version.id, "ada"),
+        pruned(database),
     )
     for write in writes:
         with pytest.raises(RuntimeError, match="before the commit"):
             await write
     assert await audit.entries(database) == before
-    assert await registry.versions(*ACME) == [version]
+    assert await registry.versions(*ACME) == [ended, version]
     assert (await registry.alias(*ACME, Alias.STABLE), await Wants(database).pins()) == (
         (None, 0),
         frozenset(),
@@ -108,6 +116,18 @@ async def test_a_status_is_audited_with_who_set_it_and_why(
     await registry.set_status(version.id, VersionStatus.REJECTED, "ada", "too blunt")
     told = {"version": "default@v1", "reason": "too blunt"}
     assert await newest(database) == Act("ada", "version.rejected", version.id, "ten_acme", told)
+
+
+async def test_a_version_that_is_pruned_is_audited_with_who_did_it(
+    database: AsyncEngine, make_version: MakeVersion
+) -> None:
+    version = await make_version(VersionStatus.REJECTED)
+    for _ in range(2):
+        await pruned(database)
+    told = {"version": "default@v1"}
+    assert await acts_of(database, "version.pruned") == [
+        Act("ada", "version.pruned", version.id, "ten_acme", told)
+    ]
 
 
 async def test_setting_the_status_that_a_version_has_is_no_change(
