@@ -240,7 +240,7 @@ class Registry:
             now = datetime.now(UTC)
             move = AliasMove(tenant_id, adapter, alias, version_id, previous_id, actor, now, change)
             await add_history(connection, move)
-            await audit.record(connection, acts.moved(move, version))
+            await audit.record(connection, acts.moved(move, version, rolled_back))
             return move
 
     async def alias(self, tenant_id: str, adapter: str, alias: Alias) -> tuple[str | None, int]:

@@ -1,6 +1,7 @@
 """A change to the record and its entry in the audit log stand or fall together."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from adapters import audit
 from adapters.artifacts import ArtifactStore
 from adapters.audit import SYSTEM, Act
+from adapters.base import BaseModel
+from adapters.bases import Bases
 from adapters.errors import ConflictError, IllegalTransition
 from adapters.registry import Registry
 from adapters.retention import Keep, mark
@@ -51,6 +54,7 @@ async def test_a_swap_that_is_killed_after_its_flip_is_in_the_audit_log(
     with pytest.raises(RuntimeError):
         await swapper.swap(*ACME, version.id, "ada")
     told = {"adapter": "default", "alias": "stable", "version": "default@v1", "from": None, "to": version.id}
+    told |= {"rolled_back": False}
     assert await newest(database) == Act("ada", "alias.moved", version.id, "ten_acme", told)
 
 
@@ -62,12 +66,8 @@ async def test_a_rollback_to_the_base_model_names_who_asked(
     await swapper.swap(*ACME, version.id, "ada")
     await swapper.rollback(*ACME, "grace")
     act = await newest(database)
-    assert (act.actor, act.subject, act.detail["from"], act.detail["version"]) == (
-        "grace",
-        "base",
-        version.id,
-        "base",
-    )
+    told = {"adapter": "default", "alias": "stable", "version": "base", "from": version.id, "to": None}
+    assert act == Act("grace", "alias.moved", "base", "ten_acme", {**told, "rolled_back": True})
 
 
 async def test_a_move_that_is_refused_leaves_no_entry(
@@ -80,7 +80,11 @@ async def test_a_move_that_is_refused_leaves_no_entry(
 
 
 async def test_what_is_rolled_back_leaves_neither_change_nor_entry(
-    registry: Registry, database: AsyncEngine, make_version: MakeVersion, monkeypatch: pytest.MonkeyPatch
+    registry: Registry,
+    database: AsyncEngine,
+    make_version: MakeVersion,
+    base: BaseModel,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     version, record = await make_version(APPROVED), audit.record
     ended = await make_version(VersionStatus.REJECTED)
@@ -97,6 +101,7 @@ async def test_what_is_rolled_back_leaves_neither_change_nor_entry(
         registry.register(*ACME, "sha256:b", Lineage(BASE), {}),
         Wants(database).pin(version.id, "ada"),
         pruned(database),
+        Bases(database, {"base": base}).publish(),
     )
     for write in writes:
         with pytest.raises(RuntimeError, match="before the commit"):
@@ -168,6 +173,23 @@ async def test_an_adapter_is_audited_once_with_who_made_it(registry: Registry, d
         await registry.ensure_adapter("ten_acme", "support", BASE, actor)
     made = [act.actor for act in await acts_of(database, "adapter.created") if act.subject == "support"]
     assert made == ["ada"]
+
+
+async def test_names_that_stand_for_another_base_model_are_audited_once(
+    database: AsyncEngine, base: BaseModel
+) -> None:
+    other = replace(base, digest="sha256:other")
+    for found in ({"base": base}, {"base": base}, {"base": other, "large": base}, {"large": base}):
+        await Bases(database, found).publish()
+    told = [
+        (act.subject, act.detail["from"], act.detail["to"]) for act in await acts_of(database, "base.named")
+    ]
+    assert told == [
+        ("base", other.digest, None),
+        ("large", None, base.digest),
+        ("base", base.digest, other.digest),
+        ("base", None, base.digest),
+    ]
 
 
 async def test_a_pin_and_its_end_are_audited(database: AsyncEngine, make_version: MakeVersion) -> None:
