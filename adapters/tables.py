@@ -43,11 +43,13 @@ versions = sa.Table(
     sa.Column("status", sa.String(16), nullable=False),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("pruned_at", Moment),
+    sa.Column("swept_at", Moment),
     sa.UniqueConstraint("tenant_id", "adapter", "number"),
     sa.Index("versions_by_status", "status"),
     sa.Index("versions_by_run", "run_id"),
     sa.Index("versions_by_artifact", "artifact_digest"),
 )
+"""pruned_at: since when nothing may need its files. swept_at: when they were deleted."""
 
 aliases = sa.Table(
     "aliases",

@@ -78,12 +78,20 @@ class Pruner:
         except EngineError:
             return []
         leases = await self._workers.leases()
-        digests = await self.retention.leftovers({*held, *(name for name, count in leases.items() if count)})
-        for digest in digests:
-            await self._store.delete(digest)
-            copy = self._cache_dir / digest.removeprefix("sha256:")
-            await asyncio.to_thread(shutil.rmtree, copy, ignore_errors=True)
-        return digests
+        held += [name for name, count in leases.items() if count]
+        swept = []
+        for digest in await self.retention.leftovers(held):
+            async with self.retention.sweeping(digest, held) as unused:
+                if unused:
+                    await self._delete(digest)
+                    swept.append(digest)
+        return swept
+
+    async def _delete(self, digest: str) -> None:
+        """From the store and from our own cache."""
+        await self._store.delete(digest)
+        copy = self._cache_dir / digest.removeprefix("sha256:")
+        await asyncio.to_thread(shutil.rmtree, copy, ignore_errors=True)
 
     async def _keep(self, tenant_id: str) -> Keep:
         retention = (await self._tenants.policy(tenant_id)).policy.retention

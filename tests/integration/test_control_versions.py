@@ -1,19 +1,19 @@
 """Swaps, rollbacks, replicas and the upkeep of versions over the admin API."""
 
 import asyncio
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
 import pytest
 import sqlalchemy as sa
 
 from adapters import audit
-from adapters.retention import GRACE
-from adapters.tables import versions
 from adapters.types import VersionStatus
 from gateway import pruning
 from gateway.loops import Loops
 from gateway.pruning import Pruner
 from tests.integration.control_house import System
+from tests.integration.operations import aged
 from training.tables import datasets
 
 
@@ -165,9 +165,7 @@ async def test_files_of_a_pruned_version_go_once_no_engine_holds_it(system: Syst
     pruner = Pruner(*parts, control.cache_dir)
     await system.engine.load(old.id, system.files)
     assert [version.id for version in await pruner.run_once()] == [old.id]
-    async with control.sql.begin() as connection:
-        earlier = datetime.now(UTC) - 2 * GRACE
-        await connection.execute(sa.update(versions).values(pruned_at=earlier).where(versions.c.id == old.id))
+    await aged(control.sql)
     assert await pruner.sweep() == []
     await system.engine.unload(old.id)
     system.engine.down = True
@@ -176,6 +174,35 @@ async def test_files_of_a_pruned_version_go_once_no_engine_holds_it(system: Syst
     assert await pruner.sweep() == [old.artifact_digest]
     assert not await control.store.exists(old.artifact_digest)
     assert await control.store.exists(new.artifact_digest)
+
+
+async def test_files_that_are_registered_again_as_they_are_about_to_go_stay(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant, control = await system.tenant(), system.control
+    await system.call("PUT", f"tenants/{tenant['id']}/policy", {"retention": {"versions": 1, "days": 0}})
+    old = await system.version(tenant["id"], VersionStatus.REJECTED)
+    weights = system.files / "adapter_model.safetensors"
+    same = weights.read_bytes()
+    weights.write_bytes(b"other weights")
+    await system.version(tenant["id"])
+    weights.write_bytes(same)
+    await control.pruner.prune(tenant["id"], "default", "test")
+    await aged(control.sql)
+    pruner = Pruner(
+        control.sql, control.store, [], control.workers, control.tenants, control.runs, control.cache_dir
+    )
+    leftovers = pruner.retention.leftovers
+
+    async def registered_meanwhile(held: Collection[str]) -> Sequence[str]:
+        found = await leftovers(held)
+        assert found == [old.artifact_digest]
+        await system.version(tenant["id"])
+        return found
+
+    monkeypatch.setattr(pruner.retention, "leftovers", registered_meanwhile)
+    assert await pruner.sweep() == []
+    assert await control.store.exists(old.artifact_digest)
 
 
 async def test_divergence_is_measured_in_an_engine_that_holds_the_version(system: System) -> None:

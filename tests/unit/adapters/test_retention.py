@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -115,21 +116,76 @@ async def test_a_version_that_was_pruned_is_no_longer_routed_to_or_restored(
     assert (await pruned(database))[0] == []
 
 
+async def rejected(registry: Registry, digest: str) -> Version:
+    version = await registry.register(*ACME, digest, Lineage(BASE), {})
+    await registry.set_status(version.id, REJECTED)
+    return version
+
+
 async def test_files_go_after_a_while_and_only_when_nobody_holds_or_shares_them(
     retention: Retention, registry: Registry, database: AsyncEngine
 ) -> None:
-    async def rejected(digest: str) -> Version:
-        version = await registry.register(*ACME, digest, Lineage(BASE), {})
-        await registry.set_status(version.id, REJECTED)
-        return version
-
-    held, shared, alone = [await rejected(f"sha256:{name}") for name in ("held", "shared", "alone")]
+    held, shared, alone = [await rejected(registry, f"sha256:{name}") for name in ("held", "shared", "alone")]
     await pruned(database)
     await registry.register(*ACME, shared.artifact_digest, Lineage(BASE), {})
     assert await retention.leftovers([held.id]) == []
     await age(database, 2 * GRACE)
     assert await retention.leftovers([held.id]) == [alone.artifact_digest]
     assert await retention.leftovers([]) == sorted([alone.artifact_digest, held.artifact_digest])
+
+
+async def test_files_are_left_until_they_were_swept_however_long_that_takes(
+    retention: Retention, registry: Registry, database: AsyncEngine
+) -> None:
+    version = await rejected(registry, "sha256:a")
+    await pruned(database)
+    await age(database, timedelta(days=90))
+    assert await retention.leftovers([]) == [version.artifact_digest]
+    with pytest.raises(OSError, match="down"):
+        async with retention.sweeping(version.artifact_digest, []) as unused:
+            raise OSError(f"the store is down, unused: {unused}")
+    assert await retention.leftovers([]) == [version.artifact_digest]
+    async with retention.sweeping(version.artifact_digest, []) as unused:
+        assert unused
+    assert await retention.leftovers([]) == []
+
+
+async def test_files_that_come_back_and_go_again_are_swept_again(
+    retention: Retention, registry: Registry, database: AsyncEngine
+) -> None:
+    for _ in range(2):
+        version = await rejected(registry, "sha256:a")
+        await pruned(database)
+        await age(database, 2 * GRACE)
+        assert await retention.leftovers([]) == [version.artifact_digest]
+        async with retention.sweeping(version.artifact_digest, []) as unused:
+            assert unused
+
+
+async def test_files_that_somebody_needs_again_are_not_swept(
+    retention: Retention, registry: Registry, database: AsyncEngine
+) -> None:
+    version = await rejected(registry, "sha256:a")
+    await pruned(database)
+    await age(database, 2 * GRACE)
+    assert await retention.leftovers([]) == [version.artifact_digest]
+    async with retention.sweeping(version.artifact_digest, [version.id]) as unused:
+        assert not unused
+    await registry.register(*ACME, version.artifact_digest, Lineage(BASE), {})
+    async with retention.sweeping(version.artifact_digest, []) as unused:
+        assert not unused
+
+
+async def test_no_version_is_registered_while_its_files_are_swept(
+    retention: Retention, registry: Registry, database: AsyncEngine
+) -> None:
+    version = await rejected(registry, "sha256:a")
+    await pruned(database)
+    await age(database, 2 * GRACE)
+    async with retention.sweeping(version.artifact_digest, []):
+        again = asyncio.create_task(registry.register(*ACME, version.artifact_digest, Lineage(BASE), {}))
+        assert not (await asyncio.wait([again], timeout=0.3))[0]
+    assert (await again).number == 2
 
 
 async def test_versions_are_counted_by_what_became_of_them(
