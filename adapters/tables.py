@@ -5,6 +5,7 @@ import sqlalchemy as sa
 from adapters.database import Moment
 
 metadata = sa.MetaData()
+_OPEN = "slot IS NOT NULL"
 
 adapters = sa.Table(
     "adapters",
@@ -110,6 +111,7 @@ rollouts = sa.Table(
     sa.Column("ended_at", Moment),
     sa.UniqueConstraint("tenant_id", "slot"),
     sa.Index("rollouts_by_adapter", "tenant_id", "adapter", "created_at"),
+    sa.Index("rollouts_open", "created_at", sqlite_where=sa.text(_OPEN), postgresql_where=sa.text(_OPEN)),
 )
 """`slot` is the adapter's name while the rollout is open and empty afterwards: an adapter has one at a time."""
 
