@@ -1,6 +1,7 @@
 """Retention at work: what is needed beside the record, marks on what is not, and the end of its files."""
 
 import asyncio
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from gateway.workers import RedisWorkers
 from training.retention import forget_versions
 from training.runs import OPEN, RunStore
 from training.types import MERGE
+
+log = logging.getLogger(__name__)
 
 ACTOR = "system:retention"
 ADAPTERS_AT_ONCE = 100
@@ -71,8 +74,8 @@ class Pruner:
         return going, change
 
     async def sweep(self) -> Sequence[str]:
-        """Delete the files of what was marked a while ago; returns their digests. Nothing, while an engine does not
-        say what it holds."""
+        """Delete the files of what was marked a while ago; returns their digests. What the store refuses is tried again
+        by the next pass. Nothing, while an engine does not say what it holds."""
         try:
             held = [name for engine in self._engines for name in await engine.resident()]
         except EngineError:
@@ -81,10 +84,13 @@ class Pruner:
         held += [name for name, count in leases.items() if count]
         swept = []
         for digest in await self.retention.leftovers(held):
-            async with self.retention.sweeping(digest, held) as unused:
-                if unused:
-                    await self._delete(digest)
-                    swept.append(digest)
+            try:
+                async with self.retention.sweeping(digest, held) as unused:
+                    if unused:
+                        await self._delete(digest)
+                        swept.append(digest)
+            except OSError as error:
+                log.warning("the files of %s stay: %s", digest, error)
         return swept
 
     async def _delete(self, digest: str) -> None:

@@ -167,9 +167,8 @@ class RunWork:
                 run_id=self._run.id,
             )
             version = await self._register(artifact.digest, lineage, {**metrics, **dataset.counts()})
-            await self._shop.store.put(
-                adapter
-            )  # again: until it was registered, retention may have deleted it
+            # Again: until it was registered, retention may have deleted it.
+            await self._shop.store.put(adapter)
             return dataset, version
 
     async def _gated(self, dataset: Dataset, version: Version) -> Mapping[str, Any]:

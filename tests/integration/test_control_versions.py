@@ -235,6 +235,33 @@ async def test_files_that_are_registered_again_as_they_are_about_to_go_stay(
     assert await control.store.exists(old.artifact_digest)
 
 
+async def test_files_that_cannot_be_deleted_keep_no_others(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant, control = await system.tenant(), system.control
+    await system.call("PUT", f"tenants/{tenant['id']}/policy", {"retention": {"versions": 1, "days": 0}})
+    made = []
+    for number in range(3):
+        (system.files / "adapter_model.safetensors").write_bytes(bytes([number]))
+        made.append(await system.version(tenant["id"], VersionStatus.REJECTED))
+    first, second = sorted(version.artifact_digest for version in made[:2])
+    await control.pruner.prune(tenant["id"], "default", "test")
+    await aged(control.sql)
+    delete = control.store.delete
+
+    async def refused(digest: str) -> None:
+        if digest == first:
+            raise PermissionError("read-only")
+        await delete(digest)
+
+    parts = control.sql, control.store, [], control.workers, control.tenants, control.runs
+    pruner = Pruner(*parts, control.cache_dir)
+    with monkeypatch.context() as patch:
+        patch.setattr(control.store, "delete", refused)
+        assert await pruner.sweep() == [second]
+    assert await pruner.sweep() == [first]
+
+
 async def test_divergence_is_measured_in_an_engine_that_holds_the_version(system: System) -> None:
     tenant = await system.tenant()
     version = await system.version(tenant["id"])
