@@ -24,13 +24,14 @@ def actor_of(run_id: str | None) -> str:
     return f"run:{run_id}" if run_id else SYSTEM
 
 
-def moved(move: AliasMove, version: Version | None) -> Act:
-    """version: what the alias points to now; None is the base model."""
+def moved(move: AliasMove, version: Version | None, rolled_back: bool) -> Act:
+    """version: what the alias points to now; None is the base model. rolled_back: what it left was not good enough."""
     told = {
         "adapter": move.adapter,
         "alias": move.alias.value,
         "version": "base" if version is None else version.label,
         "from": move.previous_id,
         "to": move.version_id,
+        "rolled_back": rolled_back,
     }
     return Act(move.actor, "alias.moved", move.version_id or "base", move.tenant_id, told)

@@ -60,7 +60,7 @@ class ArtifactStore:
         return await asyncio.to_thread(self._fetch, digest, into)
 
     async def exists(self, digest: str) -> bool:
-        """Whether the whole artifact was written; its files are verified on fetch, not here."""
+        """Whether the whole artifact is there, by its files' sizes; what they hold is verified on fetch, not here."""
         return await asyncio.to_thread(self._exists, digest)
 
     async def delete(self, digest: str) -> None:
@@ -127,11 +127,13 @@ class ArtifactStore:
         return _decoded(body, digest)
 
     def _exists(self, digest: str) -> bool:
+        """A deletion that met a write may have left the manifest without some of its files."""
         try:
-            self._manifest(digest)
-        except (ArtifactMissing, ArtifactCorrupt):
+            manifest = self._manifest(digest)
+            sizes = [self._fs.size(self._place(digest, name)) for name in manifest]
+        except (ArtifactMissing, ArtifactCorrupt, FileNotFoundError):
             return False
-        return True
+        return sizes == [entry.size for entry in manifest.values()]
 
     def _delete(self, digest: str) -> None:
         with contextlib.suppress(FileNotFoundError):

@@ -5,13 +5,17 @@ stands for now, so that workers know an adapter's replicas without reading any w
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters import changes, tables
+from adapters import audit, changes, tables
+from adapters.audit import Act
 from adapters.base import BaseModel
 from adapters.errors import BadBaseModel, BaseNotServed, UnknownBase
+
+ACTOR = "system:bases"
 
 
 class Bases:
@@ -54,17 +58,25 @@ class Bases:
 
     async def publish(self) -> None:
         """Make the record say what the names stand for; workers read again the tenants that a change concerns."""
+        table = tables.bases
+        now = {name: digest for digest, name in self._names.items()}
         async with self._engine.connect() as connection:
-            rows = (await connection.execute(sa.select(tables.bases))).all()
-        before = {row.digest: row.name for row in rows}
-        changed = {digest for digest, _ in before.items() ^ self._names.items()}
-        if not changed:
-            return
+            if _by_name(await connection.execute(sa.select(table))) == now:
+                return
         async with self._engine.begin() as connection:
-            await connection.execute(sa.delete(tables.bases))
-            named = [{"name": name, "digest": digest} for digest, name in self._names.items()]
-            await connection.execute(sa.insert(tables.bases), named)
+            before = _by_name(await connection.execute(sa.delete(table).returning(table)))
+            named = [{"name": name, "digest": digest} for name, digest in now.items()]
+            await connection.execute(sa.insert(table), named)
+            for name in sorted({name for name, _ in before.items() ^ now.items()}):
+                told = {"from": before.get(name), "to": now.get(name)}
+                await audit.record(connection, Act(ACTOR, "base.named", name, None, told))
+            changed = {digest for _, digest in before.items() ^ now.items()}
             adapters = tables.adapters.c
             concerned = sa.select(adapters.tenant_id).where(adapters.base_digest.in_(changed)).distinct()
             for tenant_id in (await connection.execute(concerned)).scalars().all():
                 await changes.append(connection, tenant_id)
+
+
+def _by_name(rows: sa.CursorResult[Any]) -> dict[str, str]:
+    """Digests."""
+    return {row.name: row.digest for row in rows}

@@ -109,9 +109,11 @@ class Importer:
         metrics: dict[str, Any] = {"rank": shape.rank, "alpha": shape.alpha, "parameters": shape.parameters}
         if claims.told:
             metrics[CLAIMED] = claims.told
-        return await self._registry.register_once(
+        version, new = await self._registry.register_once(
             order.tenant_id, order.adapter, artifact.digest, lineage, metrics
         )
+        await self._store.put(folder)  # again: until it was registered, retention may have deleted it
+        return version, new
 
     def _examine(self, order: Order, found: Path) -> tuple[Path, _Claims, AdapterShape]:
         """The folder to store, once everything about it is right."""

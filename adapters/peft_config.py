@@ -28,10 +28,13 @@ _UNSUPPORTED = {
     "target_parameters": "LoRA on bare parameters is not supported by the engine",
     "fan_in_fan_out": "transposed weights do not match this base model",
     "arrow_config": "routing between adapters is not supported by the engine",
+    "kasa_config": "KaSA changes the base weights, which every tenant shares; train a plain LoRA",
 }
 """Settings that must be absent, false or empty, and why."""
-_HARMLESS_INITS = frozenset({"gaussian", "eva", "orthogonal", "mica", "lora_ga"})
-"""Initialisations that leave the base weights as they are; PiSSA, OLoRA, CorDA and LoftQ do not."""
+_HARMLESS_INITS = frozenset({"gaussian", "eva", "orthogonal", "mica"})
+"""Initialisations that leave the base weights as they are."""
+_CONVERTIBLE_INITS = ("pissa", "olora", "corda", "lora_ga")
+"""Beginnings of the names of those that take a product out of the base weights, which PEFT can put into the file."""
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.]+")
 
 
@@ -128,8 +131,12 @@ def _check_supported(config: Mapping[str, Any]) -> None:
         raise InvalidAdapter("trained biases are not supported by the engine", "bias")
     start = config.get("init_lora_weights", True)
     if isinstance(start, str) and start.lower() not in _HARMLESS_INITS:
-        reason = f"{start!r} changes the base weights; convert it to a plain LoRA"
-        raise InvalidAdapter(reason, "init_lora_weights")
+        way_out = "train a plain LoRA"
+        if start.lower().startswith(_CONVERTIBLE_INITS):
+            way_out = (
+                "save it as a plain LoRA: save_pretrained(…, path_initial_model_for_weight_conversion=…)"
+            )
+        raise InvalidAdapter(f"{start!r} changes the base weights; {way_out}", "init_lora_weights")
 
 
 def _names(value: Any, setting: str, *, may_be_empty: bool = False) -> list[str]:

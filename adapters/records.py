@@ -26,6 +26,9 @@ from adapters.types import (
     VersionStatus,
 )
 
+_FILES_LOCK = 0x66696C65
+"""Seed of the keys of PostgreSQL's advisory locks around artifacts; any constant that nothing else uses would do."""
+
 
 async def find_adapter(connection: AsyncConnection, tenant_id: str, name: str) -> Adapter | None:
     table = tables.adapters
@@ -69,6 +72,14 @@ async def of_run(connection: AsyncConnection, tenant_id: str, adapter: str, run_
     query = sa.select(table).where(*of(table, tenant_id, adapter), table.c.run_id == run_id).limit(1)
     row = (await connection.execute(query)).one_or_none()
     return None if row is None else to_version(row)
+
+
+async def hold_files(connection: AsyncConnection, digest: str) -> None:
+    """Until the transaction ends, nobody else registers a version of an artifact, or deletes its files. SQLite has one
+    writer anyway."""
+    if connection.dialect.name == "postgresql":
+        key = sa.func.hashtextextended(digest, _FILES_LOCK)
+        await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
 
 
 async def change_status(connection: AsyncConnection, version_id: str, status: VersionStatus) -> bool:

@@ -20,6 +20,7 @@ from adapters.errors import ArtifactMissing, ConflictError, UnknownAdapter, Unkn
 from adapters.records import (
     add_history,
     find_adapter,
+    hold_files,
     new_version,
     of,
     of_run,
@@ -102,7 +103,8 @@ class Registry:
         status: VersionStatus = VersionStatus.REGISTERED,
     ) -> Version:
         """Record a new version under the adapter's next number; a run has one, which comes back when it registers
-        again.
+        again. Whoever stored its files before stores them again afterwards: until now, retention may have deleted
+        them.
 
         Raises UnknownAdapter, WrongBase, and ValueError for a status other than registered or gating.
         """
@@ -137,6 +139,7 @@ class Registry:
                 raise UnknownAdapter(values["tenant_id"], values["adapter"])
             if adapter.base_digest != values["base_digest"]:
                 raise WrongBase(adapter.base_digest, values["base_digest"])
+            await hold_files(connection, values["artifact_digest"])
             known = (values["tenant_id"], values["adapter"], values["artifact_digest"])
             own = (values["tenant_id"], values["adapter"], values["run_id"])
             if not once and values["run_id"] and (found := await of_run(connection, *own)) is not None:
@@ -194,10 +197,8 @@ class Registry:
     async def set_status(
         self, version_id: str, status: VersionStatus, actor: str = SYSTEM, reason: str = ""
     ) -> None:
-        """Move a version along a legal transition; setting the status that it has changes nothing.
-
-        Raises UnknownVersion, IllegalTransition.
-        """
+        """Move a version along a legal transition; setting the status that it has changes nothing. Raises
+        UnknownVersion, IllegalTransition."""
         async with self._engine.begin() as connection:
             await set_status(connection, version_id, status, actor, reason)
 
@@ -217,10 +218,9 @@ class Registry:
         """Point an alias at a version, or at the base model alone (None): alias, history, statuses and the
         audit log in one.
 
-        Moving `stable` makes the version stable and the one it leaves retired, or rolled back when
-        `rolled_back`. Raises UnknownAdapter, UnknownVersion, ArtifactMissing for a version that was pruned,
-        IllegalTransition, and ConflictError when the
-        alias's revision is not `expected_revision` or somebody else moved it at the same time.
+        Moving `stable` makes the version stable and the one it leaves retired, or rolled back when `rolled_back`.
+        Raises UnknownAdapter, UnknownVersion, ArtifactMissing for a version that was pruned, IllegalTransition, and
+        ConflictError when the alias's revision is not `expected_revision` or somebody else moved it at the same time.
         """
         async with self._engine.begin() as connection:
             change = await changes.append(connection, tenant_id)
@@ -240,7 +240,7 @@ class Registry:
             now = datetime.now(UTC)
             move = AliasMove(tenant_id, adapter, alias, version_id, previous_id, actor, now, change)
             await add_history(connection, move)
-            await audit.record(connection, acts.moved(move, version))
+            await audit.record(connection, acts.moved(move, version, rolled_back))
             return move
 
     async def alias(self, tenant_id: str, adapter: str, alias: Alias) -> tuple[str | None, int]:
@@ -272,8 +272,7 @@ class Registry:
         return None if row is None else to_move(row)
 
     async def previous_stable(self, tenant_id: str, adapter: str) -> str | None:
-        """What a rollback goes to: one step back along the line of stable versions; None is the base
-        model."""
+        """What a rollback goes to: one step back along the line of stable versions; None is the base model."""
         table = tables.alias_history
         query = sa.select(table.c.version_id).where(
             *of(table, tenant_id, adapter), table.c.alias == Alias.STABLE.value

@@ -4,16 +4,17 @@ Two steps, far apart: a version is marked as pruned, so that no route leads to i
 no engine holds it and nobody asks for it. A crash between the two leaves files, which the next pass deletes.
 """
 
+import contextlib
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from adapters import changes, tables
-from adapters.records import of, to_version
+from adapters import acts, audit, changes, tables
+from adapters.records import hold_files, of, to_version
 from adapters.rollout_records import versions_in_use
 from adapters.rules import stable_line
 from adapters.types import Alias, Version, VersionStatus
@@ -23,8 +24,6 @@ ROLLBACKS = 3
 """Steps back along the line of stable versions that stay possible."""
 GRACE = timedelta(seconds=60)
 """Between a version's mark and the end of its files: longer than any worker serves an old record."""
-SWEEP = timedelta(days=2)
-"""How long after its mark a version's files are looked for."""
 
 
 @dataclass(frozen=True)
@@ -105,45 +104,59 @@ class Retention:
         async with self._engine.connect() as connection:
             return await _judged(connection, tenant_id, adapter, keep, busy)
 
-    async def prune(
-        self, tenant_id: str, adapter: str, keep: Keep, busy: Mapping[str, str]
-    ) -> tuple[Sequence[Version], int]:
-        """Mark what may go, judged in the same transaction; returns it and the position in the change log."""
-        table = tables.versions
-        if all(each.kept_for for each in await self.judged(tenant_id, adapter, keep, busy)):
-            return [], 0
-        async with self._engine.begin() as connection:
-            change = await changes.append(connection, tenant_id)
-            judged = await _judged(connection, tenant_id, adapter, keep, busy)
-            going = [each.version for each in judged if each.kept_for is None]
-            marked = sa.update(table).where(table.c.id.in_([version.id for version in going]))
-            await connection.execute(marked.values(pruned_at=datetime.now(UTC)))
-        return going, change
-
-    async def last_trained_on(self, pruned: Sequence[Version]) -> Sequence[str]:
-        """Digests of their datasets that no version with files was trained on."""
-        table = tables.versions
-        digests = {version.lineage.dataset_digest for version in pruned if version.lineage.dataset_digest}
-        used = sa.select(table.c.dataset_digest).where(
-            table.c.dataset_digest.in_(digests), table.c.pruned_at.is_(None)
-        )
-        async with self._engine.connect() as connection:
-            return sorted(digests - set((await connection.execute(used)).scalars()))
-
     async def leftovers(self, held: Collection[str]) -> Sequence[str]:
         """Artifacts of versions that were pruned a while ago, that no engine holds and no other version shares."""
-        table, now = tables.versions, datetime.now(UTC)
-        gone = sa.and_(table.c.pruned_at < now - GRACE, table.c.pruned_at > now - SWEEP)
-        query = sa.select(table.c.artifact_digest).where(gone, table.c.id.not_in(held)).distinct()
-        in_use = sa.select(table.c.artifact_digest).where(
-            sa.or_(table.c.pruned_at.is_(None), table.c.pruned_at >= now - GRACE, table.c.id.in_(held))
-        )
+        digest = tables.versions.c.artifact_digest
+        query = sa.select(digest).where(_unused(held)).distinct().order_by(digest)
         async with self._engine.connect() as connection:
-            digests = set((await connection.execute(query)).scalars())
-            if not digests:
-                return []
-            shared = await connection.execute(in_use.where(table.c.artifact_digest.in_(digests)))
-            return sorted(digests - set(shared.scalars()))
+            return (await connection.execute(query)).scalars().all()
+
+    @contextlib.asynccontextmanager
+    async def sweeping(self, digest: str, held: Collection[str]) -> AsyncIterator[bool]:
+        """Whether an artifact is still one of the leftovers. If so, nobody registers a version of it inside the block,
+        in which its files are to be deleted; a block that fails leaves it one."""
+        table = tables.versions
+        swept = sa.update(table).where(table.c.artifact_digest == digest, _unused(held))
+        async with self._engine.begin() as connection:
+            await hold_files(connection, digest)
+            yield (await connection.execute(swept.values(swept_at=datetime.now(UTC)))).rowcount > 0
+
+
+def _unused(held: Collection[str]) -> sa.ColumnElement[bool]:
+    """A version whose files nobody has deleted, and that nothing needs any more: it, and all that share its artifact,
+    were pruned a while ago and are not held."""
+    table, other = tables.versions, tables.versions.alias()
+    young = sa.or_(other.c.pruned_at.is_(None), other.c.pruned_at >= datetime.now(UTC) - GRACE)
+    needed = sa.exists().where(
+        other.c.artifact_digest == table.c.artifact_digest, sa.or_(young, other.c.id.in_(held))
+    )
+    return sa.and_(table.c.pruned_at.is_not(None), table.c.swept_at.is_(None), ~needed)
+
+
+async def mark(
+    connection: AsyncConnection, tenant_id: str, adapter: str, keep: Keep, busy: Mapping[str, str], actor: str
+) -> tuple[Sequence[Version], int]:
+    """Mark what may go, and say so in the audit log, in the caller's transaction, which begins with it; returns it and
+    the position in the change log."""
+    table = tables.versions
+    change = await changes.append(connection, tenant_id)
+    judged = await _judged(connection, tenant_id, adapter, keep, busy)
+    going = [each.version for each in judged if each.kept_for is None]
+    marked = sa.update(table).where(table.c.id.in_([version.id for version in going]))
+    await connection.execute(marked.values(pruned_at=datetime.now(UTC)))
+    for version in going:
+        await audit.record(connection, acts.of_version(version, "pruned", actor))
+    return going, change
+
+
+async def last_trained_on(connection: AsyncConnection, pruned: Sequence[Version]) -> Sequence[str]:
+    """Digests of their datasets that no version with files was trained on."""
+    table = tables.versions
+    digests = {version.lineage.dataset_digest for version in pruned if version.lineage.dataset_digest}
+    used = sa.select(table.c.dataset_digest).where(
+        table.c.dataset_digest.in_(digests), table.c.pruned_at.is_(None)
+    )
+    return sorted(digests - set((await connection.execute(used)).scalars()))
 
 
 async def _judged(

@@ -5,6 +5,7 @@ import sqlalchemy as sa
 from adapters.database import Moment
 
 metadata = sa.MetaData()
+_OPEN = "slot IS NOT NULL"
 
 adapters = sa.Table(
     "adapters",
@@ -43,11 +44,13 @@ versions = sa.Table(
     sa.Column("status", sa.String(16), nullable=False),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("pruned_at", Moment),
+    sa.Column("swept_at", Moment),
     sa.UniqueConstraint("tenant_id", "adapter", "number"),
     sa.Index("versions_by_status", "status"),
     sa.Index("versions_by_run", "run_id"),
     sa.Index("versions_by_artifact", "artifact_digest"),
 )
+"""pruned_at: since when nothing may need its files. swept_at: when they were deleted."""
 
 aliases = sa.Table(
     "aliases",
@@ -108,6 +111,7 @@ rollouts = sa.Table(
     sa.Column("ended_at", Moment),
     sa.UniqueConstraint("tenant_id", "slot"),
     sa.Index("rollouts_by_adapter", "tenant_id", "adapter", "created_at"),
+    sa.Index("rollouts_open", "created_at", sqlite_where=sa.text(_OPEN), postgresql_where=sa.text(_OPEN)),
 )
 """`slot` is the adapter's name while the rollout is open and empty afterwards: an adapter has one at a time."""
 

@@ -20,6 +20,7 @@ from gateway.errors import (
     TooLarge,
     Unavailable,
 )
+from gateway.leases import TTL_MS
 from retrieval.errors import RetrievalError
 from training import errors as training
 
@@ -33,6 +34,7 @@ TABLE: Mapping[type[Exception], type[GatewayError]] = {
     adapters.ArtifactError: Conflict,
     adapters.ProbeFailed: Conflict,
     adapters.EngineError: EngineUnavailable,
+    adapters.WorkersBehind: Unavailable,
     training.RunNotFound: NotFound,
     training.FeedbackNotFound: NotFound,
     training.FeedbackConflict: Conflict,
@@ -44,6 +46,8 @@ TABLE: Mapping[type[Exception], type[GatewayError]] = {
     RedisError: Unavailable,
 }
 """The nearest class in an exception's line of ancestors counts."""
+RETRY_AFTER_S = TTL_MS / 1000 + 1
+"""A Redis that has just been started knows by then which workers live."""
 AWAY = "The record cannot be reached at the moment."
 HIDDEN = (SQLAlchemyError, RedisError)
 """Their texts hold statements and addresses, which belong in the log."""
@@ -56,7 +60,9 @@ def translated(error: Exception) -> GatewayError:
     for ancestor in type(error).__mro__:
         if ancestor in TABLE:
             message = AWAY if isinstance(error, HIDDEN) else str(error)
-            return TABLE[ancestor](message, param=getattr(error, "param", None))
+            kind = TABLE[ancestor]
+            again = RETRY_AFTER_S if issubclass(kind, Unavailable) else None
+            return kind(message, param=getattr(error, "param", None), retry_after_s=again)
     return GatewayError("Something went wrong; the log of control says what.")
 
 

@@ -1,24 +1,25 @@
 """Retention at work: what is needed beside the record, marks on what is not, and the end of its files."""
 
 import asyncio
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters import audit
 from adapters.artifacts import ArtifactStore
-from adapters.audit import Act
 from adapters.engine import Engine
 from adapters.errors import EngineError
-from adapters.retention import Judged, Keep, Retention
+from adapters.retention import Judged, Keep, Retention, last_trained_on, mark
 from adapters.types import Version
 from gateway.tenants import TenantStore
 from gateway.workers import RedisWorkers
 from training.retention import forget_versions
 from training.runs import OPEN, RunStore
 from training.types import MERGE
+
+log = logging.getLogger(__name__)
 
 ACTOR = "system:retention"
 ADAPTERS_AT_ONCE = 100
@@ -61,32 +62,42 @@ class Pruner:
         return await self.retention.judged(tenant_id, adapter, keep, busy)
 
     async def prune(self, tenant_id: str, adapter: str, actor: str) -> tuple[Sequence[Version], int]:
-        """Mark what may go, and forget what was of use only while it could serve; returns it and the position in the
-        change log."""
+        """Mark what may go, and forget what was of use only while it could serve, in one transaction; returns it and
+        the position in the change log."""
         keep, busy = await self._keep(tenant_id), await self._busy(tenant_id, adapter)
-        going, change = await self.retention.prune(tenant_id, adapter, keep, busy)
-        for version in going:
-            act = Act(actor, "version.pruned", version.id, tenant_id, {"version": version.label})
-            await audit.record_alone(self._sql, act)
-        if going:
-            datasets = await self.retention.last_trained_on(going)
-            await forget_versions(self._sql, [version.id for version in going], datasets)
+        if all(each.kept_for for each in await self.retention.judged(tenant_id, adapter, keep, busy)):
+            return [], 0
+        async with self._sql.begin() as connection:
+            going, change = await mark(connection, tenant_id, adapter, keep, busy, actor)
+            datasets = await last_trained_on(connection, going)
+            await forget_versions(connection, [version.id for version in going], datasets)
         return going, change
 
     async def sweep(self) -> Sequence[str]:
-        """Delete the files of what was marked a while ago; returns their digests. Nothing, while an engine does not
-        say what it holds."""
+        """Delete the files of what was marked a while ago; returns their digests. What the store refuses is tried again
+        by the next pass. Nothing, while an engine does not say what it holds."""
         try:
             held = [name for engine in self._engines for name in await engine.resident()]
         except EngineError:
             return []
         leases = await self._workers.leases()
-        digests = await self.retention.leftovers({*held, *(name for name, count in leases.items() if count)})
-        for digest in digests:
-            await self._store.delete(digest)
-            copy = self._cache_dir / digest.removeprefix("sha256:")
-            await asyncio.to_thread(shutil.rmtree, copy, ignore_errors=True)
-        return digests
+        held += [name for name, count in leases.items() if count]
+        swept = []
+        for digest in await self.retention.leftovers(held):
+            try:
+                async with self.retention.sweeping(digest, held) as unused:
+                    if unused:
+                        await self._delete(digest)
+                        swept.append(digest)
+            except OSError as error:
+                log.warning("the files of %s stay: %s", digest, error)
+        return swept
+
+    async def _delete(self, digest: str) -> None:
+        """From the store and from our own cache."""
+        await self._store.delete(digest)
+        copy = self._cache_dir / digest.removeprefix("sha256:")
+        await asyncio.to_thread(shutil.rmtree, copy, ignore_errors=True)
 
     async def _keep(self, tenant_id: str) -> Keep:
         retention = (await self._tenants.policy(tenant_id)).policy.retention

@@ -166,7 +166,10 @@ class RunWork:
                 parent_id=parent,
                 run_id=self._run.id,
             )
-            return dataset, await self._register(artifact.digest, lineage, {**metrics, **dataset.counts()})
+            version = await self._register(artifact.digest, lineage, {**metrics, **dataset.counts()})
+            # Again: until it was registered, retention may have deleted it.
+            await self._shop.store.put(adapter)
+            return dataset, version
 
     async def _gated(self, dataset: Dataset, version: Version) -> Mapping[str, Any]:
         async with self._phase(RunPhase.LOAD):

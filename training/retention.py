@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from training.runs import OPEN
 from training.tables import datasets, interactions, learned, run_events, runs
@@ -16,20 +16,18 @@ _PROGRESS = "progress"
 
 
 async def forget_versions(
-    engine: AsyncEngine, version_ids: Iterable[str], dataset_digests: Iterable[str]
+    connection: AsyncConnection, version_ids: Iterable[str], dataset_digests: Iterable[str]
 ) -> None:
-    """Drop what is of use only while a version can serve: what it had learned, and the text of its dataset, whose
-    digest stays in the lineage and the names of its corrections in `dataset_corrections`. A dataset that an open run
-    reads is kept."""
+    """Drop what is of use only while a version can serve, in the transaction that ends this: what it had learned, and
+    the text of its dataset, whose digest stays in the lineage and the names of its corrections in
+    `dataset_corrections`. A dataset that an open run reads is kept."""
     statuses = [status.value for status in OPEN]
     read = sa.select(runs.c.dataset_digest).where(
         runs.c.status.in_(statuses), runs.c.dataset_digest.is_not(None)
     )
-    digests = list(dataset_digests)
-    async with engine.begin() as connection:
-        await connection.execute(sa.delete(learned).where(learned.c.version_id.in_(list(version_ids))))
-        gone = sa.and_(datasets.c.digest.in_(digests), datasets.c.digest.not_in(read))
-        await connection.execute(sa.delete(datasets).where(gone))
+    await connection.execute(sa.delete(learned).where(learned.c.version_id.in_(list(version_ids))))
+    gone = sa.and_(datasets.c.digest.in_(list(dataset_digests)), datasets.c.digest.not_in(read))
+    await connection.execute(sa.delete(datasets).where(gone))
 
 
 async def forget_interactions(engine: AsyncEngine, before: datetime) -> int:

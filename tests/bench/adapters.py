@@ -11,7 +11,7 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,12 @@ from typing import Any
 import httpx
 
 from adapters.types import DEFAULT_ADAPTER
-from tests.bench.load import percentile
 from tests.bench.part import Options, Outcome
 from tests.bench.processes import BenchError, Cores
-from tests.bench.report import Figure
+from tests.bench.swap_figures import SWAPS, Seen, Swap, figures, timings
 from tests.bench.visible import Watch, watching
 from tests.integration.town import BASE_MODEL, Town, planned, town
 
-SWAPS = 100
 VERSIONS = 6
 """The swapped tenant's; a swap goes to the next in turn, which the engine has forgotten meanwhile."""
 STREAMS = 2
@@ -40,23 +38,6 @@ WARM_UP_S = 5.0
 ASKED = [{"role": "user", "content": "What are your opening hours?"}]
 
 
-@dataclass
-class Seen:
-    """What one tenant's clients saw."""
-
-    gaps: list[tuple[float, float]] = field(default_factory=list)
-    """When (monotonic) a token came, and how long after the one before it, in seconds."""
-    streams: int = 0
-    failed: int = 0
-    mixed: int = 0
-    """Streams whose text is not their version's."""
-    example: str = ""
-
-    def fail(self, what: str) -> None:
-        self.failed += 1
-        self.example = self.example or what[:300]
-
-
 @dataclass(frozen=True)
 class Tenant:
     id: str
@@ -64,17 +45,6 @@ class Tenant:
     texts: Mapping[str, str]
     """What each version says, asked alone."""
     seen: Seen
-
-
-@dataclass(frozen=True)
-class Swap:
-    """start: monotonic. took: seconds until the admin API's answer, which `document` is. visible: seconds from the
-    alias's move, as its history dates it, until the last worker's first answer that names the new version."""
-
-    start: float
-    took: float
-    visible: float
-    document: Mapping[str, Any]
 
 
 def run(options: Options) -> Outcome:
@@ -128,7 +98,17 @@ async def _tenant(
         texts[version.label] = await stream(http, Tenant(made["id"], headers, {}, alone))
         if alone.failed:
             raise BenchError(f"{name} is not answered: {alone.example}")
+    check_apart(texts)
     return Tenant(made["id"], headers, texts, Seen())
+
+
+def check_apart(texts: Mapping[str, str]) -> None:
+    """texts: by version. Raises BenchError when two are equal: a stream of one could not be told from one of both."""
+    said: dict[str, str] = {}
+    for version, text in texts.items():
+        if text in said:
+            raise BenchError(f"{said[text]} and {version} both say {text!r}: a mix of them would not show")
+        said[text] = version
 
 
 async def _measure(
@@ -250,54 +230,3 @@ async def stream(http: httpx.AsyncClient, tenant: Tenant) -> str:
 def within(tenant: Tenant, spans: Sequence[tuple[float, float]]) -> list[float]:
     """The gaps that ended inside one of the spans."""
     return [gap for at, gap in tenant.seen.gaps if any(start <= at < end for start, end in spans)]
-
-
-def timings(documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    rows = []
-    for stage in (*documents[0]["timings_ms"], "total"):
-        taken = [
-            document["total_ms"] if stage == "total" else document["timings_ms"][stage]
-            for document in documents
-        ]
-        rows.append(
-            {
-                "stage": stage,
-                "p50": percentile(taken, 0.5),
-                "p99": percentile(taken, 0.99),
-                "most": max(taken),
-            }
-        )
-    return rows
-
-
-def figures(
-    swaps: Sequence[Swap],
-    around: Sequence[float],
-    quiet: Sequence[float],
-    swapped: Seen,
-    other: Seen,
-) -> list[Figure]:
-    visible = [swap.visible * 1000 for swap in swaps]
-    return [
-        Figure("swaps", len(swaps), target=SWAPS, at_most=False),
-        Figure("swaps that every worker had at the answer", sum(swap.document["visible"] for swap in swaps)),
-        Figure("failed requests", swapped.failed + other.failed, target=0),
-        Figure("streams not wholly of one version", swapped.mixed + other.mixed, target=0),
-        Figure("streams", swapped.streams + other.streams),
-        Figure(
-            "other tenant's p99 between tokens",
-            percentile(around, 0.99) * 1000,
-            "ms",
-            percentile(quiet, 0.99) * 1000,
-            "without swaps",
-            1.5,
-            of_ratio=True,
-        ),
-        Figure("alias visible in every worker, p99", percentile(visible, 0.99), "ms", target=50.0),
-        Figure(
-            "whole swap as its client saw it, p99",
-            percentile([swap.took for swap in swaps], 0.99),
-            "s",
-            target=1.0,
-        ),
-    ]

@@ -94,7 +94,7 @@ def _run(options: Options, directory: Path, running: RunningEngine, cores: Cores
         }
     outcome.notes.append(f"open loop at {rate:.1f} requests/s, {LOAD:.0%} of what saturates {SLOTS} adapters")
     outcome.tables["measured"] = [_row(*which, seen) for which, seen in found.items()]
-    outcome.figures = [figure for spread in SPREADS for figure in _figures(spread, found)]
+    outcome.figures = [figure for spread in SPREADS for figure in figures(spread, found)]
 
 
 async def _load_adapters(directory: Path, running: RunningEngine) -> None:
@@ -119,7 +119,7 @@ def _row(subject: str, spread: str, count: int, seen: Seen) -> Mapping[str, Any]
     }
 
 
-def _figures(spread: str, found: Mapping[tuple[str, str, int], Seen]) -> Sequence[Figure]:
+def figures(spread: str, found: Mapping[tuple[str, str, int], Seen]) -> Sequence[Figure]:
     ours = {count: found["graft", spread, count] for count in ADAPTERS}
     direct = {count: found["direct", spread, count] for count in ADAPTERS}
     slow, slow_direct = (each[16].median / each[4].median for each in (ours, direct))
@@ -133,7 +133,7 @@ def _figures(spread: str, found: Mapping[tuple[str, str, int], Seen]) -> Sequenc
             "direct",
             target=10.0,
         )
-        for count in (16, 64)
+        for count in ADAPTERS
     ]
     failed = sum(seen.failed for seen in ours.values())
     return [

@@ -59,9 +59,11 @@ class System:
         found: dict[str, Any] = await self.call("POST", "tenants", {"external_id": name}, 201)
         return found
 
-    async def version(self, tenant_id: str, status: VersionStatus = VersionStatus.APPROVED) -> Version:
+    async def version(
+        self, tenant_id: str, status: VersionStatus = VersionStatus.APPROVED, **lineage_of: Any
+    ) -> Version:
         artifact = await self.control.store.put(self.files)
-        lineage = Lineage(self.control.base.digest)
+        lineage = Lineage(self.control.base.digest, **lineage_of)
         made = await self.control.registry.register(tenant_id, "default", artifact.digest, lineage, {})
         await self.control.registry.set_status(made.id, status)
         return await self.control.registry.version(made.id)

@@ -2,15 +2,20 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import pytest
+import sqlalchemy as sa
 
+from adapters import audit
 from adapters.errors import ArtifactMissing
+from adapters.tables import versions
 from adapters.types import DEFAULT_ADAPTER, Alias, RolloutStatus, VersionStatus
 from adapters.wants import Wants
 from gateway.policy import Policy
 from tests.integration.operations import END, Parts, Steps, aged, outcome
 from tests.integration.town import Customer, Town
+from training.tables import datasets
 
 CONTROL = "control"
 BEFORE = (VersionStatus.STABLE, VersionStatus.APPROVED)
@@ -50,6 +55,7 @@ async def prepared(place: Town, operation: str) -> Customer:
         newest = await place.approved(customer.id)
         for version in (customer.new, newest):
             await place.registry.set_status(version.id, VersionStatus.REJECTED)
+        await _trained(place, customer)
     elif operation == "rollback":
         await place.control.swapper.swap(customer.id, DEFAULT_ADAPTER, customer.new.id, "test")
     else:
@@ -59,6 +65,16 @@ async def prepared(place: Town, operation: str) -> Customer:
         if operation == "abort":
             await canaries.promote(started, "test", "test", one_step=False)
     return customer
+
+
+async def _trained(place: Town, customer: Customer) -> None:
+    """As if a run had made the new version: it was trained on a dataset and has learned a correction."""
+    await place.control.runs.add_learned(customer.new.id, ["fb_1"])
+    row = {"digest": f"sha256:{customer.id}", "tenant_id": customer.id, "adapter": DEFAULT_ADAPTER}
+    made = sa.update(versions).where(versions.c.id == customer.new.id)
+    async with place.control.sql.begin() as connection:
+        await connection.execute(sa.insert(datasets).values(content={}, created_at=datetime.now(UTC), **row))
+        await connection.execute(made.values(dataset_digest=row["digest"]))
 
 
 async def steps_of(place: Town, operation: str) -> Sequence[str]:
@@ -146,16 +162,31 @@ async def _rollout_agrees(place: Town, customer: Customer, stable: str) -> None:
 
 
 async def _pruned(place: Town, customer: Customer) -> None:
-    """What has files by the record has them in the store, and what was begun is ended by the next passes."""
+    """What is marked is audited and has lost what was of use only to it; what is not has its files, and what was begun
+    is ended by the next passes."""
     for version in await place.registry.versions(customer.id, DEFAULT_ADAPTER):
         if version.pruned_at is None:
             await place.store.files(version.artifact_digest)
+    if (await place.registry.version(customer.new.id)).pruned_at is not None:
+        await _forgotten(place, customer)
     await place.control.pruner.prune(customer.id, DEFAULT_ADAPTER, "test")
     await aged(place.control.sql)
     await place.control.pruner.sweep()
     assert (await place.registry.version(customer.new.id)).pruned_at is not None
     with pytest.raises(ArtifactMissing):
         await place.store.files(customer.new.artifact_digest)
+    await _forgotten(place, customer)
+
+
+async def _forgotten(place: Town, customer: Customer) -> None:
+    """Of the pruned version: one entry in the audit log, nothing learned, no text of its dataset."""
+    sql, version_id = place.control.sql, customer.new.id
+    acts = [entry.act for entry in await audit.entries(sql, tenant_id=customer.id)]
+    assert [act.subject for act in acts if act.action == "version.pruned"] == [version_id]
+    assert await place.control.runs.learned([version_id]) == {version_id: frozenset()}
+    async with sql.connect() as connection:
+        left = sa.select(datasets.c.digest).where(datasets.c.tenant_id == customer.id)
+        assert (await connection.execute(left)).all() == []
 
 
 async def gone(place: Town, customer: Customer) -> None:

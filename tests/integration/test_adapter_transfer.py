@@ -22,7 +22,7 @@ from adapters.base import BaseModel
 from adapters.database import connect
 from adapters.settings import Settings as AdaptersSettings
 from adapters.tables import metadata as adapters
-from adapters.types import Alias, Lineage, VersionStatus
+from adapters.types import Alias, Artifact, Lineage, VersionStatus
 from gateway.cli.main import app as cli
 from gateway.control import Control, assembled
 from gateway.settings import Settings
@@ -124,6 +124,24 @@ async def test_importing_the_same_artifact_again_is_the_same_version(home: House
     first = await home.send(tar(home.files()))
     assert (await home.send(tar(home.files() | {"README.md": b"hello"}), 200))["id"] == first["id"]
     assert (await home.send(tar(home.files(2))))["label"] == "default@v2"
+
+
+async def test_files_that_retention_deletes_before_they_are_registered_are_stored_again(
+    home: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, put = home.control.store, home.control.store.put
+    swept = asyncio.Event()
+
+    async def put_and_swept(directory: Path) -> Artifact:
+        artifact = await put(directory)
+        if not swept.is_set():
+            await store.delete(artifact.digest)
+            swept.set()
+        return artifact
+
+    monkeypatch.setattr(store, "put", put_and_swept)
+    version = await home.send(tar(home.files()))
+    assert swept.is_set() and await store.exists(version["artifact_digest"])
 
 
 async def test_an_export_imports_as_the_same_artifact(home: House) -> None:

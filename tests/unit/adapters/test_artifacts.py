@@ -90,6 +90,21 @@ async def test_writing_again_repairs_a_cut_off_artifact(
     assert await store.exists(artifact.digest)
 
 
+@pytest.mark.parametrize("left", [b"", None])
+async def test_writing_again_repairs_an_artifact_of_which_a_file_was_lost(
+    store: ArtifactStore, files: Path, tmp_path: Path, left: bytes | None
+) -> None:
+    """Somebody deleted it while somebody else wrote it."""
+    artifact = await store.put(files)
+    lost = place(tmp_path, artifact.digest) / WEIGHTS
+    lost.unlink()
+    if left is not None:
+        lost.write_bytes(left)
+    assert not await store.exists(artifact.digest)
+    await store.put(files)
+    assert (await store.fetch(artifact.digest, tmp_path / "cache") / WEIGHTS).read_bytes() == b"weights"
+
+
 async def test_a_deleted_artifact_is_missing(store: ArtifactStore, files: Path, tmp_path: Path) -> None:
     artifact = await store.put(files)
     await store.delete(artifact.digest)

@@ -1,6 +1,7 @@
 """A change to the record and its entry in the audit log stand or fall together."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from adapters import audit
 from adapters.artifacts import ArtifactStore
 from adapters.audit import SYSTEM, Act
+from adapters.base import BaseModel
+from adapters.bases import Bases
 from adapters.errors import ConflictError, IllegalTransition
 from adapters.registry import Registry
+from adapters.retention import Keep, mark
 from adapters.swap import Swapper
 from adapters.testing import FakeEngine, FakeWorkers
 from adapters.types import Alias, AliasMove, Lineage, VersionStatus
@@ -37,6 +41,11 @@ async def acts_of(database: AsyncEngine, action: str) -> list[Act]:
     return [entry.act for entry in await audit.entries(database) if entry.act.action == action]
 
 
+async def pruned(database: AsyncEngine) -> None:
+    async with database.begin() as connection:
+        await mark(connection, *ACME, Keep(0, 0.0), {}, "ada")
+
+
 async def test_a_swap_that_is_killed_after_its_flip_is_in_the_audit_log(
     registry: Registry, store: ArtifactStore, database: AsyncEngine, make_version: MakeVersion, tmp_path: Path
 ) -> None:
@@ -45,6 +54,7 @@ async def test_a_swap_that_is_killed_after_its_flip_is_in_the_audit_log(
     with pytest.raises(RuntimeError):
         await swapper.swap(*ACME, version.id, "ada")
     told = {"adapter": "default", "alias": "stable", "version": "default@v1", "from": None, "to": version.id}
+    told |= {"rolled_back": False}
     assert await newest(database) == Act("ada", "alias.moved", version.id, "ten_acme", told)
 
 
@@ -56,12 +66,8 @@ async def test_a_rollback_to_the_base_model_names_who_asked(
     await swapper.swap(*ACME, version.id, "ada")
     await swapper.rollback(*ACME, "grace")
     act = await newest(database)
-    assert (act.actor, act.subject, act.detail["from"], act.detail["version"]) == (
-        "grace",
-        "base",
-        version.id,
-        "base",
-    )
+    told = {"adapter": "default", "alias": "stable", "version": "base", "from": version.id, "to": None}
+    assert act == Act("grace", "alias.moved", "base", "ten_acme", {**told, "rolled_back": True})
 
 
 async def test_a_move_that_is_refused_leaves_no_entry(
@@ -74,9 +80,14 @@ async def test_a_move_that_is_refused_leaves_no_entry(
 
 
 async def test_what_is_rolled_back_leaves_neither_change_nor_entry(
-    registry: Registry, database: AsyncEngine, make_version: MakeVersion, monkeypatch: pytest.MonkeyPatch
+    registry: Registry,
+    database: AsyncEngine,
+    make_version: MakeVersion,
+    base: BaseModel,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     version, record = await make_version(APPROVED), audit.record
+    ended = await make_version(VersionStatus.REJECTED)
     before = await audit.entries(database)
 
     async def lost(connection: AsyncConnection, act: Act) -> None:
@@ -89,12 +100,14 @@ async def test_what_is_rolled_back_leaves_neither_change_nor_entry(
         registry.set_status(version.id, VersionStatus.REJECTED, "ada"),
         registry.register(*ACME, "sha256:b", Lineage(BASE), {}),
         Wants(database).pin(version.id, "ada"),
+        pruned(database),
+        Bases(database, {"base": base}).publish(),
     )
     for write in writes:
         with pytest.raises(RuntimeError, match="before the commit"):
             await write
     assert await audit.entries(database) == before
-    assert await registry.versions(*ACME) == [version]
+    assert await registry.versions(*ACME) == [ended, version]
     assert (await registry.alias(*ACME, Alias.STABLE), await Wants(database).pins()) == (
         (None, 0),
         frozenset(),
@@ -108,6 +121,18 @@ async def test_a_status_is_audited_with_who_set_it_and_why(
     await registry.set_status(version.id, VersionStatus.REJECTED, "ada", "too blunt")
     told = {"version": "default@v1", "reason": "too blunt"}
     assert await newest(database) == Act("ada", "version.rejected", version.id, "ten_acme", told)
+
+
+async def test_a_version_that_is_pruned_is_audited_with_who_did_it(
+    database: AsyncEngine, make_version: MakeVersion
+) -> None:
+    version = await make_version(VersionStatus.REJECTED)
+    for _ in range(2):
+        await pruned(database)
+    told = {"version": "default@v1"}
+    assert await acts_of(database, "version.pruned") == [
+        Act("ada", "version.pruned", version.id, "ten_acme", told)
+    ]
 
 
 async def test_setting_the_status_that_a_version_has_is_no_change(
@@ -148,6 +173,23 @@ async def test_an_adapter_is_audited_once_with_who_made_it(registry: Registry, d
         await registry.ensure_adapter("ten_acme", "support", BASE, actor)
     made = [act.actor for act in await acts_of(database, "adapter.created") if act.subject == "support"]
     assert made == ["ada"]
+
+
+async def test_names_that_stand_for_another_base_model_are_audited_once(
+    database: AsyncEngine, base: BaseModel
+) -> None:
+    other = replace(base, digest="sha256:other")
+    for found in ({"base": base}, {"base": base}, {"base": other, "large": base}, {"large": base}):
+        await Bases(database, found).publish()
+    told = [
+        (act.subject, act.detail["from"], act.detail["to"]) for act in await acts_of(database, "base.named")
+    ]
+    assert told == [
+        ("base", other.digest, None),
+        ("large", None, base.digest),
+        ("base", base.digest, other.digest),
+        ("base", None, base.digest),
+    ]
 
 
 async def test_a_pin_and_its_end_are_audited(database: AsyncEngine, make_version: MakeVersion) -> None:

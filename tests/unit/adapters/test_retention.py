@@ -1,3 +1,5 @@
+import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from adapters import tables
 from adapters.errors import ArtifactMissing
 from adapters.registry import Registry
-from adapters.retention import GRACE, ROLLBACKS, Keep, Retention
+from adapters.retention import GRACE, ROLLBACKS, Keep, Retention, mark
 from adapters.types import Alias, Lineage, Version, VersionStatus
 from adapters.wants import Wants
 from tests.unit.adapters.conftest import BASE, MakeVersion
@@ -25,6 +27,12 @@ def retention(database: AsyncEngine) -> Retention:
 async def going(retention: Retention, keep: Keep = NOTHING, **busy: str) -> list[int]:
     judged = await retention.judged(*ACME, keep, busy)
     return [each.version.number for each in judged if each.kept_for is None]
+
+
+async def pruned(database: AsyncEngine, adapter: str = "default") -> tuple[Sequence[Version], int]:
+    """All of acme's that nothing needs is marked; as `mark` returns it."""
+    async with database.begin() as connection:
+        return await mark(connection, "ten_acme", adapter, NOTHING, {}, "ada")
 
 
 async def age(database: AsyncEngine, by: timedelta) -> None:
@@ -67,7 +75,7 @@ async def test_what_is_pinned_continued_or_busy_stays(
 
 
 async def test_what_a_version_was_merged_from_stays_as_long_as_that_has_its_files(
-    retention: Retention, registry: Registry, make_version: MakeVersion
+    retention: Retention, registry: Registry, database: AsyncEngine, make_version: MakeVersion
 ) -> None:
     """Whichever of the tenant's adapters the merge belongs to."""
     heavier, lighter, free = [await make_version(REJECTED) for _ in range(3)]
@@ -79,7 +87,7 @@ async def test_what_a_version_was_merged_from_stays_as_long_as_that_has_its_file
     judged = await retention.judged(*ACME, NOTHING, {})
     assert {each.version.id: each.kept_for for each in judged}[lighter.id] == "a merge was made from it"
     await registry.set_status(merged.id, REJECTED)
-    await retention.prune("ten_acme", "mixed", NOTHING, {})
+    await pruned(database, "mixed")
     assert await going(retention) == [free.number, lighter.number, heavier.number]
 
 
@@ -95,29 +103,30 @@ async def test_what_an_imported_file_says_that_it_was_merged_from_keeps_nothing(
 
 
 async def test_a_version_that_was_pruned_is_no_longer_routed_to_or_restored(
-    retention: Retention, registry: Registry, make_version: MakeVersion
+    registry: Registry, database: AsyncEngine, make_version: MakeVersion
 ) -> None:
     version = await make_version(APPROVED, RETIRED)
-    marked, change = await retention.prune(*ACME, NOTHING, {})
+    marked, change = await pruned(database)
     assert ([each.id for each in marked], change) == ([version.id], await registry.position())
     (routes,) = await registry.routes("ten_acme")
     assert not routes.versions
     with pytest.raises(ArtifactMissing):
         await registry.move_alias(*ACME, Alias.STABLE, version.id, "ada")
     assert (await registry.version(version.id)).pruned_at is not None
-    assert await retention.prune(*ACME, NOTHING, {}) == ([], 0)
+    assert (await pruned(database))[0] == []
+
+
+async def rejected(registry: Registry, digest: str) -> Version:
+    version = await registry.register(*ACME, digest, Lineage(BASE), {})
+    await registry.set_status(version.id, REJECTED)
+    return version
 
 
 async def test_files_go_after_a_while_and_only_when_nobody_holds_or_shares_them(
     retention: Retention, registry: Registry, database: AsyncEngine
 ) -> None:
-    async def rejected(digest: str) -> Version:
-        version = await registry.register(*ACME, digest, Lineage(BASE), {})
-        await registry.set_status(version.id, REJECTED)
-        return version
-
-    held, shared, alone = [await rejected(f"sha256:{name}") for name in ("held", "shared", "alone")]
-    await retention.prune(*ACME, NOTHING, {})
+    held, shared, alone = [await rejected(registry, f"sha256:{name}") for name in ("held", "shared", "alone")]
+    await pruned(database)
     await registry.register(*ACME, shared.artifact_digest, Lineage(BASE), {})
     assert await retention.leftovers([held.id]) == []
     await age(database, 2 * GRACE)
@@ -125,12 +134,66 @@ async def test_files_go_after_a_while_and_only_when_nobody_holds_or_shares_them(
     assert await retention.leftovers([]) == sorted([alone.artifact_digest, held.artifact_digest])
 
 
+async def test_files_are_left_until_they_were_swept_however_long_that_takes(
+    retention: Retention, registry: Registry, database: AsyncEngine
+) -> None:
+    version = await rejected(registry, "sha256:a")
+    await pruned(database)
+    await age(database, timedelta(days=90))
+    assert await retention.leftovers([]) == [version.artifact_digest]
+    with pytest.raises(OSError, match="down"):
+        async with retention.sweeping(version.artifact_digest, []) as unused:
+            raise OSError(f"the store is down, unused: {unused}")
+    assert await retention.leftovers([]) == [version.artifact_digest]
+    async with retention.sweeping(version.artifact_digest, []) as unused:
+        assert unused
+    assert await retention.leftovers([]) == []
+
+
+async def test_files_that_come_back_and_go_again_are_swept_again(
+    retention: Retention, registry: Registry, database: AsyncEngine
+) -> None:
+    for _ in range(2):
+        version = await rejected(registry, "sha256:a")
+        await pruned(database)
+        await age(database, 2 * GRACE)
+        assert await retention.leftovers([]) == [version.artifact_digest]
+        async with retention.sweeping(version.artifact_digest, []) as unused:
+            assert unused
+
+
+async def test_files_that_somebody_needs_again_are_not_swept(
+    retention: Retention, registry: Registry, database: AsyncEngine
+) -> None:
+    version = await rejected(registry, "sha256:a")
+    await pruned(database)
+    await age(database, 2 * GRACE)
+    assert await retention.leftovers([]) == [version.artifact_digest]
+    async with retention.sweeping(version.artifact_digest, [version.id]) as unused:
+        assert not unused
+    await registry.register(*ACME, version.artifact_digest, Lineage(BASE), {})
+    async with retention.sweeping(version.artifact_digest, []) as unused:
+        assert not unused
+
+
+async def test_no_version_is_registered_while_its_files_are_swept(
+    retention: Retention, registry: Registry, database: AsyncEngine
+) -> None:
+    version = await rejected(registry, "sha256:a")
+    await pruned(database)
+    await age(database, 2 * GRACE)
+    async with retention.sweeping(version.artifact_digest, []):
+        again = asyncio.create_task(registry.register(*ACME, version.artifact_digest, Lineage(BASE), {}))
+        assert not (await asyncio.wait([again], timeout=0.3))[0]
+    assert (await again).number == 2
+
+
 async def test_versions_are_counted_by_what_became_of_them(
-    retention: Retention, make_version: MakeVersion
+    retention: Retention, database: AsyncEngine, make_version: MakeVersion
 ) -> None:
     for statuses in ((), (APPROVED,), (APPROVED,), (REJECTED,)):
         await make_version(*statuses)
-    await retention.prune(*ACME, NOTHING, {})
+    await pruned(database)
     assert await retention.counts("ten_acme") == {"default": {"registered": 1, "approved": 2, "pruned": 1}}
     assert await retention.counts("ten_globex") == {}
 

@@ -74,6 +74,12 @@ def test_the_engine_learns_only_what_its_plugin_needs() -> None:
     assert PLAN.internal_token not in told.values()
 
 
+def test_only_this_machine_reaches_the_engine_wherever_the_rest_listens() -> None:
+    """Its key does not cover every route it has."""
+    command = named(replace(PLAN, host="0.0.0.0", admin_host="0.0.0.0"))["engine"].command
+    assert [command[place + 1] for place, word in enumerate(command) if word == "--host"] == ["127.0.0.1"]
+
+
 def test_the_engine_is_told_how_its_model_writes_calls_and_thoughts() -> None:
     assert "--tool-call-parser hermes" in " ".join(named(PLAN)["engine"].command)
     assert "--reasoning-parser" not in named(PLAN)["engine"].command

@@ -1,4 +1,4 @@
-"""What a run's end leaves in the audit log."""
+"""What a run leaves in the audit log and in the artifact store."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,13 +9,17 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters import audit
+from adapters.artifacts import ArtifactStore
 from adapters.audit import Act
+from adapters.base import describe_base
+from adapters.errors import StoreUnavailable
 from adapters.registry import Registry
 from adapters.types import Lineage, Version, VersionStatus
+from tests.integration.random_adapters import write_adapter
 from training.errors import LeaseLost
 from training.pipeline import RunWork
 from training.runs import RunStore
-from training.types import LearningPolicy, Outcome, Run, RunStatus
+from training.types import MERGE, LearningPolicy, Outcome, Run, RunStatus
 from training.workshop import Workshop, tidy
 
 OWNER = "learner"
@@ -99,3 +103,53 @@ async def test_what_a_dead_run_left_is_rejected_in_its_name(judged: Judged) -> N
     act = await judged.newest()
     assert (act.actor, act.action) == (f"run:{judged.run.id}", "version.rejected")
     assert act.detail["reason"] == "its run has ended"
+
+
+async def test_files_that_retention_deletes_before_they_are_registered_are_stored_again(
+    database: AsyncEngine, base_model: Path, tmp_path: Path
+) -> None:
+    """A run that makes the very artifact of a version that was pruned."""
+    base, registry, runs = describe_base(base_model), Registry(database), RunStore(database)
+    store = ArtifactStore((tmp_path / "store").as_uri())
+    await registry.ensure_adapter("ten_1", "default", base.digest)
+    sources = []
+    for number in range(2):
+        artifact = await store.put(write_adapter(tmp_path / str(number), base, number, rank=4))
+        made = await registry.register("ten_1", "default", artifact.digest, Lineage(base.digest), {})
+        sources.append({"version_id": made.id, "weight": 1.0})
+    plan = {"sources": sources, "method": "linear", "density": 1.0, "rank": 8, "seed": 0}
+    await runs.create("ten_1", "default", "merge", {MERGE: plan})
+    run = await runs.claim(OWNER)
+    assert run is not None
+
+    class Swept(Registry):
+        """Right before a version is registered, a sweep deletes its files."""
+
+        async def register(self, *given: Any, **named: Any) -> Version:
+            await store.delete(given[2])
+            return await super().register(*given, **named)
+
+    async def built(*_: object) -> object:
+        return SimpleNamespace(digest="sha256:data", counts=dict)
+
+    async def policy(_tenant_id: str) -> LearningPolicy:
+        return LearningPolicy()
+
+    async def down(_version: Version) -> None:
+        raise StoreUnavailable("the engine", OSError())
+
+    shop = SimpleNamespace(
+        runs=runs,
+        registry=Swept(database),
+        store=store,
+        loader=SimpleNamespace(ensure=down),
+        engines=[],
+        curriculum=SimpleNamespace(build=built),
+        base=base,
+        runs_dir=tmp_path / "runs",
+        max_rank=16,
+        policy=policy,
+    )
+    await RunWork(cast(Any, shop), run, OWNER, LearningPolicy()).work()
+    version = await registry.version_of_run("ten_1", "default", run.id)
+    assert version is not None and await store.exists(version.artifact_digest)

@@ -47,7 +47,8 @@ async def test_what_a_pruned_version_had_learned_goes_and_others_stay(database: 
     async with database.begin() as connection:
         row = {"tenant_id": "ten_1", "adapter": "default", "content": {}, "created_at": NOW}
         await insert_absent(connection, datasets, [{**row, "digest": f"sha256:{n}"} for n in (1, 2)])
-    await forget_versions(database, ["ver_1"], ["sha256:1"])
+    async with database.begin() as connection:
+        await forget_versions(connection, ["ver_1"], ["sha256:1"])
     assert await runs.learned(["ver_1", "ver_2"]) == {
         "ver_1": frozenset(),
         "ver_2": frozenset({"fb_1", "fb_2"}),
@@ -68,8 +69,8 @@ async def test_a_dataset_stays_while_an_open_run_reads_it(
         await insert_absent(connection, datasets, [{**row, "digest": "sha256:1"}])
         reads = sa.update(tables.runs).where(tables.runs.c.id == run.id)
         await connection.execute(reads.values(status=status, dataset_digest="sha256:1"))
-    await forget_versions(database, [], ["sha256:1"])
-    async with database.connect() as connection:
+    async with database.begin() as connection:
+        await forget_versions(connection, [], ["sha256:1"])
         assert bool((await connection.execute(sa.select(datasets.c.digest))).all()) is kept
 
 
