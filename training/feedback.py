@@ -1,4 +1,5 @@
-"""What people said about responses. Every write and the outbox steps it causes are one transaction."""
+"""What people said about responses. Every write and the outbox steps it causes are one transaction, and a tenant's
+writes follow each other, so that of two that contradict each other one sees the other."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -38,7 +39,7 @@ class FeedbackStore:
         if (repeated := await self._repeated(draft)) is not None:
             return repeated
         try:
-            async with self._engine.begin() as connection:
+            async with rows.alone(self._engine, draft.tenant_id) as connection:
                 return await _record(connection, draft)
         except IntegrityError:
             repeated = await self._repeated(draft)
@@ -61,7 +62,7 @@ class FeedbackStore:
 
         Raises FeedbackNotFound, FeedbackConflict, InvalidFeedback.
         """
-        async with self._engine.begin() as connection:
+        async with rows.alone(self._engine, tenant_id) as connection:
             old = await _waiting(connection, tenant_id, feedback_id)
             draft = edited(old, correction, author, rules or ScreeningPolicy())
             validate(draft)
@@ -82,7 +83,7 @@ class FeedbackStore:
         Raises FeedbackNotFound, FeedbackConflict.
         """
         status = CorrectionStatus.ACCEPTED if accept else CorrectionStatus.REJECTED
-        async with self._engine.begin() as connection:
+        async with rows.alone(self._engine, tenant_id) as connection:
             entry = await _waiting(connection, tenant_id, feedback_id)
             if entry.status is not CorrectionStatus.QUARANTINED:
                 raise FeedbackConflict(f"Feedback {feedback_id!r} does not wait for a person.")
@@ -103,7 +104,7 @@ class FeedbackStore:
 
         Raises FeedbackNotFound.
         """
-        async with self._engine.begin() as connection:
+        async with rows.alone(self._engine, tenant_id) as connection:
             entry = await _get(connection, tenant_id, feedback_id)
             steps = await _retire(connection, entry, CorrectionStatus.WITHDRAWN)
             entry = await _get(connection, tenant_id, feedback_id)
