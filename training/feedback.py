@@ -14,6 +14,7 @@ from training.corrections import text_of
 from training.drafts import FeedbackDraft, Recorded, edited, entry_of, validate
 from training.errors import FeedbackConflict, FeedbackNotFound, IdempotencyReused, TooMuchFeedback
 from training.outbox import OutboxStep, owe_forgetting, owe_memory
+from training.rows import now
 from training.screening import Reason, Screening, conversation_key, redacted, screen
 from training.tables import feedback as table
 from training.types import CorrectionStatus, Feedback, ScreeningPolicy
@@ -91,7 +92,12 @@ class FeedbackStore:
                 steps = await _retire(connection, entry, status)
                 return Recorded(replace(entry, status=status), created=False, steps=steps)
             entry = replace(entry, status=status, reasons=[], trusted=True)
-            change: dict[str, Any] = {"status": status.value, "reasons": [], "trusted": True}
+            change: dict[str, Any] = {
+                "status": status.value,
+                "reasons": [],
+                "trusted": True,
+                "accepted_at": now(),
+            }
             await connection.execute(sa.update(table).where(table.c.id == entry.id).values(**change))
             steps = []
             for other in await _disputed(connection, entry):
