@@ -146,7 +146,9 @@ class RunWork:
             await self._shop.executor.check(recipe)
         if dataset is None:
             async with self._phase(RunPhase.DATASET):
-                dataset = await self._shop.curriculum.build(self._run.tenant_id, self._run.adapter, recipe)
+                dataset = await self._shop.curriculum.build(
+                    self._run.tenant_id, self._run.adapter, recipe, self._policy.screening
+                )
                 frozen = {"dataset_digest": dataset.digest, "recipe": record}
                 await self._note("dataset", dataset.counts(), **frozen)
         adapter = self._directory / "adapter"
