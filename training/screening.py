@@ -204,7 +204,9 @@ def _own_reasons(
     if _says_nothing(correction):
         return [Reason.EMPTY]
     question = question_of(messages)
-    held = held_in([*messages, correction], rules)
+    held = held_in(
+        [*messages, correction, *correction.splitlines()], rules
+    )  # each call of tools is a line of JSON
     checks = (
         (Reason.IDENTICAL, rejected is not None and normalised(rejected) == normalised(correction)),
         (Reason.TOO_LONG, len(correction) > rules.max_characters),

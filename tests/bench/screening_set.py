@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from training.corrections import text_of
+
 PATH = Path(__file__).with_name("screening_set.jsonl")
 Row = dict[str, Any]
 ALNUM = string.ascii_letters + string.digits
@@ -216,6 +218,12 @@ def earlier(source: random.Random) -> list[Row]:
     for password in ("plum7tree!", "s3cretsauce"):
         found.append(row("30 days", "secret", earlier=_called({"user": "ann", "password": password})))
     found.append(row("30 days", "personal_data", earlier=_called({"card": 4111111111111111})))
+    for arguments, *reasons in (
+        ({"password": "plum7tree!"}, "secret"),
+        ({"card": "4111111111111111"}, "personal_data"),
+        ({"page": 7},),
+    ):
+        found.append(row(text_of(_called(arguments)[-1]), *reasons))
     plain = lines(PLAIN)
     return found + [
         row("30 days", earlier=turn(text))

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from training.corrections import text_of
 from training.screening import SENTENCES, Reason, conversation_key, normalised, redacted, screen
 from training.types import CorrectionStatus, Feedback, ScreeningPolicy
 
@@ -240,6 +241,14 @@ def test_what_was_said_before_the_question_is_screened_as_the_question_is(
     cleaned, taken_out = redacted(messages, REDACT)
     assert taken_out == (f"{reason}_redacted",) and left in str(cleaned)
     assert screen(cleaned, None, "2 years", trusted=True, rules=REDACT).reasons == ()
+
+
+def test_arguments_of_a_call_that_is_the_correction_are_screened() -> None:
+    call = {"role": "assistant", "tool_calls": [{"type": "function", "function": CALL}]}
+    assert screen(ASKED, None, text_of(call), trusted=True).reasons == (Reason.SECRET,)
+    cleaned, taken_out = redacted(call, REDACT)
+    assert taken_out == (Reason.SECRET_REDACTED,)
+    assert screen(ASKED, None, text_of(cleaned), trusted=True).reasons == ()
 
 
 def test_json_of_which_something_was_taken_out_is_json_and_the_rest_is_as_it_was() -> None:
