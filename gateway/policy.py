@@ -111,7 +111,7 @@ class Learning(Part):
         return recipe
 
     def record(self) -> LearningPolicy:
-        """The same as the training package's noun."""
+        """The same as the training package's noun, but for `screening`, which is a part of its own here."""
         return LearningPolicy(
             triggers=TriggerPolicy(**self.triggers.model_dump()),
             gate=GatePolicy(**self.gate.model_dump()),

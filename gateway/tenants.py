@@ -5,7 +5,7 @@ Each write commits together with its audit entry and its row in the change log.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -143,7 +143,7 @@ class TenantStore(KeyStore):
 
 async def _store_learning(connection: AsyncConnection, tenant_id: str, policy: Policy) -> None:
     """Where the learner reads it."""
-    document = asdict(policy.learning.record())
+    document = asdict(replace(policy.learning.record(), screening=policy.screening.record()))
     mine = learning_policies.c.tenant_id == tenant_id
     done = await connection.execute(sa.update(learning_policies).where(mine).values(document=document))
     if not done.rowcount:

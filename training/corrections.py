@@ -90,7 +90,9 @@ def _call(call: Any, param: str) -> str:
         raise InvalidFeedback("A function has a name.", f"{param}.function.name")
     arguments = as_json(function.get("arguments"))
     if not isinstance(arguments, dict):
-        raise InvalidFeedback("Arguments are a JSON object, as text.", f"{param}.function.arguments")
+        raise InvalidFeedback(
+            "Arguments are a JSON object, as text, not nested too deep.", f"{param}.function.arguments"
+        )
     try:
         return _written(function["name"], arguments)
     except orjson.JSONEncodeError as error:
@@ -111,13 +113,15 @@ def _written(name: Any, arguments: Any) -> str:
 
 
 def as_json(text: Any) -> Any:
-    """The object or list that a text is, or None."""
+    """The object or list that a text is, or None; also for one nested deeper than could be written again."""
     if not isinstance(text, str) or not text.lstrip().startswith(("{", "[")):
         return None
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
+        value = orjson.loads(text)
+        orjson.dumps(value)
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return None
+    return value
 
 
 def stands_alone(messages: Sequence[Message]) -> bool:

@@ -33,6 +33,7 @@ from training.recipe import Recipe
 from training.rewrites import Shelf, Teacher
 from training.rows import insert_absent, now
 from training.tables import dataset_corrections, datasets
+from training.types import ScreeningPolicy
 
 _GUARDED = frozenset({Source.UNCORRECTED, Source.CONTRAST})
 """Questions that keep the base's answer."""
@@ -78,12 +79,16 @@ class Curriculum:
         self._teacher = teacher
         self._anchors = anchors
 
-    async def build(self, tenant_id: str, adapter: str, recipe: Recipe) -> Dataset:
-        """The dataset of this moment. Raises NotEnoughData, LeakFound, EngineError, RetrievalUnavailable."""
+    async def build(self, tenant_id: str, adapter: str, recipe: Recipe, rules: ScreeningPolicy) -> Dataset:
+        """The dataset of this moment. rules: what of the journal may be learned.
+
+        Raises NotEnoughData, LeakFound, EngineError, RetrievalUnavailable.
+        """
         corrections = harvest.corrected(await self._feedback.accepted(tenant_id, adapter))
         if not corrections:
             raise NotEnoughData("no accepted correction to train on")
-        answered = await harvest.read_interactions(self._engine, tenant_id, adapter)
+        journal = await harvest.read_interactions(self._engine, tenant_id, adapter)
+        answered = await asyncio.to_thread(harvest.screened, journal, rules)
         positives = [*corrections, *harvest.traffic(answered, corrections)]
         vectors = await self._teacher.embed([example.question for example in positives])
         facts = [hold_out(c) for c in await asyncio.to_thread(clusters, positives, vectors)]

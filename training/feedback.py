@@ -1,4 +1,5 @@
-"""What people said about responses. Every write and the outbox steps it causes are one transaction."""
+"""What people said about responses. Every write and the outbox steps it causes are one transaction, and a tenant's
+writes follow each other, so that of two that contradict each other one sees the other."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,6 +14,7 @@ from training.corrections import text_of
 from training.drafts import FeedbackDraft, Recorded, edited, entry_of, validate
 from training.errors import FeedbackConflict, FeedbackNotFound, IdempotencyReused, TooMuchFeedback
 from training.outbox import OutboxStep, owe_forgetting, owe_memory
+from training.rows import now
 from training.screening import Reason, Screening, conversation_key, redacted, screen
 from training.tables import feedback as table
 from training.types import CorrectionStatus, Feedback, ScreeningPolicy
@@ -38,7 +40,7 @@ class FeedbackStore:
         if (repeated := await self._repeated(draft)) is not None:
             return repeated
         try:
-            async with self._engine.begin() as connection:
+            async with rows.alone(self._engine, draft.tenant_id) as connection:
                 return await _record(connection, draft)
         except IntegrityError:
             repeated = await self._repeated(draft)
@@ -61,7 +63,7 @@ class FeedbackStore:
 
         Raises FeedbackNotFound, FeedbackConflict, InvalidFeedback.
         """
-        async with self._engine.begin() as connection:
+        async with rows.alone(self._engine, tenant_id) as connection:
             old = await _waiting(connection, tenant_id, feedback_id)
             draft = edited(old, correction, author, rules or ScreeningPolicy())
             validate(draft)
@@ -82,7 +84,7 @@ class FeedbackStore:
         Raises FeedbackNotFound, FeedbackConflict.
         """
         status = CorrectionStatus.ACCEPTED if accept else CorrectionStatus.REJECTED
-        async with self._engine.begin() as connection:
+        async with rows.alone(self._engine, tenant_id) as connection:
             entry = await _waiting(connection, tenant_id, feedback_id)
             if entry.status is not CorrectionStatus.QUARANTINED:
                 raise FeedbackConflict(f"Feedback {feedback_id!r} does not wait for a person.")
@@ -90,7 +92,12 @@ class FeedbackStore:
                 steps = await _retire(connection, entry, status)
                 return Recorded(replace(entry, status=status), created=False, steps=steps)
             entry = replace(entry, status=status, reasons=[], trusted=True)
-            change: dict[str, Any] = {"status": status.value, "reasons": [], "trusted": True}
+            change: dict[str, Any] = {
+                "status": status.value,
+                "reasons": [],
+                "trusted": True,
+                "accepted_at": now(),
+            }
             await connection.execute(sa.update(table).where(table.c.id == entry.id).values(**change))
             steps = []
             for other in await _disputed(connection, entry):
@@ -103,7 +110,7 @@ class FeedbackStore:
 
         Raises FeedbackNotFound.
         """
-        async with self._engine.begin() as connection:
+        async with rows.alone(self._engine, tenant_id) as connection:
             entry = await _get(connection, tenant_id, feedback_id)
             steps = await _retire(connection, entry, CorrectionStatus.WITHDRAWN)
             entry = await _get(connection, tenant_id, feedback_id)

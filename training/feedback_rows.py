@@ -1,10 +1,12 @@
 """The feedback table's rows as records, and the questions asked of it."""
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from adapters.tables import versions
 from training.tables import dataset_corrections, interactions, learned
@@ -14,6 +16,19 @@ from training.types import CorrectionStatus, Feedback
 WAITING = [CorrectionStatus.ACCEPTED.value, CorrectionStatus.QUARANTINED.value]
 """Statuses of corrections that are in use or may yet be."""
 _OUTPUTS_LOOKED_AT = 2000
+
+
+@asynccontextmanager
+async def alone(engine: AsyncEngine, tenant_id: str) -> AsyncIterator[AsyncConnection]:
+    """A transaction that waits for every other one of the tenant's: what it decides by what it reads still holds when
+    it is committed."""
+    async with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            key = int.from_bytes(hashlib.sha256(f"feedback:{tenant_id}".encode()).digest()[:8], signed=True)
+            await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.literal(key, sa.BigInteger))))
+        else:
+            await connection.exec_driver_sql("BEGIN IMMEDIATE")
+        yield connection
 
 
 def row_of(entry: Feedback) -> dict[str, Any]:

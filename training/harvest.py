@@ -6,6 +6,7 @@ disputed, is one that the adapter must not start to guess at.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,9 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from training.dataset import Example, Source
 from training.evaluate import right
 from training.journal import interaction_of
-from training.screening import conversation_key
+from training.screening import conversation_key, held_in, redacted
 from training.tables import feedback, interactions
-from training.types import SHADOW, Feedback, Interaction
+from training.types import SHADOW, Feedback, Interaction, ScreeningPolicy
 
 NEWEST = 4000
 """Interactions looked at, newest first."""
@@ -47,6 +48,20 @@ async def read_interactions(engine: AsyncEngine, tenant_id: str, adapter: str) -
     async with engine.connect() as connection:
         rows: Iterable[Mapping[Any, Any]] = (await connection.execute(query)).mappings().all()
     return [interaction_of(dict(row)) for row in rows][::-1]
+
+
+def screened(answered: Iterable[Interaction], rules: ScreeningPolicy) -> list[Interaction]:
+    """The interactions that may be learned from, without what the policy takes out. One that still holds secrets or
+    personal data is left out: no person looks at it."""
+    found: list[Interaction] = []
+    for interaction in answered:
+        if held_in(interaction.messages, rules):
+            messages, _ = redacted(interaction.messages, rules)
+            if held_in(messages, rules):
+                continue
+            interaction = replace(interaction, messages=messages)
+        found.append(interaction)
+    return found
 
 
 def corrected(corrections: Iterable[Feedback]) -> list[Example]:

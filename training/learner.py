@@ -119,7 +119,7 @@ class Learner:
     async def work_once(self) -> bool:
         """Take one run, if there is one, and finish it or give it back."""
         runs, kills = self._shop.runs, oom_kills()
-        await bury(runs, kills)
+        await bury(runs, self._shop.registry, kills)
         noted = {"oom_kills": asdict(kills)} if kills else {}
         run = await runs.claim(self._owner, LEASE_SECONDS, self._shop.base.digest, **noted)
         if run is None:

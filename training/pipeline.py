@@ -111,6 +111,8 @@ class RunWork:
             await self._shop.runs.update(self._run.id, self._owner, version_id=version.id)
             if version.status is not VersionStatus.GATING:
                 return self._ended_before(version)
+            if self._run.report:
+                return await self._conclude(self._run.report, version)
         if self._run.attempts > len(RETRY_SECONDS):
             raise RunGivenUp(
                 f"interrupted {self._run.attempts} times, the last time in phase {self._run.phase}; a "
@@ -121,8 +123,7 @@ class RunWork:
             dataset, version = await self._make(dataset)
         elif dataset is None:
             raise TrainingFailed("the dataset that this run was to be judged by is gone")
-        report = self._run.report or await self._gated(dataset, version)
-        return await self._conclude(Verdict(report["verdict"]), report["learned"], version)
+        return await self._conclude(await self._gated(dataset, version), version)
 
     def _ended_before(self, version: Version) -> Outcome:
         """What remained was to say so."""
@@ -146,7 +147,9 @@ class RunWork:
             await self._shop.executor.check(recipe)
         if dataset is None:
             async with self._phase(RunPhase.DATASET):
-                dataset = await self._shop.curriculum.build(self._run.tenant_id, self._run.adapter, recipe)
+                dataset = await self._shop.curriculum.build(
+                    self._run.tenant_id, self._run.adapter, recipe, self._policy.screening
+                )
                 frozen = {"dataset_digest": dataset.digest, "recipe": record}
                 await self._note("dataset", dataset.counts(), **frozen)
         adapter = self._directory / "adapter"
@@ -233,10 +236,11 @@ class RunWork:
         await self._note("judged", says, report=report)
         return report
 
-    async def _conclude(self, verdict: Verdict, learned: Sequence[str], version: Version) -> Outcome:
+    async def _conclude(self, report: Mapping[str, Any], version: Version) -> Outcome:
+        verdict = Verdict(report["verdict"])
         if verdict is Verdict.FAIL:
             return Outcome(RunStatus.REJECTED, GATE_FAILED)
-        await self._shop.runs.add_learned(version.id, learned)
+        await self._shop.runs.add_learned(version.id, report["learned"])
         policy = await self._shop.policy(self._run.tenant_id)  # it may have changed since the claim
         if verdict is Verdict.INCONCLUSIVE or policy.approval != "auto":
             return Outcome(RunStatus.AWAITING_APPROVAL)

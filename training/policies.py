@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from training.recipe import usable
 from training.tables import learning_policies
-from training.types import GatePolicy, LearningPolicy, TriggerPolicy
+from training.types import GatePolicy, LearningPolicy, ScreeningPolicy, TriggerPolicy
 
 
 def policy_of(document: Mapping[str, Any]) -> LearningPolicy:
@@ -18,6 +18,7 @@ def policy_of(document: Mapping[str, Any]) -> LearningPolicy:
         gate=GatePolicy(**document.get("gate", {})),
         approval=document.get("approval", LearningPolicy.approval),
         recipe=usable(document.get("recipe", {})),
+        screening=ScreeningPolicy(**document.get("screening", {})),
     )
 
 

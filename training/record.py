@@ -12,7 +12,8 @@ from training.triggers import Counters
 from training.types import CorrectionStatus, RunStatus
 
 _TOOK_UP = [status.value for status in RunStatus if status not in (RunStatus.FAILED, RunStatus.CANCELLED)]
-"""Runs in these statuses have taken up the corrections that were there when they were created."""
+"""Runs in these statuses have taken up the corrections that were in use when they were created."""
+_IN_USE_AT = sa.func.coalesce(feedback.c.accepted_at, feedback.c.created_at, type_=feedback.c.created_at.type)
 
 
 async def read_counters(engine: AsyncEngine, base_digest: str) -> Sequence[Counters]:
@@ -32,12 +33,12 @@ async def read_counters(engine: AsyncEngine, base_digest: str) -> Sequence[Count
             feedback.c.tenant_id,
             feedback.c.adapter,
             sa.func.count().label("accepted"),
-            sa.func.max(feedback.c.created_at).label("latest_at"),
+            sa.func.max(_IN_USE_AT).label("latest_at"),
         )
         .where(
             feedback.c.status == CorrectionStatus.ACCEPTED.value,
             feedback.c.correction.is_not(None),
-            sa.or_(taken.is_(None), feedback.c.created_at > taken),
+            sa.or_(taken.is_(None), taken < _IN_USE_AT),
             ~of_another_base(feedback, base_digest),
         )
         .group_by(feedback.c.tenant_id, feedback.c.adapter)

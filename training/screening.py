@@ -4,7 +4,7 @@ A correction that breaks a rule is kept but quarantined: it is neither memory no
 accepts it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -13,7 +13,7 @@ import orjson
 
 from training.corrections import TOOL_CALL, as_json
 from training.languages import other_language
-from training.patterns import MARK, apart, instructs, personal_in, secrets_in, without
+from training.patterns import MARK, Span, apart, instructs, personal_in, secrets_in, without
 from training.types import CorrectionStatus, Feedback, Message, ScreeningPolicy, question_of
 
 OWN_OUTPUT_CHARACTERS = 40
@@ -43,8 +43,8 @@ SENTENCES: Mapping[str, str] = {
     Reason.TOO_LONG: "The correction is longer than the policy takes without a person.",
     Reason.LANGUAGE: "The correction is in another language than the question.",
     Reason.NOT_JSON: "The answer was JSON, the correction is not.",
-    Reason.SECRET: "The text holds what looks like a password, a key or a token.",
-    Reason.PII: "The text holds what looks like somebody's personal data.",
+    Reason.SECRET: "The conversation or the correction holds what looks like a password, a key or a token.",
+    Reason.PII: "The conversation or the correction holds what looks like somebody's personal data.",
     Reason.INSTRUCTION: "The correction gives the model instructions instead of an answer.",
     Reason.OWN_OUTPUT: "The correction is an answer that this system gave itself.",
     Reason.CONTRADICTION: "Another correction of the same question says something else.",
@@ -94,23 +94,55 @@ def _spoken(message: Message) -> str:
 
 
 def redacted(value: Any, rules: ScreeningPolicy) -> tuple[Any, tuple[str, ...]]:
-    """A text, or a JSON document of texts, without what the policy takes out; and the reasons."""
+    """A text, or a JSON document of texts, without what the policy takes out; and the reasons. A text that is JSON
+    stays JSON."""
     reasons: set[str] = set()
 
-    def clean(part: Any) -> Any:
+    def clean(part: Any, name: str = "") -> Any:
         if isinstance(part, Mapping):
-            return {name: clean(each) for name, each in part.items()}
+            return {field: clean(each, f"{field}: ") for field, each in part.items()}
         if isinstance(part, list | tuple):
             return [clean(each) for each in part]
-        if not isinstance(part, str):
+        if (document := as_json(part)) is not None:
+            left = clean(document)
+            return part if left == document else orjson.dumps(left).decode()
+        if not isinstance(part, str | int) or isinstance(part, bool):
             return part
-        found = secrets_in(part)
-        secrets = found if rules.secrets == "redact" else []
-        personal = apart(personal_in(part), found) if rules.pii == "redact" else []
-        reasons.update([Reason.SECRET_REDACTED] * bool(secrets) + [Reason.PII_REDACTED] * bool(personal))
-        return without(part, [*secrets, *personal])
+        spans = []
+        for start, end, kind in _taken_out(f"{name}{part}", rules):
+            if end > len(name):
+                spans.append((max(start - len(name), 0), end - len(name), kind))
+                reasons.add(Reason.SECRET_REDACTED if kind == "secret" else Reason.PII_REDACTED)
+        return without(str(part), spans) if spans else part
 
     return clean(value), tuple(sorted(reasons))
+
+
+def _taken_out(text: str, rules: ScreeningPolicy) -> list[Span]:
+    secrets = secrets_in(text)
+    personal = apart(personal_in(text), secrets) if rules.pii == "redact" else []
+    return [*(secrets if rules.secrets == "redact" else ()), *personal]
+
+
+def held_in(value: Any, rules: ScreeningPolicy) -> list[Reason]:
+    """Whether secrets or personal data are anywhere in a text, or a JSON document of texts."""
+    text = "\n".join(_lines(value))
+    secrets = secrets_in(text)
+    personal = apart(personal_in(text), secrets) if rules.pii != "allow" else []
+    return [Reason.SECRET] * bool(secrets) + [Reason.PII] * bool(personal)
+
+
+def _lines(value: Any, name: str = "") -> Iterator[str]:
+    """Each text behind its field's name, which may say what it is."""
+    document = value if isinstance(value, Mapping | list | tuple) else as_json(value)
+    if isinstance(document, Mapping):
+        for field, each in document.items():
+            yield from _lines(each, f"{field}: ")
+    elif document is not None:
+        for each in document:
+            yield from _lines(each)
+    else:
+        yield f"{name}{value}"
 
 
 def screen(
@@ -167,18 +199,21 @@ def _contradicted(correction: str, same: Sequence[Feedback]) -> bool:
 def _own_reasons(
     messages: Sequence[Message], rejected: str | None, correction: str, rules: ScreeningPolicy
 ) -> list[str]:
-    """What is wrong with the text alone."""
+    """What is wrong with the text alone. Earlier turns are learned with the question, so they must hold nothing,
+    either."""
     if _says_nothing(correction):
         return [Reason.EMPTY]
     question = question_of(messages)
-    both = f"{question}\n{correction}"
+    held = held_in(
+        [*messages, correction, *correction.splitlines()], rules
+    )  # each call of tools is a line of JSON
     checks = (
         (Reason.IDENTICAL, rejected is not None and normalised(rejected) == normalised(correction)),
         (Reason.TOO_LONG, len(correction) > rules.max_characters),
         (Reason.LANGUAGE, other_language(question, correction)),
         (Reason.NOT_JSON, as_json(rejected) is not None and not _structured(correction)),
-        (Reason.SECRET, bool(secrets_in(both))),
-        (Reason.PII, rules.pii != "allow" and bool(apart(personal_in(both), secrets_in(both)))),
+        (Reason.SECRET, Reason.SECRET in held),
+        (Reason.PII, Reason.PII in held),
         (Reason.INSTRUCTION, instructs(correction)),
     )
     return [reason for reason, broken in checks if broken]

@@ -57,10 +57,12 @@ feedback = sa.Table(
     sa.Column("replaces", sa.String(64)),
     sa.Column("request_digest", sa.String(64)),
     sa.Column("tools", sa.JSON),
+    sa.Column("accepted_at", Moment),
     sa.UniqueConstraint("tenant_id", "idempotency_key"),
     sa.Index("feedback_by_tenant", "tenant_id", "adapter", "created_at"),
     sa.Index("feedback_by_response", "response_id"),
 )
+"""accepted_at: when a person accepted a correction that had waited; NULL for one that never waited."""
 
 outbox = sa.Table(
     "outbox",

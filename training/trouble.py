@@ -8,11 +8,13 @@ from contextlib import suppress
 from sqlalchemy.exc import OperationalError
 
 from adapters.errors import EngineUnavailable
+from adapters.registry import Registry
+from adapters.types import VersionStatus
 from retrieval.errors import RetrievalUnavailable
 from training.errors import DiskFull, LeaseLost, OutOfMemory, OutOfResources
 from training.oom import OomKills
 from training.runs import RunStore
-from training.types import Outcome, RunStatus
+from training.types import Outcome, Run, RunStatus
 
 RETRY_SECONDS = (10.0, 30.0, 60.0, 120.0)
 """Pauses before a run that met a passing fault is tried again; after the last it has failed."""
@@ -31,14 +33,17 @@ def outcome_of(problem: Exception, attempts: int) -> Outcome:
     return Outcome(RunStatus.FAILED, says)
 
 
-async def bury(runs: RunStore, kills: OomKills | None) -> None:
+async def bury(runs: RunStore, registry: Registry, kills: OomKills | None) -> None:
     """Of the runs whose learners died: where the kernel has killed for lack of memory since the learner took the run
-    up, that is what the run is said to have met. The others are left to whoever takes them up."""
+    up, that is what the run is said to have met. The others are left to whoever takes them up, and so are those whose
+    version is judged: only their end is missing."""
     if kills is None:
         return
     for run, owner, noted in await runs.abandoned():
         before = noted.get("oom_kills")
         if not (count := kills.since(OomKills(**before) if before else None)):
+            continue
+        if run.report or await _judged(registry, run):
             continue
         says = f"the learner died, and the kernel has killed for lack of memory since it took the run up ({count}x)"
         outcome = outcome_of(OutOfMemory(says), run.attempts)
@@ -47,6 +52,11 @@ async def bury(runs: RunStore, kills: OomKills | None) -> None:
         else:
             with suppress(LeaseLost):
                 await runs.finish(run.id, owner, outcome.status, outcome.error)
+
+
+async def _judged(registry: Registry, run: Run) -> bool:
+    version = await registry.version_of_run(run.tenant_id, run.adapter, run.id)
+    return version is not None and version.status is not VersionStatus.GATING
 
 
 def understood(problem: Exception) -> Exception:

@@ -241,6 +241,8 @@ class LearningPolicy:
     always waits."""
     recipe: Mapping[str, Any] = field(default_factory=dict)
     """Overrides of the recipe's defaults."""
+    screening: ScreeningPolicy = field(default_factory=ScreeningPolicy)
+    """For questions of the journal that are to be learned from."""
 
 
 @dataclass(frozen=True)

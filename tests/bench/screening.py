@@ -21,6 +21,9 @@ HEAD = """# Screening
 What a correction must not be to act without a person. `reasons` in the answer to the poster holds the code,
 `explanations` the sentence. The tenant's policy decides (`screening`): `quarantine` waits for a person
 (`graft feedback review list TENANT`), `redact` takes secrets and personal data out and accepts the rest.
+Both are looked for in the whole conversation, with what tools were asked and said, because all of it is trained on.
+Questions from the journal become training data without a person: they are redacted where the policy says so, and left
+out where something is still found.
 
 Secrets are found by the patterns of `detect-secrets` and ours; personal data by ours: addresses and phone numbers that
 are no company's, cards and accounts by their check digits, US social security numbers, dates of birth. Presidio is not
@@ -55,7 +58,7 @@ def decided(row: dict[str, Any]) -> set[str]:
     """The reasons; `duplicate` is none, because nothing is kept that could have one."""
     known = [_known(row, number, each) for number, each in enumerate(row.get("known", ()))]
     rules = ScreeningPolicy(**row.get("policy", {}))
-    asked = [{"role": "user", "content": row["question"]}]
+    asked = [*row.get("earlier", ()), {"role": "user", "content": row["question"]}]
     (messages, correction), taken_out = redacted([asked, row["correction"]], rules)
     screening = screen(
         messages,

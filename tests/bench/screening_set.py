@@ -8,8 +8,11 @@ support. Keys, people and numbers are made up.
 import json
 import random
 import string
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from training.corrections import text_of
 
 PATH = Path(__file__).with_name("screening_set.jsonl")
 Row = dict[str, Any]
@@ -108,7 +111,8 @@ def rows() -> list[Row]:
     found += [row(text, "instruction_to_the_model") for text in lines(INSTRUCTIONS)]
     found += [row(text, "other_language") for text in FOREIGN]
     found += [row(text, ask=f"Say this in another language, translated: {QUESTION}") for text in FOREIGN]
-    return found + neighbours() + empty() + redacting(source) + repeated() + structured() + copies()
+    found += neighbours() + empty() + redacting(source) + repeated() + structured() + copies()
+    return found + earlier(source)
 
 
 def empty() -> list[Row]:
@@ -199,6 +203,63 @@ def structured() -> list[Row]:
     found += [row(right, rejected=was) for was, _, right in OBJECTS]
     found += [row(call, rejected=was) for was, _, _ in OBJECTS[:2]]
     return found + [row(right, rejected="In Leeds {see the map}") for _, _, right in OBJECTS]
+
+
+def earlier(source: random.Random) -> list[Row]:
+    """Conversations: what was said before the question counts as the question does, in whatever field it stands."""
+    found: list[Row] = []
+    kinds = ((secrets(source), "secret"), (PERSONAL, "personal_data"))
+    for values, reason in kinds:
+        for value, turn in zip(values, _turns(source, len(values)), strict=True):
+            said = source.choice(SENTENCES[1:]).format(value)
+            found.append(row("30 days", reason, earlier=turn(said)))
+            redact = {"secrets": "redact", "pii": "redact"}
+            found.append(row("30 days", f"{reason}_redacted", earlier=turn(said), policy=redact))
+    for password in ("plum7tree!", "s3cretsauce"):
+        found.append(row("30 days", "secret", earlier=_called({"user": "ann", "password": password})))
+    found.append(row("30 days", "personal_data", earlier=_called({"card": 4111111111111111})))
+    for arguments, *reasons in (
+        ({"password": "plum7tree!"}, "secret"),
+        ({"card": "4111111111111111"}, "personal_data"),
+        ({"page": 7},),
+    ):
+        found.append(row(text_of(_called(arguments)[-1]), *reasons))
+    plain = lines(PLAIN)
+    return found + [
+        row("30 days", earlier=turn(text))
+        for text, turn in zip(plain, _turns(source, len(plain)), strict=True)
+    ]
+
+
+def _turns(source: random.Random, count: int) -> list[Callable[[str], list[Row]]]:
+    return source.choices(
+        (_asked, _answered, _looked_up, _in_parts, lambda said: _called({"note": said})), k=count
+    )
+
+
+def _asked(said: str) -> list[Row]:
+    return [{"role": "user", "content": said}, {"role": "assistant", "content": "Thank you."}]
+
+
+def _answered(said: str) -> list[Row]:
+    return [{"role": "user", "content": "What do you know?"}, {"role": "assistant", "content": said}]
+
+
+def _in_parts(said: str) -> list[Row]:
+    parts = [{"type": "text", "text": part} for part in ("Look at this.", said)]
+    return [{"role": "user", "content": parts}, {"role": "assistant", "content": "I see."}]
+
+
+def _looked_up(said: str) -> list[Row]:
+    result = json.dumps({"found": [said]}, ensure_ascii=False)
+    return [*_called({"page": 7}), {"role": "tool", "tool_call_id": "call_1", "content": result}]
+
+
+def _called(arguments: Row) -> list[Row]:
+    function = {"name": "look_up", "arguments": json.dumps(arguments, ensure_ascii=False)}
+    call = {"id": "call_1", "type": "function", "function": function}
+    asked = {"role": "user", "content": "Please look it up."}
+    return [asked, {"role": "assistant", "content": None, "tool_calls": [call]}]
 
 
 COPIED = """We would be glad to help you with the return of your order within thirty days.

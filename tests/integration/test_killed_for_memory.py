@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.database import connect
+from adapters.registry import Registry
 from adapters.tables import metadata as adapters_metadata
 from training.oom import OomKills
 from training.runs import RunStore
@@ -58,7 +59,7 @@ async def test_a_run_whose_learner_was_killed_for_memory_says_so_and_is_tried_la
     database: AsyncEngine,
 ) -> None:
     runs, run = RunStore(database), await killed(database)
-    await bury(runs, OomKills("here", 3))
+    await bury(runs, Registry(database), OomKills("here", 3))
     told = await runs.get(run.id)
     assert (told.status, told.attempts) == (RunStatus.QUEUED, 1)
     assert (told.error or "").startswith("OutOfMemory: the learner died") and told.not_before is not None
@@ -73,7 +74,7 @@ async def test_a_run_whose_learner_was_killed_for_something_else_is_taken_up_at_
 ) -> None:
     runs = RunStore(database)
     run = await killed(database)
-    await bury(runs, kills)
+    await bury(runs, Registry(database), kills)
     taken = await runs.claim("next")
     assert taken is not None and (taken.id, taken.error, taken.attempts) == (run.id, None, 1)
     await database.dispose()
@@ -84,7 +85,7 @@ async def test_a_run_that_was_killed_for_memory_once_too_often_has_failed(databa
     for _ in RETRY_SECONDS:
         await runs.release(run.id, "mortal", "OutOfMemory: before", retry_s=-1)
         await runs.claim("mortal", -1, oom_kills={"place": "here", "count": 2})
-    await bury(runs, OomKills("here", 3))
+    await bury(runs, Registry(database), OomKills("here", 3))
     told = await runs.get(run.id)
     assert told.status is RunStatus.FAILED and (told.error or "").startswith("OutOfMemory")
     await database.dispose()

@@ -15,8 +15,10 @@ from adapters.database import connect
 from adapters.tables import metadata as adapters
 from gateway import migrate
 from gateway.tables import metadata as gateway
+from gateway.tables import tenants
 from retrieval.tables import metadata as retrieval
-from training.tables import dataset_corrections, datasets, runs
+from training.policies import read_policies
+from training.tables import dataset_corrections, datasets, learning_policies, runs
 from training.tables import metadata as training
 
 ALL = [gateway, adapters, retrieval, training]
@@ -112,3 +114,25 @@ async def test_a_run_that_was_asked_to_stop_is_cancelled_by_the_upgrade(tmp_path
         found = (await connection.execute(sa.select(runs.c.id, runs.c.status).order_by(runs.c.id))).all()
     await engine.dispose()
     assert dict(map(tuple, found)) == {"asked": "cancelled", "untouched": "running", "ended": "succeeded"}
+
+
+async def test_a_policys_screening_is_told_to_the_learner_by_the_upgrade(tmp_path: Path) -> None:
+    def move(connection: sa.Connection, revision: str) -> None:
+        command.upgrade(migrate.config(connection), revision)
+
+    engine = connect(f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}")
+    async with engine.begin() as connection:
+        await connection.run_sync(move, "0013")
+        for name, policy in (("ten_1", {"screening": {"pii": "allow"}}), ("ten_2", {})):
+            plain = {"id": name, "external_id": name, "name": name, "created_at": datetime.now(UTC)}
+            await connection.execute(sa.insert(tenants).values(policy=policy, **plain))
+            document = {"approval": "manual"}
+            await connection.execute(sa.insert(learning_policies).values(tenant_id=name, document=document))
+        await connection.run_sync(move, "head")
+    read = await read_policies(engine)
+    await engine.dispose()
+    assert {name: policy.screening.pii for name, policy in read.items()} == {
+        "ten_1": "allow",
+        "ten_2": "quarantine",
+    }
+    assert {policy.approval for policy in read.values()} == {"manual"}

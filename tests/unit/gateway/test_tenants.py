@@ -161,11 +161,14 @@ async def test_a_new_tenant_has_the_default_policy(store: TenantStore, acme: Ten
 async def test_a_policy_reaches_the_learner_in_the_same_write(
     store: TenantStore, sql: AsyncEngine, acme: Tenant
 ) -> None:
-    policy = Policy.model_validate({"learning": {"triggers": {"count": 7}, "approval": "manual"}})
+    policy = Policy.model_validate(
+        {"learning": {"triggers": {"count": 7}, "approval": "manual"}, "screening": {"pii": "redact"}}
+    )
     await store.put_policy(acme.id, policy, "test")
     async with sql.connect() as connection:
         document = (await connection.execute(sa.select(learning_policies.c.document))).scalar_one()
     assert (document["triggers"]["count"], document["approval"]) == (7, "manual")
+    assert document["screening"]["pii"] == "redact"
 
 
 async def test_a_policy_made_from_an_old_revision_is_refused(store: TenantStore, acme: Tenant) -> None:

@@ -4,15 +4,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from adapters.database import connect
 from adapters.tables import metadata as adapters
 from training.tables import metadata
 
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
-    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/training.db?timeout=30")
+    engine = connect(f"sqlite+aiosqlite:///{tmp_path}/training.db")
     async with engine.begin() as connection:
         for each in (metadata, adapters):
             await connection.run_sync(each.create_all)

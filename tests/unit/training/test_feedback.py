@@ -1,10 +1,12 @@
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from adapters.database import connect
 from adapters.tables import versions
 from training.drafts import FeedbackDraft
 from training.errors import (
@@ -19,7 +21,7 @@ from training.outbox import MEMORY_DELETE, MEMORY_PUT, Outbox
 from training.retention import forget_versions
 from training.rows import now
 from training.tables import dataset_corrections
-from training.types import CorrectionStatus, ScreeningPolicy
+from training.types import CorrectionStatus, Feedback, ScreeningPolicy
 
 DRAFT = FeedbackDraft(
     tenant_id="ten_1",
@@ -272,3 +274,49 @@ async def test_one_response_gets_so_much_feedback_of_untrusted_authors_and_no_mo
         replace(DRAFT, response_id="chatcmpl-1"),
     ):
         assert (await store.record(other)).created
+
+
+async def at_once(database: AsyncEngine, drafts: Sequence[FeedbackDraft]) -> list[Feedback]:
+    """What becomes of corrections that two processes are posted at the same moment."""
+    other = connect(str(database.url))
+    stores = FeedbackStore(database), FeedbackStore(other)
+    posted = await asyncio.gather(*(stores[n % 2].record(draft) for n, draft in enumerate(drafts)))
+    await other.dispose()
+    return [await stores[0].get("ten_1", recorded.feedback.id) for recorded in posted]
+
+
+@pytest.mark.parametrize("attempt", range(5))
+async def test_end_users_who_contradict_each_other_at_once_all_wait(
+    database: AsyncEngine, attempt: int
+) -> None:
+    said = [f"{n} years" for n in range(2, 6)]
+    drafts = [replace(DRAFT, trusted=False, user=f"user {text}", correction=text) for text in said]
+    entries = await at_once(database, drafts)
+    assert [(entry.status, entry.reasons) for entry in entries] == [
+        (CorrectionStatus.QUARANTINED, ["contradiction"])
+    ] * 4
+
+
+@pytest.mark.parametrize("attempt", range(5))
+async def test_of_trusted_authors_who_contradict_each_other_at_once_the_newest_counts(
+    database: AsyncEngine, attempt: int
+) -> None:
+    entries = await at_once(database, [replace(DRAFT, correction=f"{n} years") for n in range(2, 6)])
+    (accepted,) = await FeedbackStore(database).accepted("ten_1", "default")
+    assert accepted == max(entries, key=lambda entry: entry.created_at)
+    assert [entry.status for entry in entries].count(CorrectionStatus.SUPERSEDED) == 3
+
+
+async def test_corrections_that_say_the_same_at_once_are_one(database: AsyncEngine) -> None:
+    assert len({entry.id for entry in await at_once(database, [DRAFT] * 4)}) == 1
+
+
+async def test_a_correction_that_is_withdrawn_while_it_is_accepted_is_not_in_use(
+    database: AsyncEngine,
+) -> None:
+    store = FeedbackStore(database)
+    for _ in range(10):
+        waiting = (await store.record(replace(DRAFT, correction="password: hunter2hunter2"))).feedback.id
+        accepted = store.review("ten_1", waiting, accept=True)
+        await asyncio.gather(store.withdraw("ten_1", waiting), accepted, return_exceptions=True)
+        assert (await store.get("ten_1", waiting)).status is CorrectionStatus.WITHDRAWN

@@ -17,8 +17,10 @@ from adapters.registry import Registry
 from adapters.types import Lineage, Version, VersionStatus
 from tests.integration.random_adapters import write_adapter
 from training.errors import LeaseLost
+from training.oom import OomKills
 from training.pipeline import RunWork
 from training.runs import RunStore
+from training.trouble import RETRY_SECONDS, bury
 from training.types import MERGE, LearningPolicy, Outcome, Run, RunStatus
 from training.workshop import Workshop, tidy
 
@@ -153,3 +155,55 @@ async def test_files_that_retention_deletes_before_they_are_registered_are_store
     await RunWork(cast(Any, shop), run, OWNER, LearningPolicy()).work()
     version = await registry.version_of_run("ten_1", "default", run.id)
     assert version is not None and await store.exists(version.artifact_digest)
+
+
+async def test_a_run_that_broke_off_too_often_ends_with_what_the_gate_has_said(judged: Judged) -> None:
+    for _ in range(len(RETRY_SECONDS) + 1):
+        await judged.shop.runs.release(judged.run.id, OWNER, "DiskFull: before", retry_s=-1)
+        await judged.shop.runs.claim(OWNER)
+    outcome = await judged.conclude("pass")
+    assert (outcome.status, outcome.approves) == (RunStatus.SUCCEEDED, judged.version.id)
+
+
+async def test_a_run_whose_dataset_is_gone_ends_with_what_the_gate_has_said(judged: Judged) -> None:
+    async def gone(_tenant_id: str, _digest: str) -> None:
+        return None
+
+    cast(Any, judged.shop.curriculum).stored = gone
+    assert (await judged.conclude("inconclusive")).status is RunStatus.AWAITING_APPROVAL
+
+
+async def abandon(judged: Judged) -> None:
+    """As often as is tried again, and once more; each time the kernel has killed a process."""
+    for _ in RETRY_SECONDS:
+        await judged.shop.runs.release(judged.run.id, OWNER, "OutOfMemory: before", retry_s=-1)
+        await judged.shop.runs.claim(OWNER, -1.0, oom_kills={"place": "here", "count": 2})
+
+
+async def end(judged: Judged) -> Outcome:
+    """By whoever takes the run up."""
+    await bury(judged.shop.runs, judged.shop.registry, OomKills("here", 3))
+    run = await judged.shop.runs.claim("next")
+    assert run is not None
+    return await RunWork(judged.shop, run, "next", LearningPolicy(approval="auto")).work()
+
+
+async def test_a_run_whose_version_a_person_approved_succeeds_whatever_its_learner_died_of(
+    judged: Judged,
+) -> None:
+    await abandon(judged)
+    await judged.shop.registry.set_status(judged.version.id, VersionStatus.APPROVED, "key_1", "")
+    assert await end(judged) == Outcome(RunStatus.SUCCEEDED)
+
+
+async def test_a_run_that_the_gate_has_judged_ends_so_whatever_its_learner_died_of(judged: Judged) -> None:
+    await abandon(judged)
+    await judged.shop.runs.update(judged.run.id, OWNER, report={"verdict": "fail", "learned": []})
+    assert (await end(judged)).status is RunStatus.REJECTED
+
+
+async def test_a_run_that_nobody_has_judged_fails_of_what_its_learner_died_of(judged: Judged) -> None:
+    await abandon(judged)
+    await bury(judged.shop.runs, judged.shop.registry, OomKills("here", 3))
+    told = await judged.shop.runs.get(judged.run.id)
+    assert told.status is RunStatus.FAILED and (told.error or "").startswith("OutOfMemory")

@@ -74,3 +74,18 @@ async def test_corrections_of_another_base_models_adapter_fire_nothing_here(data
     await post(database, "one")
     assert await read_counters(database, "sha256:base") == []
     assert len(await read_counters(database, "sha256:large")) == 1
+
+
+async def test_what_a_person_accepts_after_a_run_has_started_counts_for_the_next(
+    database: AsyncEngine,
+) -> None:
+    store = FeedbackStore(database)
+    waiting = (await store.record(replace(POSTED, correction="Ask anna.keller@webpost.example"))).feedback
+    await finish(database, RunStatus.SUCCEEDED)
+    reviewed = await store.review("ten_1", waiting.id, accept=True)
+    (counters,) = await read_counters(database, "sha256:base")
+    assert counters.accepted == 1
+    assert counters.latest_at is not None and counters.latest_at > waiting.created_at
+    assert await store.accepted("ten_1", "default") == [reviewed.feedback]
+    await finish(database, RunStatus.SUCCEEDED)
+    assert await read_counters(database, "sha256:base") == []

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from training.corrections import text_of
 from training.screening import SENTENCES, Reason, conversation_key, normalised, redacted, screen
 from training.types import CorrectionStatus, Feedback, ScreeningPolicy
 
@@ -210,6 +211,66 @@ def test_a_secret_that_looks_like_an_address_is_not_hidden_from_the_rule_that_fi
 def test_a_correction_of_which_nothing_is_left_is_empty(text: str, reasons: tuple[str, ...]) -> None:
     left, _ = redacted(text, REDACT)
     assert screen(ASKED, None, left, trusted=True, rules=REDACT).reasons == reasons
+
+
+CARD, PASSWORD = "My card is 4111 1111 1111 1111.", "My password: hunter2hunter2"
+CALL = {"name": "sign_in", "arguments": '{"password": "hunter2hunter2", "user": 7}'}
+
+
+@pytest.mark.parametrize(
+    ("earlier", "reason", "left"),
+    [
+        ({"role": "user", "content": CARD}, Reason.PII, "My card is [card]."),
+        ({"role": "user", "content": PASSWORD}, Reason.SECRET, "My [secret]"),
+        ({"role": "system", "content": PASSWORD}, Reason.SECRET, "My [secret]"),
+        ({"role": "assistant", "content": CARD}, Reason.PII, "My card is [card]."),
+        ({"role": "tool", "tool_call_id": "c1", "content": CARD}, Reason.PII, "My card is [card]."),
+        ({"role": "user", "content": [{"type": "text", "text": CARD}]}, Reason.PII, "My card is [card]."),
+        (
+            {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": CALL}]},
+            Reason.SECRET,
+            '{"password":"[secret]","user":7}',
+        ),
+    ],
+)
+def test_what_was_said_before_the_question_is_screened_as_the_question_is(
+    earlier: dict[str, Any], reason: Reason, left: str
+) -> None:
+    messages = [earlier, {"role": "assistant", "content": "Thank you."}, *ASKED]
+    assert screen(messages, None, "2 years", trusted=True).reasons == (reason,)
+    cleaned, taken_out = redacted(messages, REDACT)
+    assert taken_out == (f"{reason}_redacted",) and left in str(cleaned)
+    assert screen(cleaned, None, "2 years", trusted=True, rules=REDACT).reasons == ()
+
+
+def test_arguments_of_a_call_that_is_the_correction_are_screened() -> None:
+    call = {"role": "assistant", "tool_calls": [{"type": "function", "function": CALL}]}
+    assert screen(ASKED, None, text_of(call), trusted=True).reasons == (Reason.SECRET,)
+    cleaned, taken_out = redacted(call, REDACT)
+    assert taken_out == (Reason.SECRET_REDACTED,)
+    assert screen(ASKED, None, text_of(cleaned), trusted=True).reasons == ()
+
+
+def test_json_of_which_something_was_taken_out_is_json_and_the_rest_is_as_it_was() -> None:
+    said = '{"card": 4111111111111111, "list": [{"pwd": "hunter2hunter2"}], "paid": true, "sum": 1.5}'
+    left = '{"card":"[card]","list":[{"pwd":"[secret]"}],"paid":true,"sum":1.5}'
+    assert redacted(said, REDACT) == (left, (Reason.PII_REDACTED, Reason.SECRET_REDACTED))
+    assert redacted('{"sum":  1.5}', REDACT) == ('{"sum":  1.5}', ())
+
+
+def test_a_secret_as_a_fields_name_cannot_be_taken_out_and_waits() -> None:
+    said = '{"AKIAIOSFODNN7EXAMPLE": "mine"}'
+    assert redacted(said, REDACT) == (said, ())
+    assert screen(ASKED, None, said, trusted=True, rules=REDACT).reasons == (Reason.SECRET,)
+
+
+@pytest.mark.parametrize("depth", [250, 300, 1000])
+def test_text_that_is_deeply_nested_json_is_screened(depth: int) -> None:
+    deep = "[" * depth + '"AKIAIOSFODNN7EXAMPLE"' + "]" * depth
+    messages = [{"role": "tool", "content": deep}, *ASKED]
+    assert screen(messages, None, "2 years", trusted=True).reasons == (Reason.SECRET,)
+    assert "[secret]" in redacted(deep, REDACT)[0]
+    assert conversation_key(messages)
 
 
 def test_another_answer_to_the_same_question_is_no_duplicate() -> None:
