@@ -82,18 +82,18 @@ class FeedbackStore:
         Raises FeedbackNotFound, FeedbackConflict.
         """
         status = CorrectionStatus.ACCEPTED if accept else CorrectionStatus.REJECTED
+        change: dict[str, Any] = {"status": status.value}
+        if accept:
+            change |= {"reasons": [], "trusted": True}
         async with self._engine.begin() as connection:
             entry = await _waiting(connection, tenant_id, feedback_id)
-            if entry.status is not CorrectionStatus.QUARANTINED:
+            if entry.status is not CorrectionStatus.QUARANTINED or not await _changed(
+                connection, entry, change
+            ):
                 raise FeedbackConflict(f"Feedback {feedback_id!r} does not wait for a person.")
-            if not accept:
-                steps = await _retire(connection, entry, status)
-                return Recorded(replace(entry, status=status), created=False, steps=steps)
-            entry = replace(entry, status=status, reasons=[], trusted=True)
-            change: dict[str, Any] = {"status": status.value, "reasons": [], "trusted": True}
-            await connection.execute(sa.update(table).where(table.c.id == entry.id).values(**change))
-            steps = []
-            for other in await _disputed(connection, entry):
+            entry = replace(entry, **change | {"status": status})
+            steps = [] if accept else await owe_forgetting(connection, tenant_id, entry.id)
+            for other in await _disputed(connection, entry) if accept else ():
                 steps += await _retire(connection, other, CorrectionStatus.SUPERSEDED)
             steps += await owe_memory(connection, entry)
         return Recorded(entry, created=False, steps=steps)
@@ -251,8 +251,15 @@ async def _disputed(connection: AsyncConnection, entry: Feedback) -> list[Feedba
 async def _contest(connection: AsyncConnection, entry: Feedback) -> list[OutboxStep]:
     """An accepted correction of an end user waits, because another one says something else."""
     change = {"status": CorrectionStatus.QUARANTINED.value, "reasons": [Reason.CONTRADICTION.value]}
-    await connection.execute(sa.update(table).where(table.c.id == entry.id).values(**change))
+    if not await _changed(connection, entry, change):
+        return []
     return await owe_forgetting(connection, entry.tenant_id, entry.id)
+
+
+async def _changed(connection: AsyncConnection, entry: Feedback, change: Mapping[str, Any]) -> bool:
+    """False: it no longer has the status that it was read with."""
+    mine = sa.and_(table.c.id == entry.id, table.c.status == entry.status.value)
+    return bool((await connection.execute(sa.update(table).where(mine).values(**change))).rowcount)
 
 
 async def _retire(connection: AsyncConnection, entry: Feedback, status: CorrectionStatus) -> list[OutboxStep]:

@@ -66,7 +66,7 @@ async def _decided(
     entry = recorded.feedback
     detail = {"adapter": entry.adapter, "result": entry.id}
     await audit.record_alone(control.sql, Act(actor, action, feedback_id, entry.tenant_id, detail))
-    done = await control.delivery.deliver(recorded.steps)
+    done = await control.delivery.deliver(recorded)
     return wire(entry, memory_state(entry, remembered(entry), done))
 
 

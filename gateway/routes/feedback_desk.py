@@ -93,7 +93,7 @@ class FeedbackDesk:
     async def withdraw(self, principal: Principal, feedback_id: str) -> dict[str, object]:
         with _translated():
             recorded = await self._parts.store.withdraw(principal.tenant.id, feedback_id)
-        done = await self._parts.delivery.deliver(recorded.steps)
+        done = await self._parts.delivery.deliver(recorded)
         return {
             "id": feedback_id,
             "object": "feedback.deleted",
@@ -120,7 +120,7 @@ class FeedbackDesk:
 
     async def _deliver(self, recorded: Recorded) -> str | None:
         """What becomes of it in memory."""
-        done = await self._parts.delivery.deliver(recorded.steps)
+        done = await self._parts.delivery.deliver(recorded)
         memory = memory_state(recorded.feedback, remembered(recorded.feedback), done)
         self._parts.telemetry.feedback.labels(memory or "none").inc()
         return memory

@@ -60,7 +60,8 @@ class Counter:
 @pytest.fixture
 async def counter(sql: AsyncEngine) -> AsyncIterator[Counter]:
     access = Access(CurrentSnapshot(snapshot(ACME)), 100_000, KeyUse(sql))
-    store, delivery = FeedbackStore(sql), Delivery(Outbox(sql), FakeRetrieval())
+    store = FeedbackStore(sql)
+    delivery = Delivery(Outbox(sql), store, FakeRetrieval())
     app = FastAPI()
     answer_errors(app)
     async with Redis.from_url("unix:///nowhere") as redis:

@@ -1,11 +1,13 @@
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.tables import versions
+from training import feedback, feedback_rows
 from training.drafts import FeedbackDraft
 from training.errors import (
     FeedbackConflict,
@@ -19,7 +21,7 @@ from training.outbox import MEMORY_DELETE, MEMORY_PUT, Outbox
 from training.retention import forget_versions
 from training.rows import now
 from training.tables import dataset_corrections
-from training.types import CorrectionStatus, ScreeningPolicy
+from training.types import CorrectionStatus, Feedback, ScreeningPolicy
 
 DRAFT = FeedbackDraft(
     tenant_id="ten_1",
@@ -36,7 +38,7 @@ async def test_a_correction_is_stored_with_the_step_that_puts_it_into_memory(dat
     store = FeedbackStore(database)
     recorded = await store.record(DRAFT)
     (step,) = recorded.steps
-    assert (step.kind, step.payload["answer"]) == (MEMORY_PUT, "2 years")
+    assert (step.kind, step.subject) == (MEMORY_PUT, recorded.feedback.id)
     assert await store.get("ten_1", recorded.feedback.id) == recorded.feedback
 
 
@@ -93,13 +95,6 @@ async def test_withdrawing_twice_is_as_good_as_once(database: AsyncEngine) -> No
     assert [step.kind for step in (await store.withdraw("ten_1", entry.id)).steps] == [MEMORY_DELETE]
     again = await store.withdraw("ten_1", entry.id)
     assert again.feedback.status is CorrectionStatus.WITHDRAWN and not again.steps
-
-
-async def test_a_withdrawn_correction_is_not_put_into_memory_later(database: AsyncEngine) -> None:
-    store = FeedbackStore(database)
-    entry = (await store.record(DRAFT)).feedback
-    await store.withdraw("ten_1", entry.id)
-    assert [step.kind for step in await Outbox(database).pending(min_age_s=0)] == [MEMORY_DELETE]
 
 
 async def test_another_tenant_finds_nothing(database: AsyncEngine) -> None:
@@ -212,6 +207,39 @@ async def test_a_rejected_correction_is_never_used(database: AsyncEngine) -> Non
         await store.review("ten_1", entry.id, accept=True)
 
 
+async def test_what_is_withdrawn_while_a_person_accepts_it_stays_withdrawn(
+    database: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, get = FeedbackStore(database), feedback._get
+    entry = (await store.record(replace(DRAFT, correction="password: hunter2hunter2"))).feedback
+
+    async def meanwhile(*asked: Any) -> Feedback:
+        found = await get(*asked)
+        monkeypatch.undo()
+        await store.withdraw("ten_1", entry.id)
+        return found
+
+    monkeypatch.setattr(feedback, "_get", meanwhile)
+    with pytest.raises(FeedbackConflict):
+        await store.review("ten_1", entry.id, accept=True)
+    assert (await store.get("ten_1", entry.id)).status is CorrectionStatus.WITHDRAWN
+
+
+async def test_what_is_withdrawn_while_another_contests_it_stays_withdrawn(
+    database: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FeedbackStore(database)
+    entry = (await store.record(USER)).feedback
+
+    async def meanwhile(*_: Any) -> bool:
+        await store.withdraw("ten_1", entry.id)
+        return False
+
+    monkeypatch.setattr(feedback_rows, "own_output", meanwhile)
+    await store.record(replace(USER, user="bob", correction="3 years"))
+    assert (await store.get("ten_1", entry.id)).status is CorrectionStatus.WITHDRAWN
+
+
 async def test_a_policy_can_have_secrets_taken_out(database: AsyncEngine) -> None:
     rules = ScreeningPolicy(secrets="redact")
     draft = replace(DRAFT, correction="Use password: hunter2hunter2 there", rules=rules)
@@ -234,9 +262,9 @@ async def test_a_tool_call_is_stored_as_given_and_remembered_as_text(database: A
     call = {"type": "function", "function": {"name": "refund", "arguments": '{"order": 7}'}}
     message = {"role": "assistant", "content": None, "tool_calls": [call]}
     recorded = await FeedbackStore(database).record(replace(DRAFT, correction=message))
-    (step,) = recorded.steps
     text = '<tool_call>\n{"name":"refund","arguments":{"order":7}}\n</tool_call>'
-    assert (recorded.feedback.correction_message, step.payload["answer"]) == (message, text)
+    assert len(recorded.steps) == 1
+    assert (recorded.feedback.correction_message, recorded.feedback.correction) == (message, text)
 
 
 async def test_withdrawing_names_the_versions_trained_on_it(database: AsyncEngine) -> None:
