@@ -137,7 +137,7 @@ async def test_a_late_withdrawal_does_not_lose_what_was_accepted_since(town: Tow
     await town.deliver(first)
     contested = await town.store.record(replace(USER, user="bob", correction="3 years"))
     async with town.during(contested):
-        await town.deliver(await town.store.review("ten_1", first.feedback.id, accept=True))
+        await town.deliver(await town.store.review("ten_1", first.feedback.id, "ada", accept=True))
     assert town.memory.answers == ["2 years"] and await town.owed() == 0
 
 

@@ -190,7 +190,7 @@ async def test_accepting_one_side_of_a_conflict_ends_the_other(database: AsyncEn
     store = FeedbackStore(database)
     first = (await store.record(USER)).feedback
     second = (await store.record(replace(USER, user="bob", correction="3 years"))).feedback
-    accepted = await store.review("ten_1", second.id, accept=True)
+    accepted = await store.review("ten_1", second.id, "ada", accept=True)
     assert [(step.kind, step.subject) for step in accepted.steps] == [
         (MEMORY_DELETE, first.id),
         (MEMORY_PUT, second.id),
@@ -201,10 +201,10 @@ async def test_accepting_one_side_of_a_conflict_ends_the_other(database: AsyncEn
 async def test_a_rejected_correction_is_never_used(database: AsyncEngine) -> None:
     store = FeedbackStore(database)
     entry = (await store.record(replace(DRAFT, correction="password: hunter2hunter2"))).feedback
-    await store.review("ten_1", entry.id, accept=False)
+    await store.review("ten_1", entry.id, "ada", accept=False)
     assert (await store.get("ten_1", entry.id)).status is CorrectionStatus.REJECTED
     with pytest.raises(FeedbackConflict):
-        await store.review("ten_1", entry.id, accept=True)
+        await store.review("ten_1", entry.id, "ada", accept=True)
 
 
 async def test_what_is_withdrawn_while_a_person_accepts_it_stays_withdrawn(
@@ -221,7 +221,7 @@ async def test_what_is_withdrawn_while_a_person_accepts_it_stays_withdrawn(
 
     monkeypatch.setattr(feedback, "_get", meanwhile)
     with pytest.raises(FeedbackConflict):
-        await store.review("ten_1", entry.id, accept=True)
+        await store.review("ten_1", entry.id, "ada", accept=True)
     assert (await store.get("ten_1", entry.id)).status is CorrectionStatus.WITHDRAWN
 
 
