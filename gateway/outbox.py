@@ -50,7 +50,7 @@ class Delivery:
         except RetrievalError as error:
             log.warning("%s of %s waits in the outbox: %s", step.kind, step.subject, error)
             return False
-        await self._outbox.done(step.id)
+        await self._outbox.done(step)
         return True
 
     async def _agree(self, step: OutboxStep) -> None:

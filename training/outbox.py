@@ -63,10 +63,10 @@ class Outbox:
         async with self._engine.connect() as connection:
             return bool(await connection.scalar(sa.select(sa.exists().where(theirs))))
 
-    async def done(self, step_id: int) -> None:
+    async def done(self, step: OutboxStep) -> None:
         """The step was carried out."""
         async with self._engine.begin() as connection:
-            await settle(connection, step_id)
+            await settle(connection, step)
 
     async def failed(self, step_id: int) -> None:
         """The step could not be carried out; it stays owed."""
@@ -75,9 +75,10 @@ class Outbox:
             await connection.execute(statement)
 
 
-async def settle(connection: AsyncConnection, step_id: int) -> bool:
-    """The step is done with this transaction; False: somebody else has done it."""
-    return bool((await connection.execute(sa.delete(table).where(table.c.id == step_id))).rowcount)
+async def settle(connection: AsyncConnection, step: OutboxStep) -> bool:
+    """The step is done with this transaction; False: somebody else has done it, and its number may be another's."""
+    mine = sa.and_(table.c.id == step.id, table.c.kind == step.kind, table.c.subject == step.subject)
+    return bool((await connection.execute(sa.delete(table).where(mine))).rowcount)
 
 
 def remembered(entry: Feedback) -> bool:

@@ -48,8 +48,19 @@ async def test_a_step_is_owed_until_it_is_done(database: AsyncEngine) -> None:
     await Outbox(database).failed(step.id)
     (owed,) = await Outbox(database).pending(min_age_s=0)
     assert owed.attempts == 1
-    await Outbox(database).done(step.id)
+    await Outbox(database).done(step)
     assert await Outbox(database).pending(min_age_s=0) == []
+
+
+async def test_who_is_done_late_settles_nobody_elses_step(database: AsyncEngine) -> None:
+    store = FeedbackStore(database)
+    (first,) = (await store.record(DRAFT)).steps
+    await Outbox(database).done(first)
+    question = [{"role": "user", "content": "What is the mascot at Zorvia?"}]
+    (second,) = (await store.record(replace(DRAFT, messages=question))).steps
+    assert second.id == first.id, "SQLite gives the number of a row that is gone to the next"
+    await Outbox(database).done(first)
+    assert await Outbox(database).owed([second.subject])
 
 
 async def test_a_young_step_is_left_to_its_poster(database: AsyncEngine) -> None:
