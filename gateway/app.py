@@ -224,7 +224,7 @@ def _rest(settings: Settings, held: Connections, telemetry: Telemetry, responses
     registry, store = Registry(held.record), FeedbackStore(held.record)
     interactions = Interactions(held.redis, held.record, held.journal)
     writes = Writes(held.record)
-    delivery = Delivery(Outbox(held.record), held.retrieval)
+    delivery = Delivery(Outbox(held.record), store, held.retrieval)
     tokens = FeedbackTokens(settings.internal_token.get_secret_value())
     feedback = FeedbackParts(access, store, delivery, interactions, tokens, telemetry)
     explainer = Explainer(interactions, registry, RunStore(held.record), store)

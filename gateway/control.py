@@ -173,7 +173,7 @@ def _control(
         runs=runs,
         feedback=feedback,
         explainer=Explainer(Interactions(redis, sql), registry, runs, feedback),
-        delivery=Delivery(Outbox(sql), retrieval),
+        delivery=Delivery(Outbox(sql), feedback, retrieval),
         retrieval=retrieval,
         leadership=Leadership(redis),
         importer=_importer(adapters, registry, store, http),

@@ -2,47 +2,70 @@
 drain."""
 
 import logging
-from collections.abc import Sequence
 
 from retrieval.client import RetrievalClient
 from retrieval.errors import RetrievalError
 from retrieval.types import MemoryEntry
-from training.outbox import MEMORY_PUT, Outbox, OutboxStep
+from training.drafts import Recorded
+from training.feedback import FeedbackStore
+from training.outbox import Outbox, OutboxStep, remembered
 
 log = logging.getLogger(__name__)
 
 
 class Delivery:
-    """Steps are idempotent, so that one carried out twice does no harm."""
+    """Makes memory hold of a correction what the record says, in any number of workers at once.
 
-    def __init__(self, outbox: Outbox, retrieval: RetrievalClient) -> None:
+    Each reads the record before it writes to memory and after, and its step is owed until both agree. So a write that
+    came late is put right by whoever made it, and where that one was killed, by the next to carry out the step.
+    """
+
+    def __init__(self, outbox: Outbox, feedback: FeedbackStore, retrieval: RetrievalClient) -> None:
         self._outbox = outbox
+        self._feedback = feedback
         self._retrieval = retrieval
 
-    async def deliver(self, steps: Sequence[OutboxStep]) -> bool:
-        """Whether all steps are done; what is not stays in the outbox, in order, and is done later."""
-        for step in steps:
-            try:
-                await self._carry_out(step)
-            except RetrievalError as error:
-                log.warning("%s of %s waits in the outbox: %s", step.kind, step.subject, error)
+    async def deliver(self, recorded: Recorded) -> bool:
+        """Carry out what a write owes to memory. Whether nothing more is owed of its corrections, by nobody; what is
+        stays in the outbox and is done later."""
+        for step in recorded.steps:
+            if not await self._carried_out(step):
                 return False
-            await self._outbox.done(step.id)
-        return True
+        return not await self._outbox.owed({recorded.feedback.id, *(step.subject for step in recorded.steps)})
 
     async def run_once(self) -> int:
         """One pass over what is owed; returns how many steps were done. Stops at the first that fails: retrieval
-        is down, and order counts."""
+        is down."""
         done = 0
         for step in await self._outbox.pending():
-            if not await self.deliver([step]):
+            if not await self._carried_out(step):
                 await self._outbox.failed(step.id)
                 break
             done += 1
         return done
 
-    async def _carry_out(self, step: OutboxStep) -> None:
-        if step.kind == MEMORY_PUT:
-            await self._retrieval.put_memory(MemoryEntry(**step.payload))
-        else:
-            await self._retrieval.delete_memory(step.payload["tenant_id"], step.payload["id"])
+    async def _carried_out(self, step: OutboxStep) -> bool:
+        try:
+            await self._agree(step)
+        except RetrievalError as error:
+            log.warning("%s of %s waits in the outbox: %s", step.kind, step.subject, error)
+            return False
+        await self._outbox.done(step)
+        return True
+
+    async def _agree(self, step: OutboxStep) -> None:
+        while True:
+            wanted = await self._wanted(step)
+            if wanted is None:
+                await self._retrieval.delete_memory(step.payload["tenant_id"], step.subject)
+            else:
+                await self._retrieval.put_memory(wanted)
+            if await self._wanted(step) == wanted:
+                return
+
+    async def _wanted(self, step: OutboxStep) -> MemoryEntry | None:
+        """What memory is to hold of the step's correction, by the record."""
+        entry = await self._feedback.get(step.payload["tenant_id"], step.subject)
+        if entry.correction is None or not remembered(entry):
+            return None
+        return MemoryEntry(entry.id, entry.tenant_id, entry.question, entry.correction)

@@ -39,7 +39,7 @@ class RunNotices:
         url = await self._webhook(run.tenant_id)
         data = await self._told(run, step.payload)
         async with self._engine.begin() as connection:
-            mine = await settle(connection, step.id)
+            mine = await settle(connection, step)
             if mine and url:
                 await enqueue(connection, run.tenant_id, url, f"run.{step.payload['status']}", data)
         return mine and url is not None

@@ -4,6 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -30,7 +31,8 @@ class _Held:
 
 
 class Recollection:
-    """Writes are acknowledged after commit and index; a search after that finds them.
+    """Writes are acknowledged after commit and index; a search after that finds them. Those of one entry act in the
+    order in which they came, also where their sender is gone.
 
     Memory is loaded from SQL on a tenant's first use, and encoded anew where another encoder, or another reading, made
     the vectors.
@@ -46,23 +48,26 @@ class Recollection:
         self._held: dict[str, _Held] = {}
         self._recent: OrderedDict[tuple[str, str], Vectors] = OrderedDict()
         self._loading: dict[str, asyncio.Lock] = {}
+        self._writing: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     def read(self, question: str) -> Reading:
         return read(question, self._lexicon)
 
     async def put(self, entry: MemoryEntry) -> None:
-        held = await self._of(entry.tenant_id)
-        reading = self.read(entry.question)
-        views = await self.views(entry.tenant_id, reading)
-        await self._store.put([EntryRow(entry, self._made_by, views.reshape(-1))])
-        self._hold(held, entry, self._background.ask(reading, views))
+        async with self._turn(entry.tenant_id, entry.id):
+            held = await self._of(entry.tenant_id)
+            reading = self.read(entry.question)
+            views = await self.views(entry.tenant_id, reading)
+            await self._store.put([EntryRow(entry, self._made_by, views.reshape(-1))])
+            self._hold(held, entry, self._background.ask(reading, views))
 
     async def delete(self, tenant_id: str, entry_id: str) -> bool:
         """Whether there was such an entry."""
-        held = await self._of(tenant_id)
-        deleted = await self._store.delete(tenant_id, entry_id)
-        held.index.remove([entry_id])
-        return deleted
+        async with self._turn(tenant_id, entry_id):
+            held = await self._of(tenant_id)
+            deleted = await self._store.delete(tenant_id, entry_id)
+            held.index.remove([entry_id])
+            return deleted
 
     async def delete_tenant(self, tenant_id: str) -> None:
         await self._store.delete_tenant(tenant_id)
@@ -92,6 +97,9 @@ class Recollection:
         while len(self._recent) > RECENT:
             self._recent.popitem(last=False)
         return self._recent[key]
+
+    def _turn(self, tenant_id: str, entry_id: str) -> asyncio.Lock:
+        return self._writing.setdefault((tenant_id, entry_id), asyncio.Lock())
 
     async def _of(self, tenant_id: str) -> _Held:
         if tenant_id in self._held:

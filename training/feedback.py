@@ -9,6 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from adapters import audit
+from adapters.audit import Act
 from training import feedback_rows as rows
 from training.corrections import text_of
 from training.drafts import FeedbackDraft, Recorded, edited, entry_of, validate
@@ -56,10 +58,9 @@ class FeedbackStore:
         *,
         author: str,
         rules: ScreeningPolicy | None = None,
-        reviewed: bool = False,
     ) -> Recorded:
         """A new text for a correction, by an author who is trusted. The old one is superseded, whatever
-        screening says of the new. `reviewed`: a person has judged it, so only its form is checked.
+        screening says of the new.
 
         Raises FeedbackNotFound, FeedbackConflict, InvalidFeedback.
         """
@@ -67,43 +68,50 @@ class FeedbackStore:
             old = await _waiting(connection, tenant_id, feedback_id)
             draft = edited(old, correction, author, rules or ScreeningPolicy())
             validate(draft)
-            if text_of(correction) == old.correction and not reviewed:
+            if text_of(correction) == old.correction:
                 return Recorded(old, created=False)
             steps = await _retire(connection, old, CorrectionStatus.SUPERSEDED)
-            if reviewed:
-                entry = entry_of(draft, Screening(CorrectionStatus.ACCEPTED), replaces=old.id)
-                recorded = await _store(connection, entry, await _disputed(connection, entry))
-            else:
-                recorded = await _record(connection, draft, replaces=old.id)
+            recorded = await _record(connection, draft, replaces=old.id)
         return replace(recorded, steps=[*steps, *recorded.steps])
 
-    async def review(self, tenant_id: str, feedback_id: str, *, accept: bool) -> Recorded:
+    async def review(self, tenant_id: str, feedback_id: str, actor: str, *, accept: bool) -> Recorded:
         """A person's decision on a correction that waits. What it contradicts is superseded when it is
         accepted.
 
         Raises FeedbackNotFound, FeedbackConflict.
         """
         status = CorrectionStatus.ACCEPTED if accept else CorrectionStatus.REJECTED
+        change: dict[str, Any] = {"status": status.value}
+        if accept:
+            change |= {"reasons": [], "trusted": True}
+        stamp = {"accepted_at": now()} if accept else {}
         async with rows.alone(self._engine, tenant_id) as connection:
-            entry = await _waiting(connection, tenant_id, feedback_id)
-            if entry.status is not CorrectionStatus.QUARANTINED:
-                raise FeedbackConflict(f"Feedback {feedback_id!r} does not wait for a person.")
-            if not accept:
-                steps = await _retire(connection, entry, status)
-                return Recorded(replace(entry, status=status), created=False, steps=steps)
-            entry = replace(entry, status=status, reasons=[], trusted=True)
-            change: dict[str, Any] = {
-                "status": status.value,
-                "reasons": [],
-                "trusted": True,
-                "accepted_at": now(),
-            }
-            await connection.execute(sa.update(table).where(table.c.id == entry.id).values(**change))
-            steps = []
-            for other in await _disputed(connection, entry):
+            old = await _judge(connection, tenant_id, feedback_id, change | stamp)
+            entry = replace(old, **change | {"status": status})
+            steps = [] if accept else await owe_forgetting(connection, tenant_id, entry.id)
+            for other in await _disputed(connection, entry) if accept else ():
                 steps += await _retire(connection, other, CorrectionStatus.SUPERSEDED)
             steps += await owe_memory(connection, entry)
+            await audit.record(connection, _act(actor, status.value, old, entry))
         return Recorded(entry, created=False, steps=steps)
+
+    async def rewrite(
+        self, tenant_id: str, feedback_id: str, correction: str | Mapping[str, Any], actor: str
+    ) -> Recorded:
+        """A person accepts another text instead of a correction that waits. Only its form is checked.
+
+        Raises FeedbackNotFound, FeedbackConflict, InvalidFeedback.
+        """
+        change = {"status": CorrectionStatus.SUPERSEDED.value}
+        async with rows.alone(self._engine, tenant_id) as connection:
+            old = await _judge(connection, tenant_id, feedback_id, change)
+            draft = edited(old, correction, actor, ScreeningPolicy())
+            validate(draft)
+            steps = await owe_forgetting(connection, tenant_id, old.id)
+            entry = entry_of(draft, Screening(CorrectionStatus.ACCEPTED), replaces=old.id)
+            recorded = await _store(connection, entry, await _disputed(connection, entry))
+            await audit.record(connection, _act(actor, "edited", old, entry))
+        return replace(recorded, steps=[*steps, *recorded.steps])
 
     async def withdraw(self, tenant_id: str, feedback_id: str) -> Recorded:
         """Take a correction out of memory and of every later dataset; repeating it changes nothing.
@@ -240,6 +248,21 @@ async def _waiting(connection: AsyncConnection, tenant_id: str, feedback_id: str
     if entry.status.value not in rows.WAITING:
         raise FeedbackConflict(f"Feedback {feedback_id!r} is {entry.status}.")
     return entry
+
+
+async def _judge(
+    connection: AsyncConnection, tenant_id: str, feedback_id: str, change: Mapping[str, Any]
+) -> Feedback:
+    """A correction that waits for a person, as it was before the change. Raises FeedbackNotFound, FeedbackConflict."""
+    entry = await _get(connection, tenant_id, feedback_id)
+    if entry.status is not CorrectionStatus.QUARANTINED:
+        raise FeedbackConflict(f"Feedback {feedback_id!r} does not wait for a person.")
+    await connection.execute(sa.update(table).where(table.c.id == entry.id).values(**change))
+    return entry
+
+
+def _act(actor: str, action: str, old: Feedback, new: Feedback) -> Act:
+    return Act(actor, f"review.{action}", old.id, old.tenant_id, {"adapter": new.adapter, "result": new.id})
 
 
 async def _disputed(connection: AsyncConnection, entry: Feedback) -> list[Feedback]:

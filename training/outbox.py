@@ -27,9 +27,9 @@ TOLD = frozenset({RunStatus.AWAITING_APPROVAL, RunStatus.REJECTED})
 
 @dataclass(frozen=True)
 class OutboxStep:
-    """One step owed to another package. `payload` of `memory.put`: id, tenant_id, question, answer; of
-    `memory.delete`: id, tenant_id; of `run.stopped`: status, reason. Those of memory are idempotent and run oldest
-    first."""
+    """One step owed to another package. `payload` of memory's kinds: tenant_id; of `run.stopped`: status, reason. Those
+    of memory say which correction memory may hold otherwise than the record does, and why: what it must hold is what
+    the record says when they are carried out."""
 
     id: int
     kind: str
@@ -57,10 +57,16 @@ class Outbox:
             for row in rows
         ]
 
-    async def done(self, step_id: int) -> None:
+    async def owed(self, corrections: Collection[str]) -> bool:
+        """Whether a step of one of these is not done yet."""
+        theirs = sa.and_(table.c.subject.in_(corrections), table.c.kind.in_(MEMORY))
+        async with self._engine.connect() as connection:
+            return bool(await connection.scalar(sa.select(sa.exists().where(theirs))))
+
+    async def done(self, step: OutboxStep) -> None:
         """The step was carried out."""
         async with self._engine.begin() as connection:
-            await settle(connection, step_id)
+            await settle(connection, step)
 
     async def failed(self, step_id: int) -> None:
         """The step could not be carried out; it stays owed."""
@@ -69,9 +75,10 @@ class Outbox:
             await connection.execute(statement)
 
 
-async def settle(connection: AsyncConnection, step_id: int) -> bool:
-    """The step is done with this transaction; False: somebody else has done it."""
-    return bool((await connection.execute(sa.delete(table).where(table.c.id == step_id))).rowcount)
+async def settle(connection: AsyncConnection, step: OutboxStep) -> bool:
+    """The step is done with this transaction; False: somebody else has done it, and its number may be another's."""
+    mine = sa.and_(table.c.id == step.id, table.c.kind == step.kind, table.c.subject == step.subject)
+    return bool((await connection.execute(sa.delete(table).where(mine))).rowcount)
 
 
 def remembered(entry: Feedback) -> bool:
@@ -84,27 +91,18 @@ async def owe_memory(connection: AsyncConnection, entry: Feedback) -> list[Outbo
     """Put the entry into memory, if it belongs there."""
     if not remembered(entry):
         return []
-    answer = {"question": entry.question, "answer": entry.correction}
-    return [await _owe_memory(connection, MEMORY_PUT, entry.id, entry.tenant_id, answer)]
+    return [await _owe(connection, MEMORY_PUT, entry.id, {"tenant_id": entry.tenant_id})]
 
 
 async def owe_forgetting(connection: AsyncConnection, tenant_id: str, feedback_id: str) -> list[OutboxStep]:
-    """Take the entry out of memory; a step not yet carried out that would put it there is dropped."""
-    waiting = sa.and_(table.c.subject == feedback_id, table.c.kind == MEMORY_PUT)
-    await connection.execute(sa.delete(table).where(waiting))
-    return [await _owe_memory(connection, MEMORY_DELETE, feedback_id, tenant_id, {})]
+    """Take the entry out of memory. A step that put it there stays owed: whoever carries that out may be at it."""
+    return [await _owe(connection, MEMORY_DELETE, feedback_id, {"tenant_id": tenant_id})]
 
 
 async def owe_notice(connection: AsyncConnection, run_id: str, status: RunStatus, reason: str | None) -> None:
     """Tell the tenant what its run came to, if that is one of the ends that it is told of."""
     if status in TOLD:
         await _owe(connection, RUN_STOPPED, run_id, {"status": status.value, "reason": reason})
-
-
-async def _owe_memory(
-    connection: AsyncConnection, kind: str, subject: str, tenant_id: str, more: Mapping[str, Any]
-) -> OutboxStep:
-    return await _owe(connection, kind, subject, {"id": subject, "tenant_id": tenant_id, **more})
 
 
 async def _owe(

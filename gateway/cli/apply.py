@@ -5,7 +5,7 @@ tenants:
   acme:
     name: Acme Ltd
     policy: {logging: metadata, learning: {triggers: {count: 12}}}
-    keys: {server: [chat, feedback, correct], browser: [feedback]}
+    keys: {server: [chat, feedback, correct], tokens: [feedback]}
     adapters: [support, {name: french, base: small}]
 """
 

@@ -4,8 +4,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from adapters import audit
-from adapters.audit import Act
 from gateway.control import Control
 from gateway.routes import admin_documents as documents
 from gateway.routes.admin_access import Access, Actor
@@ -37,8 +35,7 @@ async def list_reviews(tenant: str, control: Access, after: str | None = None, l
 async def accept_review(tenant: str, feedback_id: str, control: Access, actor: Actor) -> Document:
     """In memory when the answer says `active`; what it contradicts is superseded."""
     owner = await control.tenants.get(tenant)
-    recorded = await control.feedback.review(owner.id, feedback_id, accept=True)
-    return await _decided(control, actor, "review.accepted", feedback_id, recorded)
+    return await _decided(control, await control.feedback.review(owner.id, feedback_id, actor, accept=True))
 
 
 @router.post("/{feedback_id}/edit")
@@ -47,26 +44,19 @@ async def edit_review(
 ) -> Document:
     """Accept another text instead; it is not screened again."""
     owner = await control.tenants.get(tenant)
-    recorded = await control.feedback.edit(
-        owner.id, feedback_id, body.correction, author=actor, reviewed=True
-    )
-    return await _decided(control, actor, "review.edited", feedback_id, recorded)
+    recorded = await control.feedback.rewrite(owner.id, feedback_id, body.correction, actor)
+    return await _decided(control, recorded)
 
 
 @router.post("/{feedback_id}/reject")
 async def reject_review(tenant: str, feedback_id: str, control: Access, actor: Actor) -> Document:
     owner = await control.tenants.get(tenant)
-    recorded = await control.feedback.review(owner.id, feedback_id, accept=False)
-    return await _decided(control, actor, "review.rejected", feedback_id, recorded)
+    return await _decided(control, await control.feedback.review(owner.id, feedback_id, actor, accept=False))
 
 
-async def _decided(
-    control: Control, actor: str, action: str, feedback_id: str, recorded: Recorded
-) -> Document:
+async def _decided(control: Control, recorded: Recorded) -> Document:
     entry = recorded.feedback
-    detail = {"adapter": entry.adapter, "result": entry.id}
-    await audit.record_alone(control.sql, Act(actor, action, feedback_id, entry.tenant_id, detail))
-    done = await control.delivery.deliver(recorded.steps)
+    done = await control.delivery.deliver(recorded)
     return wire(entry, memory_state(entry, remembered(entry), done))
 
 

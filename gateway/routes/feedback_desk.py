@@ -22,7 +22,14 @@ from gateway.keys import Scope
 from gateway.outbox import Delivery
 from gateway.principal import Principal
 from gateway.routes.access import Access
-from gateway.routes.feedback_documents import EditBody, FeedbackBody, TokenBody, memory_state, wire
+from gateway.routes.feedback_documents import (
+    EditBody,
+    FeedbackBody,
+    TokenBody,
+    memory_state,
+    receipt,
+    wire,
+)
 from gateway.routing import route
 from gateway.telemetry import Telemetry
 from training.corrections import functions_of
@@ -60,13 +67,17 @@ class FeedbackDesk:
     async def post(
         self, principal: Principal, claims: Claims | None, body: FeedbackBody, key: str | None
     ) -> tuple[int, dict[str, object]]:
-        """claims: of the feedback token that it came with. Returns the status and the feedback object."""
+        """claims: of the feedback token that it came with. Returns the status and the feedback object, of which a
+        token's holder gets a receipt."""
         if claims is not None:
             body = _narrowed(body, claims)
         draft = await self._draft(principal, claims, body, key)
         with _translated():
             recorded = await self._parts.store.record(draft)
-        return 201 if recorded.created else 200, await self._answer(recorded)
+        status, memory = 201 if recorded.created else 200, await self._deliver(recorded)
+        if claims is None:
+            return status, wire(recorded.feedback, memory)
+        return status, receipt(recorded.feedback, memory, claims.response, body.user)
 
     async def edit(self, principal: Principal, feedback_id: str, body: EditBody) -> dict[str, object]:
         with _translated():
@@ -77,12 +88,12 @@ class FeedbackDesk:
                 author=principal.key.id,
                 rules=principal.tenant.policy.screening.record(),
             )
-        return await self._answer(recorded)
+        return wire(recorded.feedback, await self._deliver(recorded))
 
     async def withdraw(self, principal: Principal, feedback_id: str) -> dict[str, object]:
         with _translated():
             recorded = await self._parts.store.withdraw(principal.tenant.id, feedback_id)
-        done = await self._parts.delivery.deliver(recorded.steps)
+        done = await self._parts.delivery.deliver(recorded)
         return {
             "id": feedback_id,
             "object": "feedback.deleted",
@@ -107,11 +118,12 @@ class FeedbackDesk:
             "expires_at": expires,
         }
 
-    async def _answer(self, recorded: Recorded) -> dict[str, object]:
-        done = await self._parts.delivery.deliver(recorded.steps)
+    async def _deliver(self, recorded: Recorded) -> str | None:
+        """What becomes of it in memory."""
+        done = await self._parts.delivery.deliver(recorded)
         memory = memory_state(recorded.feedback, remembered(recorded.feedback), done)
         self._parts.telemetry.feedback.labels(memory or "none").inc()
-        return wire(recorded.feedback, memory)
+        return memory
 
     async def _draft(
         self, principal: Principal, claims: Claims | None, body: FeedbackBody, key: str | None

@@ -71,6 +71,22 @@ def wire(feedback: Feedback, memory: str | None = None) -> dict[str, Any]:
     return document | offered | ({"memory": memory} if memory else {})
 
 
+def receipt(feedback: Feedback, memory: str | None, response_id: str, user: str | None) -> dict[str, Any]:
+    """What a token's holder, who spoke as this user of this response, is told of what it said. Where somebody else had
+    said the same before, the entry is not the holder's: no id, and no reasons, which are of the other's words."""
+    own = (feedback.response_id, feedback.user) == (response_id, user)
+    reasons = feedback.reasons if own else ()
+    document = {
+        "id": feedback.id if own else None,
+        "object": "feedback",
+        "response_id": response_id,
+        "status": feedback.status.value,
+        "reasons": list(reasons),
+        "explanations": [SENTENCES.get(reason, reason) for reason in reasons],
+    }
+    return document | ({"memory": memory} if memory else {})
+
+
 def memory_state(feedback: Feedback, remembered: bool, done: bool) -> str | None:
     """`active`: the next request is answered with it. `not_used`: its question leans on what was said before, so it
     is learned from only. None: there is nothing to remember."""

@@ -28,7 +28,7 @@ tenants:
   acme:
     name: Acme Ltd
     policy: {learning: {triggers: {count: 12}}}
-    keys: {server: [chat, feedback], browser: [feedback]}
+    keys: {server: [chat, feedback], tokens: [feedback]}
     adapters: [support, {name: french, base: base}]
 """
 
@@ -75,7 +75,7 @@ async def test_a_file_is_applied_once(system: System, graft: Graft, file: Path) 
         "new tenant",
         "learning.triggers.count 36 -> 12",
         "new key 'server'",
-        "new key 'browser'",
+        "new key 'tokens'",
         "new adapter 'support'",
         "new adapter 'french' of 'base'",
     ]
@@ -87,7 +87,7 @@ async def test_a_file_is_applied_once(system: System, graft: Graft, file: Path) 
     assert tenant["name"] == "Acme Ltd" and policy["learning"]["triggers"]["count"] == 12
     assert {key["name"]: key["scopes"] for key in keys} == {
         "server": ["chat", "feedback"],
-        "browser": ["feedback"],
+        "tokens": ["feedback"],
     }
     assert len(secrets) == 2 and all(secret.startswith("gk-") for secret in secrets)
     assert {each["name"] for each in adapters} == {"default", "support", "french"}
@@ -116,10 +116,10 @@ async def test_keys_that_the_file_leaves_out_are_revoked_only_when_asked_and_can
     assert not [each for each in changed(await graft("--json", "apply", "-f", str(file))) if "old" in each]
     looked = await graft("apply", "--revoke-keys", "--dry-run", "-f", str(file))
     assert "revoke key 'old'" in looked.output and "does not name: globex." in looked.output
-    assert await live_keys(system, "acme") == {"old", "server", "browser"}
+    assert await live_keys(system, "acme") == {"old", "server", "tokens"}
     (revoked,) = changed(await graft("--json", "apply", "--revoke-keys", "-f", str(file)))
     assert revoked.startswith("revoke key 'old' (key_")
-    assert await live_keys(system, "acme") == {"server", "browser"}
+    assert await live_keys(system, "acme") == {"server", "tokens"}
     assert await live_keys(system, "globex") == {"old"}
     assert changed(await graft("--json", "apply", "--revoke-keys", "-f", str(file))) == []
 
@@ -157,9 +157,9 @@ async def test_a_key_that_was_revoked_or_has_expired_is_made_anew(
     gone = await system.call("POST", "tenants/acme/keys", {"name": "server", "scopes": ["chat"]}, 201)
     await system.call("DELETE", f"tenants/acme/keys/{gone['id']}")
     past = datetime.now(UTC) - timedelta(seconds=1)
-    await system.control.tenants.create_key(tenant["id"], "browser", [Scope.FEEDBACK], "test", past)
+    await system.control.tenants.create_key(tenant["id"], "tokens", [Scope.FEEDBACK], "test", past)
     made = changed(await graft("--json", "apply", "-f", str(file)))
-    assert [each for each in made if "key" in each] == ["new key 'server'", "new key 'browser'"]
+    assert [each for each in made if "key" in each] == ["new key 'server'", "new key 'tokens'"]
 
 
 async def test_an_adapter_does_not_change_its_base_model(system: System, graft: Graft, file: Path) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -14,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from adapters import audit
 from adapters.types import VersionStatus
 from gateway import webhooks
 from gateway.loops import Loops
@@ -21,7 +23,7 @@ from gateway.tables import webhook_calls
 from tests.integration.control_house import System
 from tests.integration.gateway_house import listening, until
 from training.drafts import FeedbackDraft
-from training.types import RunStatus
+from training.types import Feedback, RunStatus
 
 
 async def test_a_run_can_be_started_and_only_one_at_a_time(system: System) -> None:
@@ -65,20 +67,22 @@ async def test_a_runs_story_streams_until_it_has_ended(system: System) -> None:
     assert '"status":"cancelled"' in story
 
 
-async def test_a_person_decides_what_waits_and_it_is_audited(system: System) -> None:
-    tenant = await system.tenant()
+async def corrected(system: System, *texts: str) -> list[Feedback]:
+    """Of one question, by an author who is trusted; those that hold a password wait for a person."""
     draft = FeedbackDraft(
-        tenant_id=tenant["id"],
+        tenant_id=(await system.tenant())["id"],
         adapter="default",
         messages=[{"role": "user", "content": "What is the warranty at Zorvia?"}],
         author="key_1",
         trusted=True,
-        correction="password: hunter2hunter2",
     )
-    waiting = [
-        (await system.control.feedback.record(replace(draft, correction=f"{draft.correction}{n}"))).feedback
-        for n in range(3)
+    return [
+        (await system.control.feedback.record(replace(draft, correction=text))).feedback for text in texts
     ]
+
+
+async def test_a_person_decides_what_waits_and_it_is_audited(system: System) -> None:
+    waiting = await corrected(system, *(f"password: hunter2hunter2{n}" for n in range(3)))
     path = "tenants/acme/reviews"
     listed = await system.call("GET", path)
     edited = await system.call("POST", f"{path}/{waiting[0].id}/edit", {"correction": "2 years"})
@@ -88,10 +92,44 @@ async def test_a_person_decides_what_waits_and_it_is_audited(system: System) -> 
     assert [each["id"] for each in listed["data"]] == [entry.id for entry in waiting]
     assert (edited["status"], edited["replaces"]) == ("accepted", waiting[0].id)
     assert (accepted["status"], accepted["memory"]) == ("accepted", "pending")
-    assert (await system.control.feedback.get(tenant["id"], edited["id"])).status.value == "superseded"
+    after = await system.control.feedback.get(waiting[0].tenant_id, edited["id"])
+    assert after.status.value == "superseded"
     assert (await system.call("GET", path))["data"] == []
-    actions = [entry["action"] for entry in (await system.call("GET", "audit"))["data"]]
-    assert actions[:3] == ["review.rejected", "review.accepted", "review.edited"]
+    told = [
+        (each["action"], each["subject"], each["detail"]["result"])
+        for each in (await system.call("GET", "audit"))["data"][:3]
+    ]
+    assert told == [
+        ("review.rejected", waiting[2].id, waiting[2].id),
+        ("review.accepted", waiting[1].id, waiting[1].id),
+        ("review.edited", waiting[0].id, edited["id"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("decision", "body"), [("accept", None), ("reject", None), ("edit", {"correction": "2 years"})]
+)
+async def test_a_decision_that_is_not_audited_is_not_made(
+    system: System, monkeypatch: pytest.MonkeyPatch, decision: str, body: dict[str, str] | None
+) -> None:
+    async def lost(*_: Any) -> None:
+        raise RuntimeError("killed")
+
+    (entry,) = await corrected(system, "password: hunter2hunter2")
+    monkeypatch.setattr(audit, "record", lost)
+    with pytest.raises(RuntimeError, match="killed"):
+        await system.call("POST", f"tenants/acme/reviews/{entry.id}/{decision}", body)
+    assert await system.control.feedback.list(entry.tenant_id) == [entry]
+
+
+async def test_a_person_edits_in_the_queue_only_what_waits_there(system: System) -> None:
+    entry, waits = await corrected(system, "2 years", "password: hunter2hunter2")
+    paths = [f"tenants/acme/reviews/{each.id}/edit" for each in (entry, waits)]
+    refused = await system.call("POST", paths[0], {"correction": "3 years"}, 409)
+    assert refused["error"]["message"] == f"Feedback {entry.id!r} does not wait for a person."
+    await system.call("POST", paths[1], {"correction": "3 years"})
+    await system.call("POST", paths[1], {"correction": "3 years"}, 409)
+    assert (await system.control.feedback.get(entry.tenant_id, entry.id)).status.value == "superseded"
 
 
 async def test_a_merge_is_a_run_and_names_only_the_tenants_own_versions(system: System) -> None:

@@ -190,7 +190,7 @@ async def test_a_browsers_token_speaks_of_one_response_only(built: House) -> Non
             seen = await browser.get("/v1/feedback")
             forged = {"authorization": bearer["authorization"][:-2] + "xx"}
             wrong = await browser.post("/v1/feedback", json={"rating": 1}, headers=forged)
-        entry = posted.json()
+        entry = (await acme.client.get(f"/v1/feedback/{posted.json()['id']}")).json()
     assert (foreign.status_code, asked.status_code, posted.status_code) == (404, 204, 201)
     assert (entry["response_id"], entry["user"], entry["rejected"]) == (
         "chatcmpl-token-1",

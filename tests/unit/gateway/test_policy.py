@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -83,3 +86,12 @@ def test_a_stored_part_that_contradicts_itself_has_its_default() -> None:
 
 def test_a_valid_document_is_read_as_it_is() -> None:
     assert Policy.stored({"logging": "off"}) == (Policy.model_validate({"logging": "off"}), ())
+
+
+@pytest.mark.parametrize("guide", ["gpu", "memory-needs", "rollouts"])
+def test_policies_that_the_documents_print_are_taken(guide: str) -> None:
+    text = (Path(__file__).parents[3] / "docs" / f"{guide}.md").read_text()
+    printed = re.findall(r'(?:`|^)(\{"\w+": .+?\})(?:`|$)', text, re.MULTILINE)
+    assert printed
+    for document in printed:
+        assert Policy.model_validate_json(document) != Policy()

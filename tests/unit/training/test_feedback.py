@@ -38,7 +38,7 @@ async def test_a_correction_is_stored_with_the_step_that_puts_it_into_memory(dat
     store = FeedbackStore(database)
     recorded = await store.record(DRAFT)
     (step,) = recorded.steps
-    assert (step.kind, step.payload["answer"]) == (MEMORY_PUT, "2 years")
+    assert (step.kind, step.subject) == (MEMORY_PUT, recorded.feedback.id)
     assert await store.get("ten_1", recorded.feedback.id) == recorded.feedback
 
 
@@ -48,8 +48,19 @@ async def test_a_step_is_owed_until_it_is_done(database: AsyncEngine) -> None:
     await Outbox(database).failed(step.id)
     (owed,) = await Outbox(database).pending(min_age_s=0)
     assert owed.attempts == 1
-    await Outbox(database).done(step.id)
+    await Outbox(database).done(step)
     assert await Outbox(database).pending(min_age_s=0) == []
+
+
+async def test_who_is_done_late_settles_nobody_elses_step(database: AsyncEngine) -> None:
+    store = FeedbackStore(database)
+    (first,) = (await store.record(DRAFT)).steps
+    await Outbox(database).done(first)
+    question = [{"role": "user", "content": "What is the mascot at Zorvia?"}]
+    (second,) = (await store.record(replace(DRAFT, messages=question))).steps
+    assert second.id == first.id, "SQLite gives the number of a row that is gone to the next"
+    await Outbox(database).done(first)
+    assert await Outbox(database).owed([second.subject])
 
 
 async def test_a_young_step_is_left_to_its_poster(database: AsyncEngine) -> None:
@@ -95,13 +106,6 @@ async def test_withdrawing_twice_is_as_good_as_once(database: AsyncEngine) -> No
     assert [step.kind for step in (await store.withdraw("ten_1", entry.id)).steps] == [MEMORY_DELETE]
     again = await store.withdraw("ten_1", entry.id)
     assert again.feedback.status is CorrectionStatus.WITHDRAWN and not again.steps
-
-
-async def test_a_withdrawn_correction_is_not_put_into_memory_later(database: AsyncEngine) -> None:
-    store = FeedbackStore(database)
-    entry = (await store.record(DRAFT)).feedback
-    await store.withdraw("ten_1", entry.id)
-    assert [step.kind for step in await Outbox(database).pending(min_age_s=0)] == [MEMORY_DELETE]
 
 
 async def test_another_tenant_finds_nothing(database: AsyncEngine) -> None:
@@ -197,7 +201,7 @@ async def test_accepting_one_side_of_a_conflict_ends_the_other(database: AsyncEn
     store = FeedbackStore(database)
     first = (await store.record(USER)).feedback
     second = (await store.record(replace(USER, user="bob", correction="3 years"))).feedback
-    accepted = await store.review("ten_1", second.id, accept=True)
+    accepted = await store.review("ten_1", second.id, "ada", accept=True)
     assert [(step.kind, step.subject) for step in accepted.steps] == [
         (MEMORY_DELETE, first.id),
         (MEMORY_PUT, second.id),
@@ -208,10 +212,10 @@ async def test_accepting_one_side_of_a_conflict_ends_the_other(database: AsyncEn
 async def test_a_rejected_correction_is_never_used(database: AsyncEngine) -> None:
     store = FeedbackStore(database)
     entry = (await store.record(replace(DRAFT, correction="password: hunter2hunter2"))).feedback
-    await store.review("ten_1", entry.id, accept=False)
+    await store.review("ten_1", entry.id, "ada", accept=False)
     assert (await store.get("ten_1", entry.id)).status is CorrectionStatus.REJECTED
     with pytest.raises(FeedbackConflict):
-        await store.review("ten_1", entry.id, accept=True)
+        await store.review("ten_1", entry.id, "ada", accept=True)
 
 
 async def test_a_policy_can_have_secrets_taken_out(database: AsyncEngine) -> None:
@@ -236,9 +240,9 @@ async def test_a_tool_call_is_stored_as_given_and_remembered_as_text(database: A
     call = {"type": "function", "function": {"name": "refund", "arguments": '{"order": 7}'}}
     message = {"role": "assistant", "content": None, "tool_calls": [call]}
     recorded = await FeedbackStore(database).record(replace(DRAFT, correction=message))
-    (step,) = recorded.steps
     text = '<tool_call>\n{"name":"refund","arguments":{"order":7}}\n</tool_call>'
-    assert (recorded.feedback.correction_message, step.payload["answer"]) == (message, text)
+    assert len(recorded.steps) == 1
+    assert (recorded.feedback.correction_message, recorded.feedback.correction) == (message, text)
 
 
 async def test_withdrawing_names_the_versions_trained_on_it(database: AsyncEngine) -> None:
@@ -254,7 +258,7 @@ async def test_withdrawing_names_the_versions_trained_on_it(database: AsyncEngin
             await connection.execute(sa.insert(versions).values(**row))
         foreign = {"id": "ver_3", "number": 3, "dataset_digest": "sha256:d", **version, "tenant_id": "ten_2"}
         await connection.execute(sa.insert(versions).values(**foreign))
-    await forget_versions(database, ["ver_1"], ["sha256:d"])
+        await forget_versions(connection, ["ver_1"], ["sha256:d"])
     assert (await store.withdraw("ten_1", entry.id)).trained_versions == ["default@v1"]
 
 
@@ -317,6 +321,6 @@ async def test_a_correction_that_is_withdrawn_while_it_is_accepted_is_not_in_use
     store = FeedbackStore(database)
     for _ in range(10):
         waiting = (await store.record(replace(DRAFT, correction="password: hunter2hunter2"))).feedback.id
-        accepted = store.review("ten_1", waiting, accept=True)
+        accepted = store.review("ten_1", waiting, "ada", accept=True)
         await asyncio.gather(store.withdraw("ten_1", waiting), accepted, return_exceptions=True)
         assert (await store.get("ten_1", waiting)).status is CorrectionStatus.WITHDRAWN

@@ -82,7 +82,7 @@ async def test_what_a_person_accepts_after_a_run_has_started_counts_for_the_next
     store = FeedbackStore(database)
     waiting = (await store.record(replace(POSTED, correction="Ask anna.keller@webpost.example"))).feedback
     await finish(database, RunStatus.SUCCEEDED)
-    reviewed = await store.review("ten_1", waiting.id, accept=True)
+    reviewed = await store.review("ten_1", waiting.id, "ada", accept=True)
     (counters,) = await read_counters(database, "sha256:base")
     assert counters.accepted == 1
     assert counters.latest_at is not None and counters.latest_at > waiting.created_at
