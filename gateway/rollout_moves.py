@@ -39,6 +39,8 @@ SERVABLE = frozenset(
     {VersionStatus.APPROVED, VersionStatus.STABLE, VersionStatus.RETIRED, VersionStatus.ROLLED_BACK}
 )
 """Versions that may answer users in an A/B test, or be compared."""
+UNJUDGED = frozenset({VersionStatus.REGISTERED, VersionStatus.GATING})
+"""Versions that may be a shadow too, whose answers nobody gets."""
 
 
 class RolloutMoves:
@@ -83,9 +85,10 @@ class RolloutMoves:
         now = datetime.now(UTC)
         async with self._engine.begin() as connection:
             change = await changes.append(connection, version.tenant_id)
+            allowed = SERVABLE | UNJUDGED if kind is RolloutKind.SHADOW else SERVABLE
             for each in [version.id, *([against_id] if against_id else [])]:
                 status = (await require_version(connection, each)).status
-                if status not in SERVABLE:
+                if status not in allowed:
                     raise ConflictError(f"version {each} is {status} and cannot be compared")
             before = await signals.read_before(connection, version.tenant_id, version.adapter, against_id)
             rollout = replace(
