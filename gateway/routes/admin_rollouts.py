@@ -153,7 +153,8 @@ async def promote_rollout(rollout: Found, body: Promotion, control: Access, acto
 
 @router.post(f"{ONE}/abort")
 async def abort_rollout(rollout: Found, body: Reason, control: Access, actor: Actor) -> Document:
-    """A canary goes back to what served before, also while it is watched; the others end."""
+    """A canary goes back to what served before, also while it is watched; the others end, and what was approved of them
+    meanwhile is retired."""
     await control.canaries.abort(rollout, body.reason, actor)
     return await _settled(control, rollout)
 

@@ -116,3 +116,35 @@ async def test_a_version_that_is_approved_and_held_is_tested_against_stable(shop
     await shop.looked()
     assert await shop.stable() == first
     await shop.call("PUT", f"{PLACE}/aliases/stable", {"version": second})
+
+
+async def test_a_version_that_is_approved_during_its_shadow_goes_live_after_its_end_but_not_after_an_abort(
+    shop: Shop,
+) -> None:
+    version = await shop.imported(1)
+    rollout = await shop.start(version, SHADOW)
+    await shop.approve(version)
+    await shop.looked()
+    assert (await shop.status(version), await shop.stable()) == ("approved", None)
+    await shop.abort(rollout)
+    await shop.looked()
+    assert (await shop.status(version), await shop.stable()) == ("retired", None)
+
+
+async def test_a_persons_swap_during_a_shadow_is_not_undone_by_the_version_that_was_shadowed(
+    shop: Shop,
+) -> None:
+    first = await shop.imported(1)
+    await shop.approve(first)
+    await shop.live(first)
+    version = await shop.imported(2)
+    rollout = await shop.start(version, SHADOW)
+    await shop.approve(version)
+    await shop.call("POST", f"{PLACE}/rollback")
+
+    async def ended() -> bool:
+        return (await shop.call("GET", f"{ROLLOUTS}/{rollout['id']}"))["status"] == "overridden"
+
+    await until(ended)
+    await shop.looked()
+    assert (await shop.status(version), await shop.stable()) == ("retired", None)
