@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from adapters import audit, changes, rollout_records
 from adapters.audit import Act
-from adapters.errors import ConflictError
+from adapters.errors import ArtifactMissing, ConflictError
 from adapters.records import (
     add_history,
     change_status,
@@ -89,9 +89,11 @@ class RolloutMoves:
             change = await changes.append(connection, version.tenant_id)
             allowed = SERVABLE | UNJUDGED if kind is RolloutKind.SHADOW else SERVABLE
             for each in [version.id, *([against_id] if against_id else [])]:
-                status = (await require_version(connection, each)).status
-                if status not in allowed:
-                    raise ConflictError(f"version {each} is {status} and cannot be compared")
+                found = await require_version(connection, each)
+                if found.status not in allowed:
+                    raise ConflictError(f"version {each} is {found.status} and cannot be compared")
+                if found.pruned_at is not None:
+                    raise ArtifactMissing(found.artifact_digest)
             before = await signals.read_before(connection, version.tenant_id, version.adapter, against_id)
             rollout = replace(
                 _new(version, kind, against_id, Plan(), share, actor, now),
