@@ -10,6 +10,7 @@ import pytest
 
 from adapters.types import Alias
 from gateway.loops import Loops
+from gateway.shadow_counts import ShadowCounts
 from tests.integration.control_house import System
 from tests.integration.gateway_house import until
 from tests.integration.random_adapters import write_adapter
@@ -88,8 +89,10 @@ async def test_an_import_is_shadowed_before_anybody_approves_it(shop: Shop) -> N
     version = await shop.imported(1)
     rollout = await shop.start(version, SHADOW)
     await shop.looked()
+    await ShadowCounts(shop.system.control.redis).add(rollout["id"], 40, 0)
     report = await shop.call("GET", f"{ROLLOUTS}/{rollout['id']}/report")
-    assert (report["kind"], report["answers"], report["budget_tokens"]) == ("shadow", 0, 1000)
+    assert (report["answers"], report["budget_tokens"]) == (0, 1000)
+    assert (report["offered"], report["reached_share"]) == (40, 0)
     await shop.abort(rollout)
     await shop.looked()
     assert (await shop.status(version), await shop.stable()) == ("registered", None)

@@ -229,7 +229,8 @@ async def test_a_shadow_ends_when_its_budget_is_spent_and_reports(world: World) 
             await connection.execute(mine.values(response=said, detail=detail, arm="shadow"))
     await world.canaries.run_once()
     assert (await newest(world)).open
-    shown = await report(world.sql, shadow)
+    shown = await report(world.sql, shadow, 8)
+    assert shown["reached_share"] == 25
     assert (shown["answers"], shown["same"], shown["tokens"]) == (2, 1, 20)
     assert [each["candidate"] for each in shown["different"]] == ["40 days."]
     await answered(world, 1, version=one.id, rollout=shadow.reference())
