@@ -11,12 +11,14 @@ from adapters.errors import (
     ProbeFailed,
     VersionRefused,
 )
+from adapters.records import set_status
 from adapters.registry import Registry
 from adapters.swap import Swapper, SwapResult
 from adapters.types import Version, VersionStatus
 from gateway.canaries import ACTOR, Canaries, log_swap
 from gateway.errors import GatewayError
 from gateway.tenants import TenantStore
+from gateway.version_notices import tell_rejected
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +85,9 @@ class Rollouts:
 
     async def _set(self, version: Version, status: VersionStatus, reason: str) -> None:
         try:
-            await self._registry.set_status(version.id, status, ACTOR, reason)
+            async with self._canaries.engine.begin() as connection:
+                await set_status(connection, version.id, status, ACTOR, reason)
+                if status is VersionStatus.REJECTED:
+                    await tell_rejected(connection, version, reason, ACTOR)
         except AdaptersError as error:
             log.warning("%s stays %s: %s", version.label, version.status, error)

@@ -26,6 +26,7 @@ from gateway.rollouts import Rollouts
 from gateway.tables import metadata as gateway
 from gateway.tables import tenants as tenant_table
 from gateway.tenants import TenantStore
+from gateway.version_notices import tell_rolled_back
 from training.tables import interactions
 from training.tables import metadata as training
 
@@ -75,7 +76,8 @@ async def rollout_world(tmp_path: Path) -> AsyncIterator[World]:
                 created_at=datetime.now(UTC),
             )
         )
-    registry, store, engine = Registry(sql), ArtifactStore((tmp_path / "store").as_uri()), FakeEngine()
+    registry, engine = Registry(sql, tell_rolled_back), FakeEngine()
+    store = ArtifactStore((tmp_path / "store").as_uri())
     await registry.ensure_adapter("ten_a", "default", "sha256:base")
     files = tmp_path / "files"
     files.mkdir()
