@@ -123,8 +123,9 @@ async def answered(
     rollout: str | None,
     flaw: str | None = None,
     low: float = 0.0,
+    session: str | None = None,
 ) -> list[str]:
-    """Journaled requests, each of a session of its own with a draw from `low` up; their ids."""
+    """Journaled requests with draws from `low` up, each of a session of its own unless one is named; their ids."""
     ids = [f"chatcmpl-{secrets.token_hex(6)}" for _ in range(count)]
     rows = [
         {
@@ -137,7 +138,7 @@ async def answered(
             "response": "",
             "memory_ids": [],
             "passage_ids": [],
-            "session_id": None,
+            "session_id": session,
             "usage": {"total_tokens": 10},
             "latency_ms": 10.0,
             "status": 503 if flaw == "error" else 200,
