@@ -23,6 +23,7 @@ AdaptersError
 ├── EngineError
 │   ├── EngineUnavailable     no answer: down, restarting, or too slow
 │   └── EngineRefused         an answer, and it was no
+│       └── VersionRefused    because of the version's files: asking again would not help
 ├── ProbeFailed               loaded, but it does not behave like an adapter
 └── WorkersBehind             a live gateway worker has not applied a change in time
     └── WorkersUnseen         nobody can say which workers live
@@ -156,11 +157,16 @@ class EngineUnavailable(EngineError):
 
 
 class EngineRefused(EngineError):
-    """The engine answered with an error; `status` is its HTTP status."""
+    """The engine answered with an error; `status` is its HTTP status, `reason` its own sentence."""
 
-    def __init__(self, url: str, status: int, detail: str) -> None:
+    def __init__(self, url: str, status: int, reason: str) -> None:
         self.status = status
-        super().__init__(url, f"HTTP {status}: {detail}")
+        self.reason = reason
+        super().__init__(url, f"HTTP {status}: {reason}")
+
+
+class VersionRefused(EngineRefused):
+    """A healthy engine does not take the version's files, and says so of them."""
 
 
 class ProbeFailed(AdaptersError):

@@ -2,12 +2,19 @@
 
 import asyncio
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from adapters.artifacts import ArtifactStore
 from adapters.engine import Engine
-from adapters.errors import EngineRefused, EngineUnavailable, ProbeFailed, WrongBase
+from adapters.errors import (
+    EngineRefused,
+    EngineUnavailable,
+    ProbeFailed,
+    VersionRefused,
+    WrongBase,
+)
 from adapters.types import BASE_NAME, Check, Version
 
 PROBES = (
@@ -23,6 +30,12 @@ _SHOWN = 200
 _NOISE = 1e-3
 """Largest difference of a log-probability that rounding alone makes between two batches of the same
 weights."""
+_REFUSES_FILES = frozenset({400, 422, 500})
+"""Statuses by which an engine refuses a version's files. vLLM says 500, as it does when it is dying itself; 404 says
+that it does not find them."""
+_REFUSES_QUESTION = frozenset({400, 422})
+_ITS_MACHINE = re.compile(r"\[Errno |out of memory|allocate memory", re.IGNORECASE)
+"""In the reason of an engine whose disk or memory, and not the version, is at fault."""
 
 
 class Loader:
@@ -47,8 +60,8 @@ class Loader:
     async def load(self, version: Version, engines: Sequence[Engine]) -> list[Engine]:
         """Load on each of these replicas, verified; returns those that did not hold it before.
 
-        Loading is repeatable, so whoever fails half-way may try again. Raises ArtifactError, EngineError, and WrongBase
-        for a replica of another base model.
+        Loading is repeatable, so whoever fails half-way may try again. Raises ArtifactError, EngineError
+        (VersionRefused where trying again would not help), and WrongBase for a replica of another base model.
         """
         for engine in engines:
             if engine.base_digest != version.lineage.base_digest:
@@ -61,13 +74,19 @@ class Loader:
         return lacking
 
     async def _bring(self, version: Version, engine: Engine) -> None:
-        if not await engine.pull(version.id, version.artifact_digest):
-            path = await self._store.fetch(version.artifact_digest, self._cache_dir)
-            await engine.load(version.id, path)
+        try:
+            if not await engine.pull(version.id, version.artifact_digest):
+                path = await self._store.fetch(version.artifact_digest, self._cache_dir)
+                await engine.load(version.id, path)
+        except EngineRefused as error:
+            of_files = error.status in _REFUSES_FILES and not _ITS_MACHINE.search(error.reason)
+            if of_files and await engine.healthy():
+                raise VersionRefused(engine.url, error.status, error.reason) from error
+            raise
 
     async def probe(self, version_id: str, engines: Sequence[Engine], checks: Sequence[Check] = ()) -> None:
-        """Raises ProbeFailed unless every replica lists the version and answers with it, in numbers, unlike
-        the base, and passes the checks."""
+        """Raises ProbeFailed unless every replica answers with the version, in numbers, unlike the base, and passes the
+        checks; EngineError for what a replica does not do for the base model either, or lost meanwhile."""
         await asyncio.gather(*(_probe(version_id, engine, checks) for engine in engines))
 
     async def ensure(self, version: Version) -> None:
@@ -79,11 +98,14 @@ class Loader:
 
 async def _probe(version_id: str, engine: Engine, checks: Sequence[Check]) -> None:
     if version_id not in await engine.resident():
-        raise ProbeFailed(version_id, engine.url, "the engine does not list it after loading")
+        raise EngineUnavailable(engine.url, f"it does not list {version_id} after loading")
     asked = [(name, text) for name in (version_id, BASE_NAME) for text in PROBES]
     try:
         odds = await asyncio.gather(*(_odds(engine, name, text) for name, text in asked))
     except EngineRefused as error:
+        if error.status not in _REFUSES_QUESTION:
+            raise
+        await _odds(engine, BASE_NAME, PROBES[0])  # where the base cannot answer either, this raises
         raise ProbeFailed(version_id, engine.url, f"it does not answer: {error.detail}") from error
     answers, plain = odds[: len(PROBES)], odds[len(PROBES) :]
     if any(not math.isfinite(value) for answer in answers for value in answer.values()):

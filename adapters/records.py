@@ -167,6 +167,14 @@ async def add_history(connection: AsyncConnection, move: AliasMove) -> None:
     )
 
 
+async def stable_moves(connection: AsyncConnection, tenant_id: str, adapter: str) -> Sequence[str | None]:
+    """Where the stable alias was moved to, oldest first."""
+    table = tables.alias_history
+    query = sa.select(table.c.version_id).where(*of(table, tenant_id, adapter))
+    query = query.where(table.c.alias == Alias.STABLE.value).order_by(table.c.id)
+    return (await connection.execute(query)).scalars().all()
+
+
 async def read_routes(
     connection: AsyncConnection, tenants: Collection[str] | None = None
 ) -> list[AdapterRoutes]:

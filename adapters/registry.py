@@ -5,14 +5,14 @@ write comes first in each, because it takes the database's write lock: what is r
 the commit.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from adapters import acts, audit, changes, tables
 from adapters.audit import SYSTEM, Act
@@ -31,6 +31,7 @@ from adapters.records import (
     require_member,
     require_version,
     set_status,
+    stable_moves,
     to_adapter,
     to_move,
     to_version,
@@ -40,6 +41,7 @@ from adapters.rules import stable_line
 from adapters.types import Adapter, AdapterRoutes, Alias, AliasMove, Lineage, Version, VersionStatus
 from adapters.wants import is_wanted
 
+Told = Callable[[AsyncConnection, AliasMove], Awaitable[None]]
 _ATTEMPTS = 5
 """How often a write that lost a race for a unique key is tried again."""
 
@@ -47,8 +49,10 @@ _ATTEMPTS = 5
 class Registry:
     """The record of adapters over one SQL database. Shared freely; every method is one transaction."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, rolled_back: Told | None = None) -> None:
+        """rolled_back: told of every rollback, as a part of its transaction."""
         self._engine = engine
+        self._rolled_back = rolled_back
 
     # ------------------------------------------------------------------------------------ adapters
 
@@ -241,6 +245,8 @@ class Registry:
             move = AliasMove(tenant_id, adapter, alias, version_id, previous_id, actor, now, change)
             await add_history(connection, move)
             await audit.record(connection, acts.moved(move, version, rolled_back))
+            if rolled_back and self._rolled_back:
+                await self._rolled_back(connection, move)
             return move
 
     async def alias(self, tenant_id: str, adapter: str, alias: Alias) -> tuple[str | None, int]:
@@ -273,13 +279,8 @@ class Registry:
 
     async def previous_stable(self, tenant_id: str, adapter: str) -> str | None:
         """What a rollback goes to: one step back along the line of stable versions; None is the base model."""
-        table = tables.alias_history
-        query = sa.select(table.c.version_id).where(
-            *of(table, tenant_id, adapter), table.c.alias == Alias.STABLE.value
-        )
         async with self._engine.connect() as connection:
-            moved_to = (await connection.execute(query.order_by(table.c.id))).scalars().all()
-        line = stable_line(moved_to)
+            line = stable_line(await stable_moves(connection, tenant_id, adapter))
         return line[-2] if len(line) > 1 else None
 
     # ------------------------------------------------------------------------------------ what to serve

@@ -81,6 +81,11 @@ async def open_ones(connection: AsyncConnection) -> Sequence[Rollout]:
     return [_rollout(row) for row in (await connection.execute(query)).all()]
 
 
+async def has_open(connection: AsyncConnection, tenant_id: str, adapter: str) -> bool:
+    mine = rollouts.c.tenant_id == tenant_id, rollouts.c.adapter == adapter, rollouts.c.slot.is_not(None)
+    return (await connection.execute(sa.select(rollouts.c.id).where(*mine))).first() is not None
+
+
 async def decisions(connection: AsyncConnection, rollout_id: str) -> Sequence[Mapping[str, Any]]:
     """Oldest first."""
     query = sa.select(rollout_decisions).where(rollout_decisions.c.rollout_id == rollout_id)

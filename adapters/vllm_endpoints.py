@@ -114,7 +114,7 @@ class EnginePlugin:
         except AdaptersError as error:
             return _refusal(STATUS[type(error)], str(error))
         if refused is not None:
-            return _refusal(500 if refused.error.code == 404 else refused.error.code, refused.error.message)
+            return _refusal(503 if refused.error.code == 404 else refused.error.code, refused.error.message)
         return {"id": version_id, "loaded": True}
 
     async def _remove(self, version_id: str) -> dict[str, Any]:

@@ -56,6 +56,7 @@ from gateway.routes.responses import responses_router
 from gateway.routes.vector_stores import vector_stores_router
 from gateway.server import Server
 from gateway.settings import Settings
+from gateway.shadow_counts import ShadowCounts
 from gateway.shadows import Shadows
 from gateway.snapshot import CurrentSnapshot
 from gateway.telemetry import Telemetry
@@ -160,7 +161,7 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
         stack.push_async_callback(uses.close)
         tracing = _tracing(settings.otlp_url)
         stack.push_async_callback(tracing.close)
-        shadows = Shadows(proxy, ContextSource(retrieval), turns, leases, journal)
+        shadows = Shadows(proxy, ContextSource(retrieval), turns, leases, journal, ShadowCounts(redis))
         stack.push_async_callback(shadows.close)
         held = record, redis, retrieval, proxy, leases, demand, current, journal
         yield Connections(*held, admissions, uses, tracing, shadows)

@@ -108,15 +108,16 @@ class Canaries:
             await self._promote(rollout, Decision(Action.PROMOTE, reason), actor)
 
     async def abort(self, rollout: Rollout, reason: str, actor: str) -> None:
-        """Back to what served before; an A/B test or a shadow just ends."""
+        """Back to what served before. An A/B test or a shadow ends, and what was approved of it stays away from users
+        until a person swaps to it."""
         self._require(rollout, *MOVING, RolloutStatus.WATCHING)
-        decision = Decision(Action.ROLL_BACK, reason)
         if rollout.kind is RolloutKind.CANARY:
+            decision = Decision(Action.ROLL_BACK, reason)
             await self._roll_back(rollout, decision, actor, RolloutStatus.ABORTED)
         else:
-            await self._tell(
-                await self.moves.end(rollout, RolloutStatus.FINISHED, Decision(Action.FINISH, reason), actor)
-            )
+            decision, status = Decision(Action.FINISH, reason), RolloutStatus.FINISHED
+            retired = VersionStatus.RETIRED
+            await self._tell(await self.moves.end(rollout, status, decision, actor, version=retired))
 
     def _require(self, rollout: Rollout, *statuses: RolloutStatus) -> None:
         if rollout.status not in statuses:
@@ -187,7 +188,7 @@ class Canaries:
 
     async def _look_at_comparison(self, rollout: Rollout, version: Version) -> None:
         """An A/B test or a shadow ends when a person moves the alias or rejects the version, a shadow when its budget
-        is spent."""
+        is spent. A moved alias stays where it is."""
         history = await self.registry.alias_history(rollout.tenant_id, rollout.adapter, Alias.STABLE, 1)
         moved = any(move.at > rollout.created_at for move in history)
         if moved or version.status is VersionStatus.REJECTED:
@@ -201,7 +202,8 @@ class Canaries:
             status = RolloutStatus.FINISHED
         else:
             return
-        await self._tell(await self.moves.end(rollout, status, decision, ACTOR))
+        retired = VersionStatus.RETIRED if moved else None
+        await self._tell(await self.moves.end(rollout, status, decision, ACTOR, version=retired))
 
     async def _tokens(self, rollout: Rollout) -> int:
         spent = sa.func.sum(interactions.c.usage["total_tokens"].as_integer())

@@ -37,6 +37,7 @@ from gateway.pruning import Pruner
 from gateway.rollout_moves import RolloutMoves
 from gateway.settings import Settings
 from gateway.tenants import Tenant, TenantStore
+from gateway.version_notices import tell_rolled_back
 from gateway.webhooks import Webhooks
 from gateway.workers import RedisWorkers
 from retrieval.client import RetrievalClient
@@ -138,7 +139,8 @@ def _control(
     retrieval: RetrievalClient,
     engines: tuple[Engine, ...],
 ) -> Control:
-    registry, wants, store = Registry(sql), Wants(sql), ArtifactStore(adapters.artifact_store)
+    registry, wants = Registry(sql, tell_rolled_back), Wants(sql)
+    store = ArtifactStore(adapters.artifact_store)
     workers, holds = RedisWorkers(redis), Holds()
     tenants, runs, feedback = TenantStore(sql), RunStore(sql), FeedbackStore(sql)
     token = settings.internal_token.get_secret_value()

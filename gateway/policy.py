@@ -164,8 +164,8 @@ class Rollout(Part):
     false_abort: float = Field(default=Plan.alpha, gt=0, le=0.5)
     """Chance that a candidate which is no worse is rolled back."""
     webhook: str | None = Field(default=None, max_length=2048, pattern=r"^https?://[!-~]+$")
-    """Told when a rollout is promoted or rolled back, when a version does not pass its gate, and when either waits for
-    a person."""
+    """Told when a rollout is promoted or rolled back, when a version does not pass its gate or is rejected on its way,
+    when somebody rolls back, and when anything waits for a person."""
 
     @model_validator(mode="after")
     def _rising_to_all(self) -> "Rollout":

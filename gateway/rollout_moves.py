@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from adapters import audit, changes, rollout_records
 from adapters.audit import Act
-from adapters.errors import ConflictError
+from adapters.errors import ArtifactMissing, ConflictError
 from adapters.records import (
     add_history,
     change_status,
@@ -39,6 +39,10 @@ SERVABLE = frozenset(
     {VersionStatus.APPROVED, VersionStatus.STABLE, VersionStatus.RETIRED, VersionStatus.ROLLED_BACK}
 )
 """Versions that may answer users in an A/B test, or be compared."""
+ON_THEIR_WAY = frozenset({VersionStatus.APPROVED, VersionStatus.CANARY})
+"""Versions that would go live by themselves once no rollout is open."""
+UNJUDGED = frozenset({VersionStatus.REGISTERED, VersionStatus.GATING})
+"""Versions that may be a shadow too, whose answers nobody gets."""
 
 
 class RolloutMoves:
@@ -83,10 +87,13 @@ class RolloutMoves:
         now = datetime.now(UTC)
         async with self._engine.begin() as connection:
             change = await changes.append(connection, version.tenant_id)
+            allowed = SERVABLE | UNJUDGED if kind is RolloutKind.SHADOW else SERVABLE
             for each in [version.id, *([against_id] if against_id else [])]:
-                status = (await require_version(connection, each)).status
-                if status not in SERVABLE:
-                    raise ConflictError(f"version {each} is {status} and cannot be compared")
+                found = await require_version(connection, each)
+                if found.status not in allowed:
+                    raise ConflictError(f"version {each} is {found.status} and cannot be compared")
+                if found.pruned_at is not None:
+                    raise ArtifactMissing(found.artifact_digest)
             before = await signals.read_before(connection, version.tenant_id, version.adapter, against_id)
             rollout = replace(
                 _new(version, kind, against_id, Plan(), share, actor, now),
@@ -145,7 +152,7 @@ class RolloutMoves:
         actor: str,
         version: VersionStatus | None = None,
     ) -> int:
-        """version: what becomes of a candidate that is still on its way."""
+        """version: what becomes of those of its versions that are still on their way."""
         after = replace(rollout, status=status, ended_at=datetime.now(UTC), reason=decision.reason)
         kept = rollout.status is RolloutStatus.WATCHING and status is RolloutStatus.PROMOTED
         action = "rollout.kept" if kept else f"rollout.{status.value}"
@@ -190,8 +197,8 @@ class RolloutMoves:
             if clear:
                 await _point(connection, after, None, actor, change)
             candidate = await require_version(connection, after.version_id)
-            if version is not None and candidate.status is VersionStatus.CANARY:
-                await change_status(connection, after.version_id, version)
+            if version is not None:
+                await _stop(connection, after, version)
             await rollout_records.add_decision(connection, after.id, actor, decision)
             await audit.record(connection, _act(after, action, actor, decision))
             if policy.webhook and action in TOLD:
@@ -212,6 +219,13 @@ async def _point(
     now = datetime.now(UTC)
     move = AliasMove(*place, Alias.CANDIDATE, version_id, previous, actor, now, change)
     await add_history(connection, move)
+
+
+async def _stop(connection: AsyncConnection, rollout: Rollout, status: VersionStatus) -> None:
+    """Those of its versions that are on their way become this."""
+    for each in filter(None, (rollout.version_id, rollout.against_id)):
+        if (await require_version(connection, each)).status in ON_THEIR_WAY:
+            await change_status(connection, each, status)
 
 
 def _new(

@@ -25,10 +25,12 @@ ARMS = ("stable", "candidate")
 Document = dict[str, Any]
 
 
-async def report(engine: AsyncEngine, rollout: Rollout) -> Document:
-    """As the admin API shows it."""
+async def report(engine: AsyncEngine, rollout: Rollout, offered: int | None = None) -> Document:
+    """As the admin API shows it. offered: prompts that were to be shadowed; None: that is not known."""
     if rollout.kind is RolloutKind.SHADOW:
-        return await _shadow(engine, rollout)
+        found = await _shadow(engine, rollout)
+        reached = round(rollout.shares[-1] * found["answers"] / offered, 2) if offered else None
+        return {"offered": offered, "reached_share": reached, **found}
     async with engine.connect() as connection:
         seen = await signals.read_steps(connection, rollout)
     return compared(seen, rollout.plan.alpha, ("a", "b") if rollout.kind is RolloutKind.AB else ARMS)

@@ -7,23 +7,23 @@ from adapters.errors import (
     AdaptersError,
     ArtifactCorrupt,
     ArtifactMissing,
-    EngineRefused,
     InvalidAdapter,
     ProbeFailed,
+    VersionRefused,
 )
+from adapters.records import set_status
 from adapters.registry import Registry
 from adapters.swap import Swapper, SwapResult
 from adapters.types import Version, VersionStatus
 from gateway.canaries import ACTOR, Canaries, log_swap
 from gateway.errors import GatewayError
 from gateway.tenants import TenantStore
+from gateway.version_notices import tell_rejected
 
 log = logging.getLogger(__name__)
 
-HOPELESS = (ArtifactCorrupt, ArtifactMissing, InvalidAdapter, ProbeFailed)
+HOPELESS = (ArtifactCorrupt, ArtifactMissing, InvalidAdapter, ProbeFailed, VersionRefused)
 """What trying again would not mend: the version is rejected and the old one keeps serving."""
-REFUSED_FOR_GOOD = frozenset({400, 404, 422, 500})
-"""Statuses by which an engine refuses an adapter itself; others refuse us, or this moment."""
 
 
 def newest_of_each(approved: Iterable[Version]) -> tuple[Sequence[Version], Sequence[Version]]:
@@ -33,13 +33,6 @@ def newest_of_each(approved: Iterable[Version]) -> tuple[Sequence[Version], Sequ
         newest[version.tenant_id, version.adapter] = version
     chosen = {version.id for version in newest.values()}
     return list(newest.values()), [version for version in approved if version.id not in chosen]
-
-
-def hopeless(error: AdaptersError) -> bool:
-    """Whether a swap that failed this way will fail the same way again."""
-    if isinstance(error, EngineRefused):
-        return error.status in REFUSED_FOR_GOOD
-    return isinstance(error, HOPELESS)
 
 
 class Rollouts:
@@ -82,7 +75,7 @@ class Rollouts:
                 return None
             result = await self._swapper.swap(version.tenant_id, version.adapter, version.id, ACTOR)
         except AdaptersError as error:
-            if hopeless(error):
+            if isinstance(error, HOPELESS):
                 await self._set(version, VersionStatus.REJECTED, str(error))
             else:
                 log.warning("%s is not live yet: %s", version.label, error)
@@ -92,6 +85,9 @@ class Rollouts:
 
     async def _set(self, version: Version, status: VersionStatus, reason: str) -> None:
         try:
-            await self._registry.set_status(version.id, status, ACTOR, reason)
+            async with self._canaries.engine.begin() as connection:
+                await set_status(connection, version.id, status, ACTOR, reason)
+                if status is VersionStatus.REJECTED:
+                    await tell_rejected(connection, version, reason, ACTOR)
         except AdaptersError as error:
             log.warning("%s stays %s: %s", version.label, version.status, error)

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from redis.exceptions import RedisError
+
 from adapters.tasks import end
 from adapters.types import RolloutKind, Split
 from gateway.context import ContextSource
@@ -21,6 +23,7 @@ from gateway.leases import Leases
 from gateway.protocol import Names, engine_body, engine_error, new_id
 from gateway.proxy import Call, Proxy
 from gateway.routing import drawn
+from gateway.shadow_counts import ShadowCounts
 from gateway.turns import Turns
 from training.journal import JournalWriter
 from training.types import SHADOW, Interaction, Logging
@@ -43,6 +46,7 @@ class Shadows:
         turns: Mapping[str, Turns],
         leases: Leases,
         journal: JournalWriter,
+        counts: ShadowCounts,
     ) -> None:
         """turns: by base model."""
         self._proxy = proxy
@@ -50,9 +54,12 @@ class Shadows:
         self._turns = turns
         self._leases = leases
         self._journal = journal
+        self._counts = counts
         self._running: set[asyncio.Task[None]] = set()
-        self._spent: Counter[str] = Counter()
-        """Tokens by rollout, of this worker; control ends a shadow when all of them together are over the budget."""
+        self._offered: Counter[str] = Counter()
+        """Prompts by rollout that are not in the counts yet: they go there with the next answer."""
+        self._spent_up: set[str] = set()
+        """Rollouts without budget; control ends them when it has read the journal."""
 
     async def close(self) -> None:
         await end(*self._running)
@@ -62,6 +69,9 @@ class Shadows:
         adapter = decided.principal.tenant.adapters.get(decided.route.adapter)
         split = adapter.split if adapter else None
         if split is None or not self._wanted(split, exchange, decided):
+            return
+        self._offered[split.rollout_id] += 1
+        if len(self._running) >= AT_ONCE:
             return
         task = asyncio.create_task(self._answer(split, exchange, decided), name="shadow")
         self._running.add(task)
@@ -76,16 +86,35 @@ class Shadows:
             and decided.principal.tenant.policy.logging is Logging.FULL
             and exchange.status == 200
             and bool(exchange.outcome.text)
-            and len(self._running) < AT_ONCE
-            and self._spent[split.rollout_id] < (split.budget_tokens or 0)
+            and split.rollout_id not in self._spent_up
             and drawn(split, exchange.token) < split.share
         )
 
     async def _answer(self, split: Split, exchange: Exchange, decided: Decided) -> None:
-        estimate = decided.request.token_estimate
-        self._spent[split.rollout_id] += estimate
-        self._leases.acquire(split.version_id)
+        estimate, rollout_id = decided.request.token_estimate, split.rollout_id
         spent = 0
+        try:
+            if await self._count(rollout_id, estimate) - estimate < (split.budget_tokens or 0):
+                spent = await self._journaled(split, exchange, decided)
+            else:
+                self._spent_up.add(rollout_id)
+            await self._count(rollout_id, spent - estimate)
+        except (RedisError, OSError) as error:
+            log.info("no shadow of req_%s: what it may cost is not known: %s", exchange.token, error)
+
+    async def _count(self, rollout_id: str, tokens: int) -> int:
+        """With the prompts that were offered since the last time. Raises RedisError, OSError."""
+        offered = self._offered.pop(rollout_id, 0)
+        try:
+            return await self._counts.add(rollout_id, offered, tokens)
+        except (RedisError, OSError):
+            self._offered[rollout_id] += offered
+            raise
+
+    async def _journaled(self, split: Split, exchange: Exchange, decided: Decided) -> int:
+        """What it took, in tokens; 0 where there is no answer."""
+        estimate = decided.request.token_estimate
+        self._leases.acquire(split.version_id)
         try:
             turns = self._turns[decided.route.base]
             place = await turns.enter(f"shadow:{decided.principal.tenant.id}", WEIGHT, estimate)
@@ -93,15 +122,15 @@ class Shadows:
                 written = await self._ask(split, exchange, decided)
             finally:
                 place.leave()
-            spent = written.usage.get("total_tokens", estimate)
             self._journal.write(written)
+            return written.usage.get("total_tokens", estimate)
         except GatewayError as error:
             log.info("no shadow of req_%s: %s", exchange.token, error.message)
         except Exception:
             log.exception("the shadow of req_%s failed", exchange.token)
         finally:
-            self._spent[split.rollout_id] += spent - estimate
             self._leases.release(split.version_id)
+        return 0
 
     async def _ask(self, split: Split, exchange: Exchange, decided: Decided) -> Interaction:
         """What the candidate says, with the memory that it has not learned. Raises GatewayError."""

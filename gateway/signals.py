@@ -1,5 +1,6 @@
 """What the journal and the feedback say about two versions: how many units each answered, and to how many of those
-something happened. A unit is a session, a user, or a request without either; it counts once."""
+something happened. A unit is a session, a user, or a request without either; it counts once. Where two times are
+compared, it counts by one request: over the longer time, more of a session's requests would go wrong."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ async def read_watch(connection: AsyncConnection, rollout: Rollout) -> Counts:
     """Of the version that took over, since it did."""
     chosen = [*_of(rollout.tenant_id, rollout.adapter), _made.at >= rollout.step_started_at]
     chosen.append(_made.version_id == rollout.version_id)
-    counts = await _by_version(connection, chosen, _session(), rollout.slow_ms)
+    counts = await _by_version(connection, [_made.id.in_(_firsts(chosen))], _made.id, rollout.slow_ms)
     return counts.get(rollout.version_id, Counts())
 
 
@@ -66,7 +67,8 @@ async def read_before(
     took = sa.select(_made.latency_ms).where(_made.id.in_(newest), _made.status == 200)
     latencies = sorted((await connection.execute(took)).scalars().all())
     slow_ms = latencies[int(SLOW_PART * len(latencies))] if len(latencies) >= FEW else None
-    counts = await _by_version(connection, [_made.id.in_(newest)], _session(), slow_ms)
+    firsts = _firsts([_made.id.in_(newest)])
+    counts = await _by_version(connection, [_made.id.in_(firsts)], _made.id, slow_ms)
     return Before(counts.get(version_id, Counts()), slow_ms)
 
 
@@ -116,8 +118,12 @@ def _disputed() -> sa.ColumnElement[bool]:
     return said.correlate(interactions).exists()
 
 
-def _session() -> sa.ColumnElement[Any]:
-    return sa.func.coalesce(_made.session_id, _made.id)
+def _firsts(chosen: Sequence[sa.ColumnElement[bool]]) -> sa.Select[tuple[str]]:
+    """Of these requests, the id of each session's first; one without a session is its own."""
+    session = sa.func.coalesce(_made.session_id, _made.id)
+    place = sa.func.row_number().over(partition_by=session, order_by=(_made.at, _made.id))
+    numbered = sa.select(_made.id, place.label("place")).where(*chosen).subquery()
+    return sa.select(numbered.c.id).where(numbered.c.place == 1)
 
 
 def _of(tenant_id: str, adapter: str) -> list[sa.ColumnElement[bool]]:

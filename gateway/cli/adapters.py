@@ -12,6 +12,7 @@ from gateway.cli.session import of
 adapters = typer.Typer(help="Adapters and their versions.", no_args_is_help=True)
 
 Tenant = Annotated[str, typer.Argument(help="Id or external id.")]
+Hold = Annotated[bool, typer.Option("--hold", help="Not by itself: for an A/B test, or a swap by hand.")]
 Adapter = Annotated[str, typer.Option("--adapter", help="One of the tenant's adapters.")]
 
 

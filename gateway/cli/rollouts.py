@@ -110,7 +110,7 @@ def abort(
     id: Id = "",
     reason: Why = "by hand",
 ) -> None:
-    """Back to what served before; an A/B test or a shadow just ends."""
+    """Back to what served before; an A/B test or a shadow ends, and its version does not go live by itself."""
     _move(of(context), tenant, adapter, id, "abort", {"reason": reason})
 
 

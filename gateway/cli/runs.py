@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from adapters.types import DEFAULT_ADAPTER
+from gateway.cli.adapters import Hold
 from gateway.cli.output import Exit
 from gateway.cli.session import Session, of
 
@@ -68,10 +69,10 @@ def cancel(context: typer.Context, run_id: str) -> None:
 
 
 @runs.command("approve")
-def approve(context: typer.Context, run_id: str) -> None:
+def approve(context: typer.Context, run_id: str, hold: Hold = False) -> None:
     """Let the version of a run that waits for it go live."""
     session = of(context)
-    session.output.record(session.admin().post(f"runs/{run_id}/approve"))
+    session.output.record(session.admin().post(f"runs/{run_id}/approve", {"hold": hold}))
 
 
 @runs.command("reject")

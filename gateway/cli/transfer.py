@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from adapters.types import DEFAULT_ADAPTER
-from gateway.cli.adapters import Adapter, Tenant, adapters
+from gateway.cli.adapters import Adapter, Hold, Tenant, adapters
 from gateway.cli.output import CommandError, Exit
 from gateway.cli.session import Session, of
 
@@ -109,11 +109,15 @@ def export_version(
 
 @adapters.command("approve")
 def approve(
-    context: typer.Context, tenant: Tenant, version: Version, adapter: Adapter = DEFAULT_ADAPTER
+    context: typer.Context,
+    tenant: Tenant,
+    version: Version,
+    adapter: Adapter = DEFAULT_ADAPTER,
+    hold: Hold = False,
 ) -> None:
     """Let an imported version go live."""
     path = f"tenants/{tenant}/adapters/{adapter}/versions/{version}/approve"
-    of(context).output.record(of(context).admin().post(path))
+    of(context).output.record(of(context).admin().post(path, {"hold": hold}))
 
 
 @adapters.command("reject")

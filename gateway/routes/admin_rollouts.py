@@ -1,10 +1,12 @@
 """Rollouts: canaries, A/B tests and shadows of one adapter, and what people may do with them."""
 
+import contextlib
 from dataclasses import asdict
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from redis.exceptions import RedisError
 
 from adapters import rollout_records
 from adapters.types import Alias, Rollout, RolloutKind
@@ -15,6 +17,7 @@ from gateway.routes import admin_documents as documents
 from gateway.routes.admin_access import Access, Actor
 from gateway.routes.admin_adapters import find_adapter, find_version
 from gateway.routes.admin_documents import Document
+from gateway.shadow_counts import ShadowCounts
 
 router = APIRouter(prefix="/tenants/{tenant}", tags=["rollouts"])
 
@@ -120,14 +123,19 @@ async def get_rollout(rollout: Found, control: Access) -> Document:
 
 @router.get(f"{ONE}/report")
 async def get_report(rollout: Found, control: Access) -> Document:
-    """Both arms with every signal's effect, its interval and a verdict; of a shadow, how alike the answers are."""
+    """Both arms with every signal's effect, its interval and a verdict; of a shadow, how alike the answers are, and
+    what share of the traffic it reached."""
+    offered = None
+    if rollout.kind is RolloutKind.SHADOW:
+        with contextlib.suppress(RedisError, OSError):
+            offered = await ShadowCounts(control.redis).offered(rollout.id)
     return {
         "object": "rollout.report",
         "id": rollout.id,
         "kind": rollout.kind.value,
         "version_id": rollout.version_id,
         "against_id": rollout.against_id,
-        **await rollout_report.report(control.sql, rollout),
+        **await rollout_report.report(control.sql, rollout, offered),
     }
 
 
@@ -153,7 +161,8 @@ async def promote_rollout(rollout: Found, body: Promotion, control: Access, acto
 
 @router.post(f"{ONE}/abort")
 async def abort_rollout(rollout: Found, body: Reason, control: Access, actor: Actor) -> Document:
-    """A canary goes back to what served before, also while it is watched; the others end."""
+    """A canary goes back to what served before, also while it is watched; the others end, and what was approved of them
+    meanwhile is retired."""
     await control.canaries.abort(rollout, body.reason, actor)
     return await _settled(control, rollout)
 

@@ -16,6 +16,7 @@ from gateway.routes import admin_documents as documents
 from gateway.routes.admin_access import Access, Actor
 from gateway.routes.admin_adapters import find_adapter
 from gateway.routes.admin_documents import Document
+from gateway.routes.admin_versions import GO_LIVE, Approval, approve
 from training.errors import InvalidRecipe
 from training.recipe import recipe_of
 from training.runs import OPEN
@@ -84,15 +85,17 @@ async def cancel_run(run_id: str, control: Access, actor: Actor) -> Document:
 
 
 @router.post("/{run_id}/approve")
-async def approve_run(run_id: str, control: Access, actor: Actor) -> Document:
+async def approve_run(run_id: str, control: Access, actor: Actor, body: Approval = GO_LIVE) -> Document:
     """Let the version of a run that awaits approval go live; control swaps to it within a second."""
-    await _judge_version(control, run_id, VersionStatus.APPROVED, actor, "")
+    if version_id := await _awaiting(control, run_id):
+        await approve(control, version_id, actor, hold=body.hold)
     return documents.run(await control.runs.approve(run_id, actor))
 
 
 @router.post("/{run_id}/reject")
 async def reject_run(run_id: str, body: Judgement, control: Access, actor: Actor) -> Document:
-    await _judge_version(control, run_id, VersionStatus.REJECTED, actor, body.reason)
+    if version_id := await _awaiting(control, run_id):
+        await control.registry.set_status(version_id, VersionStatus.REJECTED, actor, body.reason)
     return documents.run(await control.runs.reject(run_id, actor, body.reason))
 
 
@@ -159,10 +162,8 @@ def require_recipe(control: Control, param: str, *overrides: Mapping[str, Any]) 
         raise InvalidRequest(str(error), param=param) from error
 
 
-async def _judge_version(
-    control: Control, run_id: str, status: VersionStatus, actor: str, reason: str
-) -> None:
-    """The version first: a judgement that breaks off half-way is completed by repeating it."""
+async def _awaiting(control: Control, run_id: str) -> str | None:
+    """The version that is to be judged. It is judged before its run: a judgement that breaks off half-way is completed
+    by repeating it."""
     run = await control.runs.get(run_id)
-    if run.status is RunStatus.AWAITING_APPROVAL and run.version_id is not None:
-        await control.registry.set_status(run.version_id, status, actor, reason)
+    return run.version_id if run.status is RunStatus.AWAITING_APPROVAL else None

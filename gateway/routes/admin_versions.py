@@ -16,6 +16,7 @@ from adapters.drift import base_norms, drift, read_factors, similarity
 from adapters.errors import WrongBase
 from adapters.exporting import export
 from adapters.importing import Order
+from adapters.records import set_status
 from adapters.types import Version, VersionStatus
 from gateway.control import Control
 from gateway.errors import Conflict, InvalidRequest
@@ -49,9 +50,20 @@ class Source(BaseModel):
     accept_base: bool = False
 
 
+class Approval(BaseModel):
+    """`hold`: it does not go live by itself. It is retired at once, from where an A/B test or a swap takes it."""
+
+    model_config = ConfigDict(extra="forbid")
+    hold: bool = False
+
+
 class Judgement(BaseModel):
     model_config = ConfigDict(extra="forbid")
     reason: str = Field(default="", max_length=2000)
+
+
+GO_LIVE = Approval()
+"""What an approval without a body says."""
 
 
 @router.post("", status_code=201, openapi_extra=_BODY)
@@ -104,16 +116,22 @@ async def export_version(
 
 
 @router.post("/{version}/approve")
-async def approve_version(tenant: str, adapter: str, version: str, control: Access, actor: Actor) -> Document:
+async def approve_version(
+    tenant: str, adapter: str, version: str, control: Access, actor: Actor, body: Approval = GO_LIVE
+) -> Document:
     """Let an imported version go live; control swaps to it within a second. 409 for one that was rejected."""
-    return await _judge(control, actor, (tenant, adapter, version), VersionStatus.APPROVED, "")
+    found = await _untrained(control, (tenant, adapter, version))
+    await approve(control, found.id, actor, hold=body.hold)
+    return await _judged(control, found)
 
 
 @router.post("/{version}/reject")
 async def reject_version(
     tenant: str, adapter: str, version: str, body: Judgement, control: Access, actor: Actor
 ) -> Document:
-    return await _judge(control, actor, (tenant, adapter, version), VersionStatus.REJECTED, body.reason)
+    found = await _untrained(control, (tenant, adapter, version))
+    await control.registry.set_status(found.id, VersionStatus.REJECTED, actor, body.reason)
+    return await _judged(control, found)
 
 
 @router.get("/{version}/drift")
@@ -169,16 +187,29 @@ def _common_base(control: Control, pair: Sequence[Version]) -> Base:
     return control.bases.of(one)
 
 
-async def _judge(
-    control: Access, actor: str, place: tuple[str, str, str], status: VersionStatus, reason: str
-) -> Document:
+async def approve(control: Control, version_id: str, actor: str, *, hold: bool) -> None:
+    """hold: see `Approval`. Repeating it changes nothing. Raises UnknownVersion, IllegalTransition."""
+    if hold and (await control.registry.version(version_id)).status is VersionStatus.RETIRED:
+        return
+    async with control.sql.begin() as connection:
+        await set_status(connection, version_id, VersionStatus.APPROVED, actor, "")
+        if hold:
+            await set_status(connection, version_id, VersionStatus.RETIRED, actor, "approved and held")
+
+
+async def _untrained(control: Access, place: tuple[str, str, str]) -> Version:
+    """Of a tenant, an adapter and a version's name. Raises Conflict for a version of a run."""
     tenant, adapter, reference = place
     found = await find_version(control, await find_adapter(control, tenant, adapter), reference)
     if found.lineage.run_id is not None:
         raise Conflict(f"{found.label} comes from run {found.lineage.run_id}: judge that.")
-    await control.registry.set_status(found.id, status, actor, reason)
+    return found
+
+
+async def _judged(control: Control, version: Version) -> Document:
+    """The version as it is now, and as the workers serve it."""
     await control.settle(await control.registry.position())
-    return documents.version(await control.registry.version(found.id))
+    return documents.version(await control.registry.version(version.id))
 
 
 def _source(body: bytes) -> Source:

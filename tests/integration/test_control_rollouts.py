@@ -1,9 +1,12 @@
 """Rollouts over the admin API."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from adapters.tables import versions
 from adapters.types import VersionStatus
 from tests.integration.control_house import System
 
@@ -49,6 +52,29 @@ async def test_a_rollout_that_makes_no_sense_is_refused(system: System, body: di
     await system.tenant()
     response = await system.admin.post("/admin/v1/tenants/acme/adapters/default/rollouts", json=body)
     assert (response.status_code, response.json()["error"]["type"]) == (400, "invalid_request_error")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"kind": "ab", "version": "v1", "share": 50},
+        {"kind": "ab", "version": "v2", "against": "v1", "share": 50},
+        {"kind": "shadow", "version": "v1", "share": 50, "budget_tokens": 1000},
+    ],
+)
+async def test_a_version_whose_files_were_pruned_is_not_compared(
+    system: System, body: dict[str, Any]
+) -> None:
+    """Not even while an engine still holds it: no route leads to it."""
+    tenant = await system.tenant()
+    pruned, _ = await system.version(tenant["id"]), await system.version(tenant["id"])
+    async with system.control.sql.begin() as connection:
+        mine = sa.update(versions).where(versions.c.id == pruned.id)
+        await connection.execute(mine.values(status="retired", pruned_at=datetime.now(UTC)))
+    path = "tenants/acme/adapters/default/rollouts"
+    answer = await system.call("POST", path, body, 409)
+    assert pruned.artifact_digest in answer["error"]["message"]
+    assert (await system.call("GET", path))["data"] == []
 
 
 async def test_a_webhooks_secret_is_the_tenants_own(system: System) -> None:

@@ -33,16 +33,22 @@ async def test_a_run_can_be_started_and_only_one_at_a_time(system: System) -> No
     await system.call("POST", "runs", {"tenant_id": "acme"}, 409)
 
 
-async def test_approving_a_run_approves_its_version(system: System) -> None:
+@pytest.mark.parametrize(
+    ("body", "becomes"),
+    [(None, VersionStatus.APPROVED), ({"hold": True}, VersionStatus.RETIRED)],
+)
+async def test_approving_a_run_approves_its_version(
+    system: System, body: dict[str, bool] | None, becomes: VersionStatus
+) -> None:
     tenant = await system.tenant()
     version = await system.version(tenant["id"], VersionStatus.GATING)
     run = await system.call("POST", "runs", {"tenant_id": "acme"}, 201)
     await system.control.runs.claim("learner")
     await system.control.runs.update(run["id"], "learner", version_id=version.id)
     await system.control.runs.finish(run["id"], "learner", RunStatus.AWAITING_APPROVAL)
-    approved = await system.call("POST", f"runs/{run['id']}/approve")
+    approved = await system.call("POST", f"runs/{run['id']}/approve", body)
     assert approved["status"] == "succeeded"
-    assert (await system.control.registry.version(version.id)).status is VersionStatus.APPROVED
+    assert (await system.control.registry.version(version.id)).status is becomes
 
 
 async def test_a_run_whose_learner_was_killed_a_moment_ago_is_cancelled_for_all_to_see(

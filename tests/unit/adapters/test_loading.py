@@ -1,11 +1,23 @@
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from adapters.artifacts import ArtifactStore
-from adapters.errors import ArtifactMissing, EngineRefused, EngineUnavailable, ProbeFailed, WrongBase
+from adapters.engine import Completion
+from adapters.errors import (
+    ArtifactMissing,
+    EngineError,
+    EngineRefused,
+    EngineUnavailable,
+    ProbeFailed,
+    VersionRefused,
+    WrongBase,
+)
 from adapters.loading import Loader
 from adapters.testing import FakeEngine
+from adapters.types import BASE_NAME
 from tests.unit.adapters.conftest import MakeVersion
 
 
@@ -78,6 +90,94 @@ async def test_a_missing_artifact_never_reaches_an_engine(
     assert engines[0].calls == []
 
 
+class Saying(FakeEngine):
+    """Answers a load, or questions, with an error. to: whose questions."""
+
+    def __init__(self, status: int, reason: str = "no", to: Sequence[str] | None = None) -> None:
+        super().__init__()
+        self.status, self.reason, self.to = status, reason, to
+        self.dies = False
+        """Of what it was asked."""
+
+    async def load(self, version_id: str, path: Path) -> None:
+        await super().load(version_id, path)
+        if self.to is None:
+            self._say()
+
+    async def chat(
+        self, model: str, messages: Sequence[Mapping[str, Any]], max_tokens: int, *args: Any, **kwargs: Any
+    ) -> Completion:
+        if model in (self.to or ()):
+            self._say()
+        return await super().chat(model, messages, max_tokens, *args, **kwargs)
+
+    def _say(self) -> None:
+        self.down = self.dies
+        raise EngineRefused(self.url, self.status, self.reason)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "dies", "for_good"),
+    [
+        (500, "LoRA rank 64 is greater than max_lora_rank 16", False, True),
+        (422, "corrupt", False, True),
+        (500, "EngineCore encountered an issue", True, False),
+        (500, "Worker failed with error '[Errno 13] Permission denied'", False, False),
+        (500, "CUDA out of memory. Tried to allocate 2.00 GiB.", False, False),
+        (404, "No adapter found for /data/cache", False, False),
+        (401, "Unauthorized", False, False),
+        (507, "the cache is full", False, False),
+    ],
+)
+async def test_a_load_speaks_against_the_version_only_where_a_healthy_engine_says_so_of_its_files(
+    store: ArtifactStore,
+    make_version: MakeVersion,
+    tmp_path: Path,
+    status: int,
+    reason: str,
+    dies: bool,
+    for_good: bool,
+) -> None:
+    engine = Saying(status, reason)
+    engine.dies = dies
+    with pytest.raises(EngineRefused) as caught:
+        await Loader(store, [engine], tmp_path / "cache").ensure(await make_version())
+    assert isinstance(caught.value, VersionRefused) is for_good
+
+
+@pytest.mark.parametrize(
+    ("status", "base_too", "error"),
+    [
+        (400, False, ProbeFailed),
+        (400, True, EngineRefused),
+        (500, False, EngineRefused),
+        (404, False, EngineRefused),
+        (429, False, EngineRefused),
+    ],
+)
+async def test_a_probe_fails_a_version_only_for_a_question_that_the_base_answers(
+    store: ArtifactStore,
+    make_version: MakeVersion,
+    tmp_path: Path,
+    status: int,
+    base_too: bool,
+    error: type[Exception],
+) -> None:
+    version = await make_version()
+    engine = Saying(status, to=[version.id, *([BASE_NAME] if base_too else [])])
+    with pytest.raises(error):
+        await Loader(store, [engine], tmp_path / "cache").ensure(version)
+
+
+async def test_an_engine_that_lost_a_version_after_loading_it_is_asked_again_later(
+    loader: Loader, engines: list[FakeEngine], make_version: MakeVersion
+) -> None:
+    version = await make_version()
+    engines[1].deaf.add(version.id)
+    with pytest.raises(EngineError, match="does not list"):
+        await loader.ensure(version)
+
+
 async def test_an_engine_that_refuses_is_quoted(
     loader: Loader, engines: list[FakeEngine], make_version: MakeVersion
 ) -> None:
@@ -89,7 +189,7 @@ async def test_an_engine_that_refuses_is_quoted(
 
 @pytest.mark.parametrize(
     ("fault", "reason"),
-    [("inert", "exactly like the base"), ("broken", "not numbers"), ("deaf", "does not list")],
+    [("inert", "exactly like the base"), ("broken", "not numbers")],
 )
 async def test_a_probe_finds_a_version_that_does_not_act(
     loader: Loader, engines: list[FakeEngine], make_version: MakeVersion, fault: str, reason: str

@@ -1,4 +1,4 @@
-"""Pins inside the engine, over a worker's memory without vLLM."""
+"""Loads and pins inside the engine, over a worker's memory without vLLM."""
 
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from adapters import vllm_endpoints
 from adapters.vllm_plugin import lora_state, pin_lora, unpin_lora
 from adapters.vllm_residents import PIN, STATE, UNPIN, NotLoaded, Residents, TooManyPinned
 
@@ -90,3 +91,23 @@ async def test_what_is_not_loaded_is_not_pinned(residents: Residents, client: Cl
             await residents.pin(name)
     with pytest.raises(NotLoaded):
         await residents.unpin("ver_nowhere")
+
+
+@pytest.mark.parametrize(("code", "status"), [(404, 503), (500, 500), (400, 400)])
+async def test_files_that_vllm_does_not_find_are_a_matter_of_the_moment(
+    monkeypatch: pytest.MonkeyPatch, code: int, status: int
+) -> None:
+    """404 would say that there is no plugin, 500 that the version is bad."""
+    refused = SimpleNamespace(error=SimpleNamespace(code=code, message="No adapter found"))
+
+    class Refusing(Residents):
+        async def load(self, *_: Any) -> Any:
+            return refused
+
+    monkeypatch.setattr(
+        vllm_endpoints, "import_module", lambda _: SimpleNamespace(LoadLoRAAdapterRequest=None)
+    )
+    plugin = vllm_endpoints.EnginePlugin()
+    plugin._fetches, plugin._residents = True, Refusing(None, None, SimpleNamespace())  # type: ignore[arg-type]
+    body = vllm_endpoints.Load(artifact_digest=f"sha256:{'0' * 64}")
+    assert (await plugin._load("ver_1", body)).status_code == status

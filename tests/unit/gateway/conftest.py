@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.database import connect
@@ -23,6 +24,7 @@ from gateway.response_store import ResponseStore
 from gateway.routes.access import Access, answer_errors
 from gateway.routes.generation import GenerationParts, generation_endpoints
 from gateway.routes.responses import responses_router
+from gateway.shadow_counts import ShadowCounts
 from gateway.shadows import Shadows
 from gateway.snapshot import CurrentSnapshot
 from gateway.tables import metadata
@@ -71,6 +73,7 @@ class Bench:
     memories: Memories
     telemetry: Telemetry
     responses: ResponseStore
+    counts: ShadowCounts
     acme: Member
     globex: Member
 
@@ -98,7 +101,7 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+async def bench(tmp_path: Path, redis_url: str) -> AsyncIterator[Bench]:
     acme = member(tenant("acme", adapter("ten_acme", stable="ver_1", v1="ver_1", v2="ver_2")))
     globex = member(tenant("globex"))
     engine, leases, current = StubEngine(), Leases(), CurrentSnapshot(snapshot(acme, globex))
@@ -107,11 +110,13 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     async with record.begin() as connection:
         await connection.run_sync(metadata.create_all)
     responses, uses = ResponseStore(record), KeyUse(record)
+    redis = Redis.from_url(redis_url)
+    counts = ShadowCounts(redis)
     async with served(engine) as upstream:
         proxy = Proxy(Replicas({"base": [upstream]}), slots([upstream]), leases, "token", 5.0)
         contexts = ContextSource(memories)
         turns = {"base": Turns(lambda: 1000, 1000, 30.0)}
-        shadows = Shadows(proxy, contexts, turns, leases, journal)
+        shadows = Shadows(proxy, contexts, turns, leases, journal, counts)
         parts = GenerationParts(
             current=current,
             admissions=admissions(),
@@ -134,10 +139,21 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         plane = DataPlane(generation_endpoints(parts), rest)
         async with served(plane) as url, httpx.AsyncClient(base_url=url, timeout=10) as client:
             yield Bench(
-                engine, client, current, leases, journal, memories, telemetry, responses, acme, globex
+                engine,
+                client,
+                current,
+                leases,
+                journal,
+                memories,
+                telemetry,
+                responses,
+                counts,
+                acme,
+                globex,
             )
         await shadows.close()
         await proxy.close()
+    await redis.aclose()
     await record.dispose()
 
 

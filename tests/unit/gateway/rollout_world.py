@@ -26,6 +26,7 @@ from gateway.rollouts import Rollouts
 from gateway.tables import metadata as gateway
 from gateway.tables import tenants as tenant_table
 from gateway.tenants import TenantStore
+from gateway.version_notices import tell_rolled_back
 from training.tables import interactions
 from training.tables import metadata as training
 
@@ -75,7 +76,8 @@ async def rollout_world(tmp_path: Path) -> AsyncIterator[World]:
                 created_at=datetime.now(UTC),
             )
         )
-    registry, store, engine = Registry(sql), ArtifactStore((tmp_path / "store").as_uri()), FakeEngine()
+    registry, engine = Registry(sql, tell_rolled_back), FakeEngine()
+    store = ArtifactStore((tmp_path / "store").as_uri())
     await registry.ensure_adapter("ten_a", "default", "sha256:base")
     files = tmp_path / "files"
     files.mkdir()
@@ -121,8 +123,9 @@ async def answered(
     rollout: str | None,
     flaw: str | None = None,
     low: float = 0.0,
+    session: str | None = None,
 ) -> list[str]:
-    """Journaled requests, each of a session of its own with a draw from `low` up; their ids."""
+    """Journaled requests with draws from `low` up, each of a session of its own unless one is named; their ids."""
     ids = [f"chatcmpl-{secrets.token_hex(6)}" for _ in range(count)]
     rows = [
         {
@@ -135,7 +138,7 @@ async def answered(
             "response": "",
             "memory_ids": [],
             "passage_ids": [],
-            "session_id": None,
+            "session_id": session,
             "usage": {"total_tokens": 10},
             "latency_ms": 10.0,
             "status": 503 if flaw == "error" else 200,

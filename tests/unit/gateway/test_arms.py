@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from redis.asyncio import Redis
 
 from adapters.types import RolloutKind, Split
 from gateway.flaws import flaw_of
@@ -144,12 +145,45 @@ async def test_a_shadow_answers_after_the_user_and_is_journaled_apart(bench: Ben
     assert (shadow.detail["of"], shadow.detail["production"]) == (user.id, user.response)
 
 
+async def shadowed(bench: Bench, requests: int) -> int:
+    """How many of so many requests a shadow answered too."""
+    before = len(bench.engine.asked)
+    for _ in range(requests):
+        assert (await bench.chat()).status_code == 200
+        await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == "shadow"))
+    return [asked["model"] for asked in bench.engine.asked[before:]].count("ver_2")
+
+
 async def test_a_shadow_stops_at_its_budget(bench: Bench) -> None:
     with_split(bench, replace(split(1.0, RolloutKind.SHADOW), budget_tokens=1))
-    for _ in range(3):
-        await bench.chat()
-        await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == "shadow"))
-    assert [asked["model"] for asked in bench.engine.asked].count("ver_2") == 1
+    assert await shadowed(bench, 3) == 1
+
+
+async def test_a_shadows_budget_is_that_of_all_workers_and_of_those_before_them(bench: Bench) -> None:
+    with_split(bench, split(1.0, RolloutKind.SHADOW))
+    await bench.counts.add("rol_1", 0, 100_000)
+    await bench.counts.add("rol_other", 0, -50)
+    assert await shadowed(bench, 3) == 0
+    assert await bench.counts.add("rol_1", 0, 0) == 100_000
+
+
+async def test_what_a_shadow_took_is_counted_with_what_it_was_offered(bench: Bench) -> None:
+    with_split(bench, split(1.0, RolloutKind.SHADOW))
+    assert await shadowed(bench, 3) == 3
+    tokens = sum(each.usage["total_tokens"] for each in bench.journal.written if each.arm == "shadow")
+    assert (await bench.counts.offered("rol_1"), await bench.counts.add("rol_1", 0, 0)) == (3, tokens)
+    bench.engine.resident = {"ver_1"}
+    await shadowed(bench, 1)
+    assert (await bench.counts.offered("rol_1"), await bench.counts.add("rol_1", 0, 0)) == (4, tokens)
+
+
+async def test_without_redis_there_are_no_shadows(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_split(bench, split(1.0, RolloutKind.SHADOW))
+    with monkeypatch.context() as away:
+        away.setattr(bench.counts, "_redis", Redis.from_url("unix:///nowhere/redis.sock"))
+        assert await shadowed(bench, 2) == 0
+    assert await shadowed(bench, 1) == 1
+    assert await bench.counts.offered("rol_1") == 3
 
 
 async def test_a_shadow_that_fails_is_nobodys_failure(bench: Bench) -> None:

@@ -1,5 +1,7 @@
 """Canaries, A/B tests and shadows from their start to their end, over a record."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -16,6 +18,8 @@ from tests.unit.gateway.rollout_world import APPROVED, STEPS, World, answered, c
 from training.drafts import FeedbackDraft
 from training.feedback import FeedbackStore
 from training.tables import interactions
+
+EARLIER = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 async def test_with_steps_an_approved_version_becomes_a_canary(world: World) -> None:
@@ -106,6 +110,43 @@ async def test_a_watched_version_goes_back_when_it_does_worse_than_what_was_befo
     await world.canaries.run_once()
     assert (await newest(world)).status is RolloutStatus.ROLLED_BACK
     assert await world.stable() is None
+
+
+async def test_a_session_counts_by_its_first_request_before_and_in_a_watch(world: World) -> None:
+    version = await world.approved()
+    for flaws in ([None, "error", "error"], ["empty", None]):
+        for flaw in flaws:
+            await answered(world, 1, version=version.id, rollout=None, flaw=flaw, session=str(flaws))
+    await answered(world, 1, version=version.id, rollout=None, flaw="refusal")
+    await world.canaries.swapper.swap("ten_a", "default", version.id, "test")
+    test = await world.canaries.start_other(RolloutKind.AB, version, None, 50, "test")
+    async with world.sql.connect() as connection:
+        before = await signals.read_before(connection, "ten_a", "default", version.id)
+        watched = await signals.read_watch(connection, replace(test, step_started_at=EARLIER))
+    assert before.counts == watched
+    assert (watched.units, {k.value: n for k, n in watched.bad.items() if n}) == (
+        3,
+        {"empty": 1, "refusal": 1},
+    )
+
+
+async def test_a_watch_does_not_hold_it_against_a_version_that_sessions_go_on(world: World) -> None:
+    """Each of sixty sessions meets a refusal once in ten requests, whoever answers."""
+    stable = await world.approved()
+    await world.rollouts.run_once()
+    for number in range(60):
+        flaw = "refusal" if number % 10 == 0 else None
+        await answered(world, 1, version=stable.id, rollout=None, flaw=flaw, session=f"s{number}")
+    await world.tenants.put_policy("ten_a", Policy.model_validate(STEPS), "test")
+    version = await world.approved()
+    await world.rollouts.run_once()
+    await world.canaries.promote(await newest(world), "by hand", "test", one_step=False)
+    for number in range(60):
+        for turn in range(10):
+            flaw = "refusal" if turn == number % 10 else None
+            await answered(world, 1, version=version.id, rollout=None, flaw=flaw, session=f"s{number}")
+    await world.canaries.run_once()
+    assert ((await newest(world)).status, await world.stable()) == (RolloutStatus.WATCHING, version.id)
 
 
 async def test_a_control_that_starts_goes_on_where_another_ended(world: World) -> None:
@@ -229,7 +270,8 @@ async def test_a_shadow_ends_when_its_budget_is_spent_and_reports(world: World) 
             await connection.execute(mine.values(response=said, detail=detail, arm="shadow"))
     await world.canaries.run_once()
     assert (await newest(world)).open
-    shown = await report(world.sql, shadow)
+    shown = await report(world.sql, shadow, 8)
+    assert shown["reached_share"] == 25
     assert (shown["answers"], shown["same"], shown["tokens"]) == (2, 1, 20)
     assert [each["candidate"] for each in shown["different"]] == ["40 days."]
     await answered(world, 1, version=one.id, rollout=shadow.reference())

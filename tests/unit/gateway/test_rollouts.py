@@ -1,13 +1,16 @@
 """Approved versions going live."""
 
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from adapters import audit
+from adapters.engine import Completion
 from adapters.errors import EngineRefused
 from adapters.types import Lineage, Version, VersionStatus
-from gateway.rollouts import hopeless, newest_of_each
+from gateway.rollouts import newest_of_each
 from tests.unit.gateway.rollout_world import APPROVED, World
 
 
@@ -66,9 +69,48 @@ async def test_what_control_turns_down_is_audited_with_its_reason(world: World) 
     assert rejected.detail["reason"]
 
 
-@pytest.mark.parametrize(("status", "final"), [(500, True), (400, True), (401, False), (503, False)])
-def test_an_engine_refusing_us_is_not_an_engine_refusing_the_adapter(status: int, final: bool) -> None:
-    assert hopeless(EngineRefused("http://e", status, "no")) is final
+@pytest.mark.parametrize(
+    ("status", "becomes"),
+    [(500, APPROVED), (404, APPROVED), (503, APPROVED), (400, VersionStatus.REJECTED)],
+)
+async def test_an_engine_that_fails_at_the_probe_does_not_reject_a_good_version(
+    world: World, monkeypatch: pytest.MonkeyPatch, status: int, becomes: VersionStatus
+) -> None:
+    version, answers = await world.approved(), world.engine.chat
+
+    async def failing(model: str, *args: Any, **kwargs: Any) -> Completion:
+        if model == version.id:
+            raise EngineRefused(world.engine.url, status, "EngineCore encountered an issue")
+        return await answers(model, *args, **kwargs)
+
+    monkeypatch.setattr(world.engine, "chat", failing)
+    await world.rollouts.run_once()
+    assert await world.status(version) is becomes
+
+
+async def test_an_engine_that_dies_of_a_load_does_not_reject_the_version(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = await world.approved()
+
+    async def dying(version_id: str, path: Path) -> None:
+        world.engine.down = True
+        raise EngineRefused(world.engine.url, 500, "EngineCore encountered an issue")
+
+    monkeypatch.setattr(world.engine, "load", dying)
+    await world.rollouts.run_once()
+    assert await world.status(version) is APPROVED
+    monkeypatch.undo()
+    world.engine.down = False
+    await world.rollouts.run_once()
+    assert await world.stable() == version.id
+
+
+async def test_a_version_that_a_healthy_engine_refuses_is_rejected(world: World) -> None:
+    version = await world.approved()
+    world.engine.refused.add(version.id)
+    await world.rollouts.run_once()
+    assert await world.status(version) is VersionStatus.REJECTED
 
 
 def test_adapters_do_not_stand_in_each_others_way() -> None:
