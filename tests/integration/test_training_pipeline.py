@@ -268,6 +268,24 @@ async def test_an_approval_that_changes_during_a_run_counts_for_its_version(
     assert (await world.run()).status is status
 
 
+async def test_a_run_keeps_the_recipe_and_the_gate_that_it_was_taken_up_with(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = world.shop.curriculum.build
+
+    async def built(*arguments: Any) -> Any:
+        await world.policy(recipe=RECIPE | {"max_steps": 2}, gate={"significance": 1e-9})
+        return await build(*arguments)
+
+    monkeypatch.setattr(world.shop.curriculum, "build", built)
+    await world.policy()
+    await world.post()
+    kept, later = await world.run(), await world.run()
+    versions = [await world.registry.version(run.version_id or "") for run in (kept, later)]
+    assert [version.lineage.recipe["max_steps"] for version in versions] == [4, 2]
+    assert [run.report["verdict"] for run in (kept, later)] == ["pass", "inconclusive"]
+
+
 async def test_a_version_that_fails_the_gate_is_rejected_and_unloaded(world: World) -> None:
     def forgetful(model: str, messages: Sequence[Mapping[str, Any]]) -> str:
         return clever(BASE_NAME, messages) if model == BASE_NAME else "?"
