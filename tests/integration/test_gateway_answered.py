@@ -6,12 +6,14 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 from typer.testing import CliRunner
 
 from adapters.types import Alias, Lineage, Version, VersionStatus
 from gateway.cli.main import app
+from gateway.policy import Policy
 from tests.integration.gateway_house import Customer, House, house
 from tests.integration.rough_engine import rough_engine
 from training.runs import RunStore
@@ -89,3 +91,46 @@ async def test_an_answer_tells_its_tenant_of_its_arm_its_memory_and_the_run_and_
         "gate": {"verdict": "pass", "production": None},
     }
     assert (told, theirs.status_code) == (found, 404)
+
+
+async def corrected(acme: Customer, **said: Any) -> httpx.Response:
+    return await acme.client.post("/v1/feedback", json=said)
+
+
+@pytest.mark.parametrize(("logging", "rated"), [("off", 400), ("metadata", 201)])
+async def test_where_no_text_is_logged_feedback_brings_the_conversation(
+    built: House, logging: str, rated: int
+) -> None:
+    asked = [{"role": "user", "content": QUESTION}]
+    async with built.customer("acme") as acme:
+        policy = Policy.model_validate({"logging": logging})
+        _, change = await built.tenants.put_policy(acme.id, policy, "test")
+        await built.applied(change)
+        about = {"response_id": (await acme.ask(QUESTION)).json()["id"]}
+        refused = await corrected(acme, **about, correction="It costs 19 euros.")
+        rating = await corrected(acme, **about, rating=-1)
+        kept = await corrected(acme, **about, messages=asked, correction="It costs 19 euros.")
+        again = await acme.ask(QUESTION)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "response_not_logged")
+    assert rating.status_code == rated
+    said = kept.json()
+    assert (kept.status_code, said["memory"], said["messages"]) == (201, "active", asked)
+    assert (said["response_id"], said["rejected"]) == (about["response_id"], None)
+    assert again.headers["x-graft-memory"] == said["id"]
+
+
+async def test_a_follow_up_that_leans_on_what_was_said_before_is_learned_from_and_not_remembered(
+    built: House,
+) -> None:
+    turns = [(QUESTION, "user"), ("19 euros.", "assistant"), ("And in blue?", "user")]
+    messages = [{"role": role, "content": content} for content, role in turns]
+    async with built.customer("acme") as acme:
+        answer = await acme.client.post(
+            "/v1/chat/completions", json={"model": "default", "messages": messages}
+        )
+        posted = await corrected(acme, response_id=answer.json()["id"], correction="Blue costs 21 euros.")
+        alone = await acme.ask("And in blue?")
+    said = posted.json()
+    assert (posted.status_code, said["status"], said["memory"]) == (201, "accepted", "not_used")
+    assert said["messages"] == messages
+    assert not alone.headers.get("x-graft-memory")

@@ -264,15 +264,6 @@ async def test_feedback_on_an_unknown_response_is_not_found(built: House) -> Non
     assert (response.status_code, response.json()["error"]["param"]) == (404, "response_id")
 
 
-async def test_a_tenant_that_logs_nothing_must_bring_the_conversation(built: House) -> None:
-    async with built.customer("acme") as acme:
-        policy = Policy.model_validate({"logging": "off"})
-        _, change = await built.tenants.put_policy(acme.id, policy, "test")
-        await built.applied(change)
-        response = await acme.client.post("/v1/feedback", json={"response_id": "chatcmpl-x", "rating": 1})
-    assert (response.status_code, response.json()["error"]["code"]) == (400, "response_not_logged")
-
-
 @pytest.mark.parametrize(
     ("body", "param"),
     [
