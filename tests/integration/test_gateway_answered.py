@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from typer.testing import CliRunner
 
-from adapters.types import Alias, Lineage, Version, VersionStatus
+from adapters.types import Alias, Lineage, Version
 from gateway.cli.main import app
 from gateway.policy import Policy
 from tests.integration.gateway_house import Customer, House, house
