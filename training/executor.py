@@ -16,7 +16,8 @@ from training.settings import Dtype
 from training.watch import Report, Stopped
 
 _STEP_SECONDS = 3.0
-"""How long a person who cancels waits for the step under way; a longer one ends on its own."""
+"""How long a learner whose run was cancelled waits for the step under way. A longer one ends on its own, and what comes
+of it is dropped: a step is part of this process and cannot be killed without the base model that is kept warm."""
 WEIGHT_BYTES: Mapping[Dtype, int] = {"float32": 4, "bfloat16": 2}
 
 
@@ -27,7 +28,8 @@ class Executor(Protocol):
         """Return once training could start at once. Raises what loading the base model raised."""
 
     async def check(self, recipe: Recipe) -> None:
-        """Raises DoesNotFit when training would need more memory than is free now."""
+        """Raises DoesNotFit when training would need more memory than is free, once no training is under way any
+        more."""
 
     async def train(
         self,
@@ -68,7 +70,8 @@ class LocalExecutor:
     async def check(self, recipe: Recipe) -> None:
         await self.warm()
         planned = self._estimate(recipe)
-        require(planned.beside_base, await asyncio.to_thread(free_memory, self._gpu_share), planned)
+        free = asyncio.get_running_loop().run_in_executor(self._pool, free_memory, self._gpu_share)
+        require(planned.beside_base, await free, planned)
 
     async def warm(self) -> None:
         await asyncio.wrap_future(self._warm)

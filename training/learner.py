@@ -25,6 +25,7 @@ from adapters.loading import Loader
 from adapters.own_slots import own_slots
 from adapters.registry import Registry
 from adapters.slots import Slots
+from adapters.tasks import end
 from adapters.vllm import VllmEngine
 from retrieval.client import RetrievalClient
 from training.curriculum import Curriculum, read_anchors, read_probes
@@ -138,7 +139,7 @@ class Learner:
                 await self._settle(run, Outcome(RunStatus.QUEUED) if task.cancelled() else task.result())
             raise
         finally:
-            heart.cancel()
+            await end(heart)  # one that is cut off while it writes must be done with its connection
         return True
 
     async def _settle(self, run: Run, outcome: Outcome) -> None:
