@@ -140,7 +140,7 @@ def _control(
 ) -> Control:
     registry, wants, store = Registry(sql), Wants(sql), ArtifactStore(adapters.artifact_store)
     workers, holds = RedisWorkers(redis), Holds()
-    tenants, runs, feedback = TenantStore(sql), RunStore(sql), FeedbackStore(sql)
+    tenants, runs, feedback = TenantStore(sql), RunStore(sql), FeedbackStore(sql, settings.tool_parser)
     token = settings.internal_token.get_secret_value()
     known = registry, wants, store, engines, workers, holds, adapters.cache_dir
     reconciler = Reconciler(*known, capacity=adapters.max_cpu_loras, copies=adapters.copies)

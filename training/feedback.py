@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from training import feedback_rows as rows
-from training.corrections import text_of
+from training.corrections import TOOL_PARSER, text_of
 from training.drafts import FeedbackDraft, Recorded, edited, entry_of, validate
 from training.errors import FeedbackConflict, FeedbackNotFound, IdempotencyReused, TooMuchFeedback
 from training.outbox import OutboxStep, owe_forgetting, owe_memory
@@ -25,8 +25,10 @@ class FeedbackStore:
     """Feedback in SQL. Callers carry out the steps of a write; what they cannot, the outbox's drain does
     later."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, tool_parser: str = TOOL_PARSER) -> None:
+        """tool_parser: how the tenants' engine reads calls of tools."""
         self._engine = engine
+        self._tool_parser = tool_parser
 
     async def record(self, draft: FeedbackDraft) -> Recorded:
         """Screen and store; a repeat (same idempotency key, or the same correction of the same question)
@@ -34,7 +36,7 @@ class FeedbackStore:
 
         Raises InvalidFeedback, IdempotencyReused, TooMuchFeedback.
         """
-        validate(draft)
+        validate(draft, self._tool_parser)
         if (repeated := await self._repeated(draft)) is not None:
             return repeated
         try:
@@ -64,7 +66,7 @@ class FeedbackStore:
         async with self._engine.begin() as connection:
             old = await _waiting(connection, tenant_id, feedback_id)
             draft = edited(old, correction, author, rules or ScreeningPolicy())
-            validate(draft)
+            validate(draft, self._tool_parser)
             if text_of(correction) == old.correction and not reviewed:
                 return Recorded(old, created=False)
             steps = await _retire(connection, old, CorrectionStatus.SUPERSEDED)

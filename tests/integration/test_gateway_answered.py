@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from adapters.types import Alias, Lineage, Version
 from gateway.cli.main import app
 from gateway.policy import Policy
+from retrieval.client import RetrievalClient
 from tests.integration.gateway_house import Customer, House, house
 from tests.integration.rough_engine import rough_engine
 from training.runs import RunStore
@@ -27,7 +28,10 @@ CASES = [{"prompt": QUESTION, "candidate": "19 euros", "production": "?"}]
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def built(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    async with rough_engine() as engine, house(tmp_path_factory.mktemp("house"), engine.url, "in") as made:
+    async with (
+        rough_engine() as engine,
+        house(tmp_path_factory.mktemp("house"), engine.url, "internal") as made,
+    ):
         yield made
 
 
@@ -134,3 +138,37 @@ async def test_a_follow_up_that_leans_on_what_was_said_before_is_learned_from_an
     assert (posted.status_code, said["status"], said["memory"]) == (201, "accepted", "not_used")
     assert said["messages"] == messages
     assert not alone.headers.get("x-graft-memory")
+
+
+def calling(plan: str) -> dict[str, object]:
+    """An answer that calls a tool."""
+    function = {"name": "price_of", "arguments": f'{{"plan": "{plan}"}}'}
+    return {"role": "assistant", "tool_calls": [{"id": "c1", "type": "function", "function": function}]}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ("It costs 19 euros.", "It costs 21 euros.", "It costs 21 euros."),
+        (
+            calling("pro"),
+            calling("starter"),
+            '<tool_call>\n{"name":"price_of","arguments":{"plan":"starter"}}\n</tool_call>',
+        ),
+    ],
+)
+async def test_an_edited_correction_is_what_memory_answers_next(
+    built: House, old: object, new: object, text: str
+) -> None:
+    async with built.customer("acme") as acme:
+        body = {"messages": [{"role": "user", "content": QUESTION}], "correction": old}
+        first = (await acme.client.post("/v1/feedback", json=body)).json()
+        path = f"/v1/feedback/{first['id']}"
+        edited = (await acme.client.patch(path, json={"correction": new})).json()
+        before = (await acme.client.get(path)).json()
+        async with RetrievalClient(built.settings.retrieval, "internal") as retrieval:
+            found = await retrieval.search(acme.id, QUESTION, k=0, timeout_s=60)
+    assert (edited["memory"], edited["replaces"], edited["correction"]) == ("active", first["id"], new)
+    assert (first["memory"], first["correction"]) == ("active", old)
+    assert (before["status"], before["correction"]) == ("superseded", old)
+    assert [(hit.id, hit.answer) for hit in found.memory] == [(edited["id"], text)]

@@ -14,7 +14,6 @@ from gateway.idempotency import Writes, Written
 from gateway.key_use import KeyUse
 from gateway.keys import Scope
 from gateway.policy import Policy
-from retrieval.client import RetrievalClient
 from tests.integration.gateway_house import BASE_DIGEST, Customer, House, house
 from training.tables import interactions
 
@@ -149,18 +148,6 @@ async def test_an_idempotency_key_is_for_one_request(built: House) -> None:
         ]
     assert [response.status_code for response in sent] == [201, 409]
     assert sent[1].json()["error"]["code"] == "idempotency_key_reused"
-
-
-async def test_an_edited_correction_is_what_memory_answers_next(built: House) -> None:
-    async with built.customer("acme") as acme:
-        old = (await acme.correct(QUESTION, "It costs 19 euros.")).json()
-        path = f"/v1/feedback/{old['id']}"
-        new = (await acme.client.patch(path, json={"correction": "It costs 21 euros."})).json()
-        before = (await acme.client.get(path)).json()
-        async with RetrievalClient(built.settings.retrieval, "internal") as retrieval:
-            found = await retrieval.search(acme.id, QUESTION, k=0, timeout_s=60)
-    assert (new["memory"], new["replaces"], before["status"]) == ("active", old["id"], "superseded")
-    assert [(hit.id, hit.answer) for hit in found.memory] == [(new["id"], "It costs 21 euros.")]
 
 
 async def logged(built: House, customer: Customer, response_id: str) -> None:
