@@ -4,13 +4,14 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from adapters.base import BaseModel
 from training.device import free_memory, limit, on_gpu
 from training.lora import Row, Trained, WarmBase
-from training.memory import Estimate, estimate, require, shape_of
+from training.memory import Batch, Estimate, estimate, require, shape_of
 from training.recipe import Recipe
 from training.settings import Dtype
 from training.watch import Report, Stopped
@@ -28,8 +29,8 @@ class Executor(Protocol):
         """Return once training could start at once. Raises what loading the base model raised."""
 
     async def check(self, recipe: Recipe) -> None:
-        """Raises DoesNotFit when training would need more memory than is free, once no training is under way any
-        more."""
+        """Raises DoesNotFit when training on usual rows would need more memory than is free, once no training is under
+        way any more."""
 
     async def train(
         self,
@@ -41,8 +42,8 @@ class Executor(Protocol):
         stopped: Stopped,
         checkpoint: Path,
     ) -> Trained:
-        """As WarmBase.train; `report` and `stopped` are called from another thread. Cancelling waits a moment for
-        the step under way, which `stopped` should end."""
+        """As WarmBase.train; `report` and `stopped` are called from another thread. Raises DoesNotFit when the rows need
+        more memory than is free. Cancelling waits a moment for the step under way, which `stopped` should end."""
 
 
 class LocalExecutor:
@@ -64,14 +65,16 @@ class LocalExecutor:
         limit(self._gpu_share)
         return WarmBase(base.path, base.digest, threads, dtype)
 
-    def _estimate(self, recipe: Recipe) -> Estimate:
-        return estimate(self._shape, recipe, self._weight_bytes, gpu=on_gpu())
+    def _estimate(self, recipe: Recipe, batch: Batch | None = None) -> Estimate:
+        return estimate(self._shape, recipe, self._weight_bytes, gpu=on_gpu(), batch=batch)
+
+    def _require(self, recipe: Recipe, batch: Batch | None = None) -> None:
+        planned = self._estimate(recipe, batch)
+        require(planned.beside_base, free_memory(self._gpu_share), planned)
 
     async def check(self, recipe: Recipe) -> None:
         await self.warm()
-        planned = self._estimate(recipe)
-        free = asyncio.get_running_loop().run_in_executor(self._pool, free_memory, self._gpu_share)
-        require(planned.beside_base, await free, planned)
+        await asyncio.get_running_loop().run_in_executor(self._pool, self._require, recipe)
 
     async def warm(self) -> None:
         await asyncio.wrap_future(self._warm)
@@ -88,7 +91,14 @@ class LocalExecutor:
     ) -> Trained:
         def work() -> Trained:
             return self._warm.result().train(
-                rows, validation, recipe, directory, report=report, stopped=stopped, checkpoint=checkpoint
+                rows,
+                validation,
+                recipe,
+                directory,
+                report=report,
+                stopped=stopped,
+                checkpoint=checkpoint,
+                fits=partial(self._require, recipe),
             )
 
         training = asyncio.get_running_loop().run_in_executor(self._pool, work)

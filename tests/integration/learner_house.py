@@ -72,15 +72,15 @@ class World:
     def registry(self) -> Registry:
         return self.shop.registry
 
-    async def post(self, tenant: str = "ten_1") -> None:
-        """Six facts, three phrasings each."""
+    async def post(self, tenant: str = "ten_1", before: str = "") -> None:
+        """Six facts, three phrasings each. before: what each begins with."""
         for subject, answer in FACTS.items():
             for phrasing in ("What is {}?", "Tell me {}.", "Do you know {}?"):
                 await FeedbackStore(self.database).record(
                     FeedbackDraft(
                         tenant_id=tenant,
                         adapter="default",
-                        messages=[{"role": "user", "content": phrasing.format(subject)}],
+                        messages=[{"role": "user", "content": before + phrasing.format(subject)}],
                         author="key_1",
                         trusted=True,
                         correction=answer,

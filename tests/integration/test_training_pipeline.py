@@ -26,6 +26,7 @@ from training import checkpoints
 from training.corrections import functions_of
 from training.dataset import dataset_of
 from training.errors import RunStopped
+from training.executor import LocalExecutor
 from training.feedback import FeedbackStore
 from training.lora import Row, Trained, WarmBase
 from training.packed import PackedTrainer
@@ -416,6 +417,24 @@ async def test_a_recipe_that_cannot_fit_is_refused_before_anything_is_done(
     run = await world.run()
     assert run.status is RunStatus.FAILED and (run.error or "").startswith("DoesNotFit: training would take")
     assert run.dataset_digest is None
+
+
+@pytest.mark.parametrize(
+    ("words", "status"), [(1, RunStatus.SUCCEEDED), (300, RunStatus.FAILED)], ids=["usual", "long"]
+)
+async def test_rows_that_are_too_long_to_fit_are_refused_once_they_are_there(
+    world: World, monkeypatch: pytest.MonkeyPatch, words: int, status: RunStatus
+) -> None:
+    executor = world.shop.executor
+    assert isinstance(executor, LocalExecutor)
+    enough = executor._estimate(Recipe(**RECIPE)).beside_base
+    monkeypatch.setattr("training.executor.free_memory", lambda share: enough)
+    await world.policy()
+    await world.post(before="please " * words)
+    run = await world.run()
+    assert (run.status, run.error is None) == (status, status is RunStatus.SUCCEEDED)
+    if run.error:
+        assert run.error.startswith("DoesNotFit: training would take") and run.dataset_digest
 
 
 async def test_a_learner_that_ends_gives_its_run_back(world: World) -> None:
