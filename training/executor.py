@@ -42,8 +42,8 @@ class Executor(Protocol):
         stopped: Stopped,
         checkpoint: Path,
     ) -> Trained:
-        """As WarmBase.train; `report` and `stopped` are called from another thread. Raises DoesNotFit when the rows need
-        more memory than is free. Cancelling waits a moment for the step under way, which `stopped` should end."""
+        """As WarmBase.train; `report` and `stopped` are called from another thread. Raises DoesNotFit when the rows
+        need more memory than is free. Cancelling waits a moment for the step under way, which `stopped` should end."""
 
 
 class LocalExecutor:

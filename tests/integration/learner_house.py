@@ -256,7 +256,7 @@ def told_in_step(number: int, directory: str, base_path: str, inside: Event) -> 
             assert told.wait(60)
         return step(*arguments, **named)
 
-    RunWork.pause = pausing  # type: ignore[method-assign]
+    RunWork.pause = pausing  # type: ignore[method-assign, assignment]
     PackedTrainer.training_step = stepping  # type: ignore[method-assign]
 
     async def work() -> None:
