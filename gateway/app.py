@@ -222,7 +222,7 @@ def compose(settings: Settings, held: Connections) -> DataPlane:
 def _rest(settings: Settings, held: Connections, telemetry: Telemetry, responses: ResponseStore) -> FastAPI:
     """Everything that is not generation."""
     access = Access(held.current, settings.max_body_bytes, held.uses)
-    registry, store = Registry(held.record), FeedbackStore(held.record)
+    registry, store = Registry(held.record), FeedbackStore(held.record, settings.tool_parser)
     interactions = Interactions(held.redis, held.record, held.journal)
     writes = Writes(held.record)
     delivery = Delivery(Outbox(held.record), store, held.retrieval)

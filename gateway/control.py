@@ -142,7 +142,7 @@ def _control(
     registry, wants = Registry(sql, tell_rolled_back), Wants(sql)
     store = ArtifactStore(adapters.artifact_store)
     workers, holds = RedisWorkers(redis), Holds()
-    tenants, runs, feedback = TenantStore(sql), RunStore(sql), FeedbackStore(sql)
+    tenants, runs, feedback = TenantStore(sql), RunStore(sql), FeedbackStore(sql, settings.tool_parser)
     token = settings.internal_token.get_secret_value()
     known = registry, wants, store, engines, workers, holds, adapters.cache_dir
     reconciler = Reconciler(*known, capacity=adapters.max_cpu_loras, copies=adapters.copies)

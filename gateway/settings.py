@@ -31,7 +31,8 @@ class Settings(Addresses):
     """Distinct adapters that one engine is asked for at once, its own --max-loras."""
     tool_parser: str = Field(default="hermes", pattern=r"^[a-z0-9_.-]*$")
     """How the base model of a supervised engine writes calls of tools: vLLM's --tool-call-parser. Empty: without one
-    vLLM refuses all choices of tools."""
+    vLLM refuses all choices of tools. Gateway and control refuse corrections that call tools under another one than
+    `hermes`, in whose form calls are learned."""
     reasoning_parser: str = Field(default="", pattern=r"^[a-z0-9_.-]*$")
     """How it writes what it thinks, vLLM's --reasoning-parser. Empty: not apart from its answer."""
     queue_size: int = Field(default=1024, ge=1)

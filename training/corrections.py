@@ -14,6 +14,8 @@ from training.errors import InvalidFeedback
 from training.types import Message, Tool, question_of
 
 TOOL_CALL = "<tool_call>"
+TOOL_PARSER = "hermes"
+"""The parser, by vLLM's name, that reads calls in the one form in which they are written here."""
 _FIELDS = frozenset({"role", "content", "tool_calls", "refusal", "name"})
 _DEPENDENT = re.compile(
     r"^(?:and|also|but|then|so|what about|how about|same|ok|okay|yes|no)\b"
@@ -43,6 +45,17 @@ def text_of(correction: str | Mapping[str, Any]) -> str:
         raise InvalidFeedback("`tool_calls` is a list.", "correction.tool_calls")
     parts += [_call(call, f"correction.tool_calls[{place}]") for place, call in enumerate(calls)]
     return "\n".join(part for part in parts if part)
+
+
+def check_form(correction: str | Mapping[str, Any], tool_parser: str) -> None:
+    """tool_parser: how the engine reads calls of tools. Raises InvalidFeedback for calls that it would not read once
+    they have been learned."""
+    if isinstance(correction, Mapping) and correction.get("tool_calls") and tool_parser != TOOL_PARSER:
+        raise InvalidFeedback(
+            f"Calls of tools are learned in the form of the parser `{TOOL_PARSER}`, and the engine's is "
+            f"`{tool_parser or 'none'}` (GRAFT_TOOL_PARSER): it would not read them. Correct with text instead.",
+            "correction.tool_calls",
+        )
 
 
 def functions_of(tools: Any) -> list[Tool]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from training.corrections import text_of
+from training.corrections import check_form, text_of
 from training.errors import FeedbackConflict, InvalidFeedback
 from training.outbox import OutboxStep
 from training.rows import new_id, now
@@ -51,8 +51,8 @@ class Recorded:
     """Of a correction that was withdrawn: labels of the versions that were trained on it."""
 
 
-def validate(draft: FeedbackDraft) -> None:
-    """Raises InvalidFeedback."""
+def validate(draft: FeedbackDraft, tool_parser: str) -> None:
+    """tool_parser: how the engine reads calls of tools. Raises InvalidFeedback."""
     if draft.correction is None and draft.rating is None and draft.comment is None:
         raise InvalidFeedback("Say something: a correction, a rating or a comment.", "correction")
     if draft.rating is not None and draft.rating not in (-1, 0, 1):
@@ -61,6 +61,7 @@ def validate(draft: FeedbackDraft) -> None:
         return
     if not text_of(draft.correction).strip():
         raise InvalidFeedback("A correction cannot be empty.", "correction")
+    check_form(draft.correction, tool_parser)
     if not question_of(draft.messages).strip():
         raise InvalidFeedback("A correction needs a conversation with a user's question.", "messages")
 

@@ -4,19 +4,21 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from adapters.base import BaseModel
 from training.device import free_memory, limit, on_gpu
 from training.lora import Row, Trained, WarmBase
-from training.memory import Estimate, estimate, require, shape_of
+from training.memory import Batch, Estimate, estimate, require, shape_of
 from training.recipe import Recipe
 from training.settings import Dtype
 from training.watch import Report, Stopped
 
 _STEP_SECONDS = 3.0
-"""How long a person who cancels waits for the step under way; a longer one ends on its own."""
+"""How long a learner whose run was cancelled waits for the step under way. A longer one ends on its own, and what comes
+of it is dropped: a step is part of this process and cannot be killed without the base model that is kept warm."""
 WEIGHT_BYTES: Mapping[Dtype, int] = {"float32": 4, "bfloat16": 2}
 
 
@@ -27,7 +29,8 @@ class Executor(Protocol):
         """Return once training could start at once. Raises what loading the base model raised."""
 
     async def check(self, recipe: Recipe) -> None:
-        """Raises DoesNotFit when training would need more memory than is free now."""
+        """Raises DoesNotFit when training on usual rows would need more memory than is free, once no training is under
+        way any more."""
 
     async def train(
         self,
@@ -39,8 +42,8 @@ class Executor(Protocol):
         stopped: Stopped,
         checkpoint: Path,
     ) -> Trained:
-        """As WarmBase.train; `report` and `stopped` are called from another thread. Cancelling waits a moment for
-        the step under way, which `stopped` should end."""
+        """As WarmBase.train; `report` and `stopped` are called from another thread. Raises DoesNotFit when the rows
+        need more memory than is free. Cancelling waits a moment for the step under way, which `stopped` should end."""
 
 
 class LocalExecutor:
@@ -62,13 +65,16 @@ class LocalExecutor:
         limit(self._gpu_share)
         return WarmBase(base.path, base.digest, threads, dtype)
 
-    def _estimate(self, recipe: Recipe) -> Estimate:
-        return estimate(self._shape, recipe, self._weight_bytes, gpu=on_gpu())
+    def _estimate(self, recipe: Recipe, batch: Batch | None = None) -> Estimate:
+        return estimate(self._shape, recipe, self._weight_bytes, gpu=on_gpu(), batch=batch)
+
+    def _require(self, recipe: Recipe, batch: Batch | None = None) -> None:
+        planned = self._estimate(recipe, batch)
+        require(planned.beside_base, free_memory(self._gpu_share), planned)
 
     async def check(self, recipe: Recipe) -> None:
         await self.warm()
-        planned = self._estimate(recipe)
-        require(planned.beside_base, await asyncio.to_thread(free_memory, self._gpu_share), planned)
+        await asyncio.get_running_loop().run_in_executor(self._pool, self._require, recipe)
 
     async def warm(self) -> None:
         await asyncio.wrap_future(self._warm)
@@ -85,7 +91,14 @@ class LocalExecutor:
     ) -> Trained:
         def work() -> Trained:
             return self._warm.result().train(
-                rows, validation, recipe, directory, report=report, stopped=stopped, checkpoint=checkpoint
+                rows,
+                validation,
+                recipe,
+                directory,
+                report=report,
+                stopped=stopped,
+                checkpoint=checkpoint,
+                fits=partial(self._require, recipe),
             )
 
         training = asyncio.get_running_loop().run_in_executor(self._pool, work)

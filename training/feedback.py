@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from adapters import audit
 from adapters.audit import Act
 from training import feedback_rows as rows
-from training.corrections import text_of
+from training.corrections import TOOL_PARSER, text_of
 from training.drafts import FeedbackDraft, Recorded, edited, entry_of, validate
 from training.errors import FeedbackConflict, FeedbackNotFound, IdempotencyReused, TooMuchFeedback
 from training.outbox import OutboxStep, owe_forgetting, owe_memory
@@ -29,8 +29,10 @@ class FeedbackStore:
     """Feedback in SQL. Callers carry out the steps of a write; what they cannot, the outbox's drain does
     later."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, tool_parser: str = TOOL_PARSER) -> None:
+        """tool_parser: how the tenants' engine reads calls of tools."""
         self._engine = engine
+        self._tool_parser = tool_parser
 
     async def record(self, draft: FeedbackDraft) -> Recorded:
         """Screen and store; a repeat (same idempotency key, or the same correction of the same question)
@@ -38,7 +40,7 @@ class FeedbackStore:
 
         Raises InvalidFeedback, IdempotencyReused, TooMuchFeedback.
         """
-        validate(draft)
+        validate(draft, self._tool_parser)
         if (repeated := await self._repeated(draft)) is not None:
             return repeated
         try:
@@ -67,7 +69,7 @@ class FeedbackStore:
         async with rows.alone(self._engine, tenant_id) as connection:
             old = await _waiting(connection, tenant_id, feedback_id)
             draft = edited(old, correction, author, rules or ScreeningPolicy())
-            validate(draft)
+            validate(draft, self._tool_parser)
             if text_of(correction) == old.correction:
                 return Recorded(old, created=False)
             steps = await _retire(connection, old, CorrectionStatus.SUPERSEDED)
@@ -106,7 +108,7 @@ class FeedbackStore:
         async with rows.alone(self._engine, tenant_id) as connection:
             old = await _judge(connection, tenant_id, feedback_id, change)
             draft = edited(old, correction, actor, ScreeningPolicy())
-            validate(draft)
+            validate(draft, self._tool_parser)
             steps = await owe_forgetting(connection, tenant_id, old.id)
             entry = entry_of(draft, Screening(CorrectionStatus.ACCEPTED), replaces=old.id)
             recorded = await _store(connection, entry, await _disputed(connection, entry))

@@ -25,6 +25,7 @@ from adapters.loading import Loader
 from adapters.own_slots import own_slots
 from adapters.registry import Registry
 from adapters.slots import Slots
+from adapters.tasks import end
 from adapters.vllm import VllmEngine
 from retrieval.client import RetrievalClient
 from training.curriculum import Curriculum, read_anchors, read_probes
@@ -138,7 +139,7 @@ class Learner:
                 await self._settle(run, Outcome(RunStatus.QUEUED) if task.cancelled() else task.result())
             raise
         finally:
-            heart.cancel()
+            await end(heart)  # one that is cut off while it writes must be done with its connection
         return True
 
     async def _settle(self, run: Run, outcome: Outcome) -> None:
@@ -204,8 +205,18 @@ async def assemble(
     return Learner(engine, redis, JournalDrain(redis, engine, owner), workshop, owner)
 
 
-async def main() -> None:
+async def until_told(learner: Learner) -> None:
     """Run until SIGTERM or SIGINT."""
+    task = asyncio.create_task(learner.run())
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, task.cancel)
+    _log.info("ready")
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def main() -> None:
+    """The learner of the settings."""
     settings = Settings()
     engine = connect(settings.database)
     redis = Redis.from_url(settings.redis)
@@ -215,13 +226,7 @@ async def main() -> None:
         RetrievalClient(settings.retrieval, token) as retrieval,
         own_slots(redis, settings.engines, settings.max_loras) as slots,
     ):
-        learner = await assemble(settings, engine, redis, http, retrieval, slots)
-        task = asyncio.create_task(learner.run())
-        for name in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(name, task.cancel)
-        _log.info("ready")
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await until_told(await assemble(settings, engine, redis, http, retrieval, slots))
     await redis.aclose()
     await engine.dispose()
 

@@ -8,7 +8,7 @@ that every batch has the recipe's share of replay.
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,8 @@ from training import checkpoints
 from training.checkpoints import Checkpointing
 from training.device import device, on_gpu
 from training.errors import RunStopped, TrainingFailed
-from training.packed import IGNORED, PackedTrainer, pack
+from training.memory import Batch
+from training.packed import IGNORED, PackedTrainer, largest, pack
 from training.recipe import Recipe
 from training.types import Message, Tool
 from training.watch import Report, Stopped, Watch
@@ -75,18 +76,22 @@ class WarmBase:
         report: Report = lambda progress: None,
         stopped: Stopped = lambda: False,
         checkpoint: Path | None = None,
+        fits: Callable[[Batch], None] = lambda largest: None,
     ) -> Trained:
         """Train on `rows` in their order and write the adapter into `directory`.
 
         checkpoint: a file that is written now and then, in a directory that is there. Where the same training left
-        one before, it goes on from there, to the same weights. Raises RunStopped within a step of `stopped` turning
-        true, TrainingFailed when the loss is no number.
+        one before, it goes on from there, to the same weights. fits: told of the largest batch before the first step;
+        what it raises ends the training. Raises RunStopped within a step of `stopped` turning true, TrainingFailed when
+        the loss is no number.
         """
         key = self._key(rows, validation, recipe)
         found = checkpoints.read(checkpoint, key) if checkpoint else None
         steps = min(recipe.max_steps, math.ceil(len(rows) / recipe.batch_size))
         left = rows[found.step * recipe.batch_size :] if found else rows
-        trainer = self._trainer(left, recipe, steps, directory)
+        encoded = self._encoded(left)
+        fits(largest(encoded, recipe.batch_size))
+        trainer = self._trainer(encoded, recipe, steps, directory)
         watch = Watch(trainer, self._encoded(validation), recipe, report, stopped)
         trainer.add_callback(watch)
         if checkpoint:
@@ -116,11 +121,13 @@ class WarmBase:
         texts = [[_plain(row) for row in part] for part in (rows, validation)]
         return checkpoints.key_of([self._name, dtype, recipe.as_record(), texts])
 
-    def _trainer(self, rows: Sequence[Row], recipe: Recipe, steps: int, directory: Path) -> PackedTrainer:
+    def _trainer(
+        self, rows: list[dict[str, list[int]]], recipe: Recipe, steps: int, directory: Path
+    ) -> PackedTrainer:
         return PackedTrainer(
             model=self._model,
             args=_arguments(recipe, steps, directory),
-            train_dataset=Dataset.from_list(self._encoded(rows)),
+            train_dataset=Dataset.from_list(rows),
             processing_class=self._tokenizer,
             peft_config=LoraConfig(
                 r=recipe.rank,

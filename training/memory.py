@@ -14,7 +14,7 @@ from training.recipe import Recipe
 GIB = 2**30
 ROW_TOKENS = 128
 ANSWER_TOKENS = 24
-"""A row as tenants of the demo have them, with passages in three of ten; whoever trains on longer ones needs more."""
+"""A row as tenants of the demo have them, with passages in three of ten: what is planned with before there are rows."""
 _PER_HIDDEN = 52
 _PER_INTERMEDIATE = 12
 _PER_LOGIT = 10
@@ -24,6 +24,21 @@ each word of the vocabulary, per pair of tokens of one row for each head where a
 _LIBRARIES = 150 * 2**20
 _DEVICE_CONTEXT = 600 * 2**20
 _MARGIN = 1.1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step reads, in tokens."""
+
+    tokens: int
+    answers: int
+    pairs: int
+    """Of tokens of one row, where attention keeps them: on a processor, of rows that are not too long."""
+
+    @classmethod
+    def alike(cls, rows: int, tokens: int = ROW_TOKENS, answers: int = ANSWER_TOKENS) -> "Batch":
+        """Rows of the same length."""
+        return cls(rows * tokens, rows * answers, rows * tokens**2)
 
 
 @dataclass(frozen=True)
@@ -86,22 +101,14 @@ def shape_of(config: Mapping[str, Any], modules: Mapping[str, tuple[int, int]]) 
 
 
 def estimate(
-    shape: Shape,
-    recipe: Recipe,
-    weight_bytes: int,
-    *,
-    gpu: bool = False,
-    row_tokens: int = ROW_TOKENS,
-    answer_tokens: int = ANSWER_TOKENS,
+    shape: Shape, recipe: Recipe, weight_bytes: int, *, gpu: bool = False, batch: Batch | None = None
 ) -> Estimate:
-    """weight_bytes: 4 for a base model held in float32, 2 in bfloat16."""
-    tokens, answers = recipe.batch_size * row_tokens, recipe.batch_size * answer_tokens
-    per_token = shape.layers * (_PER_HIDDEN * shape.hidden + _PER_INTERMEDIATE * shape.intermediate)
-    if not gpu:
-        per_token += shape.layers * _PER_PAIR * shape.heads * row_tokens
-    if not recipe.bf16:
-        per_token *= 2
-    activations = tokens * per_token + answers * _PER_LOGIT * shape.vocabulary
+    """weight_bytes: 4 for a base model held in float32, 2 in bfloat16. batch: the largest; None: of usual rows."""
+    batch = batch or Batch.alike(recipe.batch_size)
+    per_token = _PER_HIDDEN * shape.hidden + _PER_INTERMEDIATE * shape.intermediate
+    pairs = 0 if gpu else _PER_PAIR * shape.heads * batch.pairs
+    kept = shape.layers * (batch.tokens * per_token + pairs) * (1 if recipe.bf16 else 2)
+    activations = kept + batch.answers * _PER_LOGIT * shape.vocabulary
     return Estimate(
         base=shape.parameters * weight_bytes,
         cast=2 * shape.linear if recipe.bf16 and weight_bytes == 4 else 0,

@@ -5,7 +5,7 @@ at every token. Here each conversation attends to itself alone, and only the ans
 loss and gradients in a third of the time (docs/log.md).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import repeat_kv
 from trl import SFTTrainer
+
+from training.memory import Batch
 
 IGNORED = -100
 """Label of tokens that do not count, by PyTorch's convention."""
@@ -55,6 +57,18 @@ def attend(
             for q, k, v in zip(*parts, strict=True)
         ]
     return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
+
+
+def largest(rows: Sequence[Mapping[str, Sequence[int]]], size: int) -> Batch:
+    """The most of everything that one batch of `size` rows, in their order, holds. rows: `input_ids` and `labels`."""
+    found = Batch(0, 0, 0)
+    for start in range(0, len(rows), size):
+        batch = rows[start : start + size]
+        lengths = [len(row["input_ids"]) for row in batch]
+        answers = sum(label != IGNORED for row in batch for label in row["labels"])
+        pairs = sum(length**2 for length in lengths) if max(lengths) <= SHORT else 0
+        found = Batch(max(found.tokens, sum(lengths)), max(found.answers, answers), max(found.pairs, pairs))
+    return found
 
 
 def _lengths(positions: torch.Tensor) -> list[int]:

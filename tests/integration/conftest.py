@@ -1,15 +1,19 @@
 """The parts of `control_house`."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
+from click.testing import Result
 from redis.asyncio import Redis
 from safetensors.numpy import save_file
 from sqlalchemy.ext.asyncio import AsyncEngine
+from typer.testing import CliRunner
 
 from adapters.base import describe_base
 from adapters.database import connect
@@ -17,6 +21,7 @@ from adapters.settings import Settings as AdaptersSettings
 from adapters.swap import Swapper
 from adapters.tables import metadata as adapters
 from adapters.testing import FakeEngine
+from gateway.cli.main import app as commands
 from gateway.control import Control, assembled
 from gateway.follower import Follower
 from gateway.leases import Heartbeat, Leases
@@ -24,7 +29,8 @@ from gateway.loader import SnapshotLoader
 from gateway.settings import Settings
 from gateway.snapshot import CurrentSnapshot
 from gateway.tables import metadata as gateway
-from tests.integration.control_house import System, administered
+from tests.integration.control_house import ADMIN_KEY, Graft, System, administered
+from tests.integration.gateway_house import listening
 from training.tables import metadata as training
 
 
@@ -81,3 +87,17 @@ async def system(
 
     async with administered(assemble) as (app, admin):
         yield System(admin, app.state.control, engine, worker, files, app)
+
+
+@pytest.fixture
+async def graft(system: System, tmp_path: Path) -> AsyncIterator[Graft]:
+    """A command with the operator's credentials and nothing else: no data directory that holds keys."""
+    transport = system.admin._transport
+    assert isinstance(transport, httpx.ASGITransport)
+    async with listening(transport.app) as url:
+        told = ["--data-dir", str(tmp_path / "nothing"), "--admin-url", url, "--admin-key", ADMIN_KEY]
+
+        async def run(*arguments: str) -> Result:
+            return await asyncio.to_thread(CliRunner().invoke, commands, [*told, *arguments])
+
+        yield run

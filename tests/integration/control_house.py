@@ -4,22 +4,26 @@ Only the engine is the in-memory one: what it says does not matter here
 (tests/integration/test_control_swap.py has the real one).
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+from click.testing import Result
 from fastapi import FastAPI
 
 from adapters.testing import FakeEngine
 from adapters.types import Lineage, Version, VersionStatus
 from gateway.admin import create_app
+from gateway.cli.output import CommandError
 from gateway.control import Control
 from gateway.snapshot import CurrentSnapshot
 
 ADMIN_KEY = "gk-admin-secret"
+Graft = Callable[..., Awaitable[Result]]
+"""A command of the operator's."""
 
 
 @asynccontextmanager
@@ -67,3 +71,8 @@ class System:
         made = await self.control.registry.register(tenant_id, "default", artifact.digest, lineage, {})
         await self.control.registry.set_status(made.id, status)
         return await self.control.registry.version(made.id)
+
+
+def refused(result: Result) -> CommandError:
+    assert isinstance(result.exception, CommandError), result.output
+    return result.exception

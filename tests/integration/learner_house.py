@@ -5,11 +5,13 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,6 +40,7 @@ from training.feedback import FeedbackStore
 from training.gating import Gate
 from training.journal import JournalDrain
 from training.learner import Learner
+from training.packed import PackedTrainer
 from training.pipeline import RunWork
 from training.policies import read_policy
 from training.rewrites import Teacher
@@ -70,15 +73,15 @@ class World:
     def registry(self) -> Registry:
         return self.shop.registry
 
-    async def post(self, tenant: str = "ten_1") -> None:
-        """Six facts, three phrasings each."""
+    async def post(self, tenant: str = "ten_1", before: str = "") -> None:
+        """Six facts, three phrasings each. before: what each begins with."""
         for subject, answer in FACTS.items():
             for phrasing in ("What is {}?", "Tell me {}.", "Do you know {}?"):
                 await FeedbackStore(self.database).record(
                     FeedbackDraft(
                         tenant_id=tenant,
                         adapter="default",
-                        messages=[{"role": "user", "content": phrasing.format(subject)}],
+                        messages=[{"role": "user", "content": before + phrasing.format(subject)}],
                         author="key_1",
                         trusted=True,
                         correction=answer,
@@ -164,7 +167,7 @@ async def open_world(directory: Path, base_path: Path, owner: str = "learner") -
     await database.dispose()
 
 
-# ------------------------------------------------------------------------------------------ killed learners
+# ------------------------------------------------------------------------------ learners that are told to end, or die
 
 
 def _die() -> None:
@@ -235,6 +238,31 @@ def die_at(where: str, directory: str, base_path: str, lease_s: float) -> None:
             await world.shop.executor.warm()
             DEATHS[where]()
             await world.learner.work_once()
+
+    asyncio.run(work())
+
+
+def told_in_step(number: int, directory: str, base_path: str, inside: Event) -> None:
+    """In a process of its own: the learner until SIGTERM. It is `inside` this training step until it has been told."""
+    pause, step, told, begun = RunWork.pause, PackedTrainer.training_step, threading.Event(), [0]
+
+    def pausing(work: RunWork) -> None:
+        pause(work)
+        told.set()
+
+    def stepping(*arguments: Any, **named: Any) -> Any:
+        begun[0] += 1
+        if begun[0] == number:
+            inside.set()
+            assert told.wait(60)
+        return step(*arguments, **named)
+
+    RunWork.pause = pausing  # type: ignore[method-assign, assignment]
+    PackedTrainer.training_step = stepping  # type: ignore[method-assign]
+
+    async def work() -> None:
+        async with open_world(Path(directory), Path(base_path), "told") as world:
+            await learner.until_told(world.learner)
 
     asyncio.run(work())
 

@@ -1,27 +1,16 @@
-"""Commands of the operator against the real admin API."""
+"""`graft apply` against the real admin API."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-import sqlalchemy as sa
 from click.testing import Result
-from typer.testing import CliRunner
 
-from gateway.cli.main import app
-from gateway.cli.output import CommandError, Exit
+from gateway.cli.output import Exit
 from gateway.keys import Scope
-from tests.integration.control_house import ADMIN_KEY, System
-from tests.integration.gateway_house import listening
-from training.drafts import FeedbackDraft
-from training.tables import interactions
-
-Graft = Callable[..., Awaitable[Result]]
+from tests.integration.control_house import Graft, System, refused
 
 FILE = """
 tenants:
@@ -34,20 +23,6 @@ tenants:
 
 
 @pytest.fixture
-async def graft(system: System, tmp_path: Path) -> AsyncIterator[Graft]:
-    """A command with the operator's credentials and nothing else: no data directory that holds keys."""
-    transport = system.admin._transport
-    assert isinstance(transport, httpx.ASGITransport)
-    async with listening(transport.app) as url:
-        told = ["--data-dir", str(tmp_path / "nothing"), "--admin-url", url, "--admin-key", ADMIN_KEY]
-
-        async def run(*arguments: str) -> Result:
-            return await asyncio.to_thread(CliRunner().invoke, app, [*told, *arguments])
-
-        yield run
-
-
-@pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "tenants.yaml"
     path.write_text(FILE)
@@ -57,11 +32,6 @@ def file(tmp_path: Path) -> Path:
 def written(file: Path, acme: str) -> str:
     file.write_text(f"tenants: {{acme: {{{acme}}}}}")
     return str(file)
-
-
-def refused(result: Result) -> CommandError:
-    assert isinstance(result.exception, CommandError), result.output
-    return result.exception
 
 
 def changed(result: Result) -> list[Any]:
@@ -195,62 +165,3 @@ async def test_a_policy_that_somebody_changes_meanwhile_is_not_overwritten(
     error = refused(await graft("apply", "-f", str(file)))
     assert (error.code, error.message) == (Exit.CONFLICT, "The policy is at revision 2, not 1.")
     assert (await system.call("GET", policy))["policy"]["logging"] == "off"
-
-
-# -------------------------------------------------------------------------------------------------------- why
-
-
-async def answered(system: System, tenant_id: str, version_id: str | None) -> str:
-    """A response, as the learner writes it into the record."""
-    row = {
-        "id": "chatcmpl-why",
-        "tenant_id": tenant_id,
-        "adapter": "default",
-        "arm": "stable",
-        "messages": [],
-    }
-    row |= {"response": "19 euros.", "memory_ids": [], "passage_ids": [], "usage": {}, "latency_ms": 12.5}
-    row |= {"status": 200, "at": datetime.now(UTC), "version_id": version_id}
-    async with system.control.sql.begin() as connection:
-        await connection.execute(sa.insert(interactions).values(**row))
-    return "chatcmpl-why"
-
-
-async def corrected(system: System, tenant_id: str, number: int) -> str:
-    draft = FeedbackDraft(
-        tenant_id=tenant_id,
-        adapter="default",
-        messages=[{"role": "user", "content": f"What does plan {number} cost?"}],
-        author="key_1",
-        trusted=True,
-        correction=f"{number} euros.",
-    )
-    return (await system.control.feedback.record(draft)).feedback.id
-
-
-async def test_the_operator_asks_why_with_nothing_but_the_responses_id(system: System, graft: Graft) -> None:
-    acme, globex = await system.tenant("acme"), await system.tenant("globex")
-    version = await system.version(acme["id"])
-    learned = [await corrected(system, acme["id"], number) for number in range(1, 23)]
-    foreign = await corrected(system, globex["id"], 99)
-    await system.control.runs.add_learned(version.id, [*learned, foreign])
-    response = await answered(system, acme["id"], version.id)
-    result = await graft("--json", "why", response)
-    assert result.exit_code == 0, result.exception
-    found = json.loads(result.output)["version"]
-    assert (found["label"], found["learned"]["count"]) == ("default@v1", 22)
-    assert [each["id"] for each in found["learned"]["newest"]] == learned[:1:-1]
-    assert found["learned"]["newest"][0]["question"] == "What does plan 22 cost?"
-    for_people = await graft("why", response)
-    assert "the newest 20 of 22" in for_people.output
-    assert "What does plan 22 cost?" in for_people.output and "22 euros." in for_people.output
-
-
-async def test_what_the_base_model_answered_has_learned_nothing(system: System, graft: Graft) -> None:
-    tenant = await system.tenant()
-    result = await graft("why", await answered(system, tenant["id"], None))
-    assert result.exit_code == 0 and "Learned by the version" not in result.output
-
-
-async def test_a_response_that_nobody_got_is_not_found(graft: Graft) -> None:
-    assert refused(await graft("why", "chatcmpl-none")).code is Exit.NOT_FOUND

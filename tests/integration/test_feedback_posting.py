@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import sqlalchemy as sa
 
+from gateway.app import data_plane
 from gateway.feedback_tokens import Claims, FeedbackTokens
-from tests.integration.gateway_house import NOWHERE, Customer, House, house
+from tests.integration.gateway_house import NOWHERE, Customer, House, house, listening
 from training.corrections import functions_of
 from training.feedback import MAX_PER_RESPONSE
 from training.tables import interactions
@@ -96,3 +98,26 @@ async def test_a_correction_keeps_the_functions_that_its_request_offered(tmp_pat
     assert of_response["tools"] == of_messages["tools"] == tools
     assert "tools" not in plain
     assert (bad.status_code, bad.json()["error"]["param"]) == (400, "tools")
+
+
+CALL = {"type": "function", "function": {"name": "look_up", "arguments": '{"order": 7}'}}
+
+
+@pytest.mark.parametrize("parser", ["llama3_json", ""])
+async def test_a_call_of_tools_is_no_correction_where_the_engine_reads_calls_in_another_form(
+    tmp_path: Path, parser: str
+) -> None:
+    asked = {"messages": [{"role": "user", "content": "Where is my order?"}]}
+    calling = {"correction": {"role": "assistant", "tool_calls": [CALL]}}
+    async with house(tmp_path, NOWHERE, SECRET, searching=False) as built:
+        told = built.settings.model_copy(update={"tool_parser": parser})
+        async with data_plane(told) as plane, listening(plane) as url, built.customer("acme") as acme:
+            path = f"{url}/v1/feedback"
+            posted = await acme.client.post(path, json=asked | calling)
+            text = await acme.client.post(path, json=asked | {"correction": "On its way."})
+            edited = await acme.client.patch(f"{path}/{text.json()['id']}", json=calling)
+    assert text.status_code == 201
+    for refused in (posted, edited):
+        error = refused.json()["error"]
+        assert (refused.status_code, error["param"]) == (400, "correction.tool_calls")
+        assert "`hermes`" in error["message"] and f"`{parser or 'none'}`" in error["message"]

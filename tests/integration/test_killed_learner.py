@@ -3,6 +3,7 @@ of the shipped base model."""
 
 import asyncio
 import multiprocessing
+import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from adapters.types import Alias, Version, VersionStatus
-from tests.integration.learner_house import DEATHS, World, die_at, open_world
+from tests.integration.learner_house import DEATHS, World, die_at, open_world, told_in_step
 from training.pipeline import RunWork
 from training.types import RunStatus
-from training.watch import Progress
 
 pytestmark = pytest.mark.slow
 
@@ -124,26 +124,21 @@ async def test_a_run_is_cancelled_at_once_although_its_learner_was_killed_a_mome
     assert list((tmp_path / "runs").glob("*")) == []
 
 
-async def test_a_learner_that_is_told_to_end_finishes_its_step_and_the_next_one_goes_on(
-    world: World, undisturbed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_learner_that_gets_sigterm_finishes_its_step_and_the_next_one_goes_on(
+    world: World, undisturbed: str, base_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps: list[int] = []
-    loop = asyncio.get_running_loop()
-
-    def reported(work: RunWork, progress: Progress) -> None:
-        steps.append(progress.step)
-        if steps == [1, 2]:
-            loop.call_soon_threadsafe(working.cancel)
-            assert work._stop.wait(30)
-
-    monkeypatch.setattr(RunWork, "_reported", reported)
     run = await world.runs.create("ten_1", "default", "manual")
-    working = asyncio.create_task(world.learner.work_once())
-    with pytest.raises(asyncio.CancelledError):
-        await working
-    paused = await world.runs.get(run.id)
-    assert (paused.status, paused.attempts) == (RunStatus.QUEUED, 0)
+    inside = _processes.Event()
+    process = _processes.Process(target=told_in_step, args=(2, str(tmp_path), str(base_model), inside))
+    process.start()
+    assert await asyncio.to_thread(inside.wait, 60)
+    os.kill(process.pid or 0, signal.SIGTERM)
+    await asyncio.to_thread(process.join)
+    told = await world.runs.get(run.id)
+    assert (process.exitcode, told.status, told.attempts) == (0, RunStatus.QUEUED, 0)
+
+    steps: list[int] = []
+    monkeypatch.setattr(RunWork, "_reported", lambda work, progress: steps.append(progress.step))
     assert await world.learner.work_once()
-    assert steps == [1, 2, 3, 4]
     (version,) = await versions(world)
-    assert version.artifact_digest == undisturbed
+    assert (steps, version.artifact_digest) == ([3, 4], undisturbed)

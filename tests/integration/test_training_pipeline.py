@@ -4,7 +4,9 @@ retrieval are stand-ins here; the acceptance walk has the real ones."""
 import asyncio
 import errno
 import json
+import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from adapters.base import describe_base
+from adapters.testing import FakeEngine
 from adapters.types import BASE_NAME, VersionStatus
 from adapters.validation import validate
 from tests.integration.learner_house import RECIPE, World, clever, open_world
@@ -23,8 +26,10 @@ from training import checkpoints
 from training.corrections import functions_of
 from training.dataset import dataset_of
 from training.errors import RunStopped
+from training.executor import LocalExecutor
 from training.feedback import FeedbackStore
 from training.lora import Row, Trained, WarmBase
+from training.packed import PackedTrainer
 from training.recipe import Recipe
 from training.tables import datasets
 from training.trouble import RETRY_SECONDS
@@ -268,6 +273,24 @@ async def test_an_approval_that_changes_during_a_run_counts_for_its_version(
     assert (await world.run()).status is status
 
 
+async def test_a_run_keeps_the_recipe_and_the_gate_that_it_was_taken_up_with(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = world.shop.curriculum.build
+
+    async def built(*arguments: Any) -> Any:
+        await world.policy(recipe=RECIPE | {"max_steps": 2}, gate={"significance": 1e-9})
+        return await build(*arguments)
+
+    monkeypatch.setattr(world.shop.curriculum, "build", built)
+    await world.policy()
+    await world.post()
+    kept, later = await world.run(), await world.run()
+    versions = [await world.registry.version(run.version_id or "") for run in (kept, later)]
+    assert [version.lineage.recipe["max_steps"] for version in versions] == [4, 2]
+    assert [run.report["verdict"] for run in (kept, later)] == ["pass", "inconclusive"]
+
+
 async def test_a_version_that_fails_the_gate_is_rejected_and_unloaded(world: World) -> None:
     def forgetful(model: str, messages: Sequence[Mapping[str, Any]]) -> str:
         return clever(BASE_NAME, messages) if model == BASE_NAME else "?"
@@ -294,27 +317,77 @@ async def test_a_run_waits_for_an_engine_that_is_down_and_fails_in_the_end(world
     assert run.attempts == len(RETRY_SECONDS)
 
 
-async def test_a_run_is_cancelled_while_it_works(world: World) -> None:
-    await world.policy(recipe=RECIPE | {"min_steps": 5000, "max_steps": 5000})
+@dataclass
+class Stuck:
+    """A run that has come to a phase and does not go on by itself."""
+
+    there: threading.Event = field(default_factory=threading.Event)
+    freed: threading.Event = field(default_factory=threading.Event)
+
+    def asking(self, engine: FakeEngine, phase: str) -> None:
+        """In what it asks the engine in this phase."""
+        chat = engine.chat
+
+        async def stuck(model: str, *arguments: Any, **named: Any) -> Any:
+            asked_in = "dataset" if model == BASE_NAME else "load" if "top_logprobs" in named else "gate"
+            while asked_in == phase and not self.freed.is_set():
+                self.there.set()
+                await asyncio.sleep(0.01)
+            return await chat(model, *arguments, **named)
+
+        engine.chat = stuck  # type: ignore[method-assign]
+
+    def training(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """In the middle of its second step."""
+        step, begun = PackedTrainer.training_step, list[None]()
+
+        def stuck(*arguments: Any, **named: Any) -> Any:
+            begun.append(None)
+            if len(begun) == 2:
+                self.there.set()
+                assert self.freed.wait(60)
+            return step(*arguments, **named)
+
+        monkeypatch.setattr(PackedTrainer, "training_step", stuck)
+
+
+@pytest.mark.parametrize("phase", ["dataset", "training", "load", "gate"])
+async def test_a_cancelled_run_is_let_go_of_within_five_seconds_wherever_it_stands_and_leaves_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch, phase: str
+) -> None:
+    """Also in a step of training that takes longer: the next training begins when that is over."""
+    stuck = Stuck()
+    if phase == "training":
+        stuck.training(monkeypatch)
+    else:
+        stuck.asking(world.engine, phase)
+    await world.policy()
     await world.post()
     run = await world.runs.create("ten_1", "default", "manual")
     working = asyncio.create_task(world.learner.work_once())
-    await world.wait_for_progress(run)
-    await world.runs.cancel(run.id, "key_1")
-    await working
+    assert await asyncio.to_thread(stuck.there.wait, 60)
+    assert (await world.runs.get(run.id)).phase == phase
+    async with asyncio.timeout(5):
+        await world.runs.cancel(run.id, "key_1")
+        assert (await world.runs.get(run.id)).status is RunStatus.CANCELLED
+        await working
+    assert not list(world.shop.runs_dir.glob("*")) and not world.engine.loaded
+    versions = await world.registry.versions("ten_1", "default")
+    assert {version.status for version in versions} <= {VersionStatus.REJECTED}
+
+    following = asyncio.create_task(world.run())
+    asyncio.get_running_loop().call_later(0.2, stuck.freed.set)
+    assert (await following).status is RunStatus.SUCCEEDED
     assert (await world.runs.get(run.id)).status is RunStatus.CANCELLED
 
 
-async def test_a_cancelled_run_ends_within_five_seconds_and_leaves_nothing(world: World) -> None:
-    await world.policy(recipe=RECIPE | {"min_steps": 5000, "max_steps": 5000})
+async def test_a_run_that_has_ended_leaves_nothing_under_way(world: World) -> None:
+    """What still held a connection to the record when that is closed would wait for ever."""
+    await world.policy()
     await world.post()
-    run = await world.runs.create("ten_1", "default", "manual")
-    working = asyncio.create_task(world.learner.work_once())
-    await world.wait_for_progress(run)
-    async with asyncio.timeout(5):
-        await world.runs.cancel(run.id, "key_1")
-        await working
-    assert not list(world.shop.runs_dir.iterdir())
+    await world.runs.create("ten_1", "default", "manual")
+    assert await world.learner.work_once()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_a_full_disk_is_reported_and_the_run_goes_on_when_there_is_room(
@@ -344,6 +417,24 @@ async def test_a_recipe_that_cannot_fit_is_refused_before_anything_is_done(
     run = await world.run()
     assert run.status is RunStatus.FAILED and (run.error or "").startswith("DoesNotFit: training would take")
     assert run.dataset_digest is None
+
+
+@pytest.mark.parametrize(
+    ("words", "status"), [(1, RunStatus.SUCCEEDED), (300, RunStatus.FAILED)], ids=["usual", "long"]
+)
+async def test_rows_that_are_too_long_to_fit_are_refused_once_they_are_there(
+    world: World, monkeypatch: pytest.MonkeyPatch, words: int, status: RunStatus
+) -> None:
+    executor = world.shop.executor
+    assert isinstance(executor, LocalExecutor)
+    enough = executor._estimate(Recipe(**RECIPE)).beside_base
+    monkeypatch.setattr("training.executor.free_memory", lambda share: enough)
+    await world.policy()
+    await world.post(before="please " * words)
+    run = await world.run()
+    assert (run.status, run.error is None) == (status, status is RunStatus.SUCCEEDED)
+    if run.error:
+        assert run.error.startswith("DoesNotFit: training would take") and run.dataset_digest
 
 
 async def test_a_learner_that_ends_gives_its_run_back(world: World) -> None:

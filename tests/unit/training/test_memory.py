@@ -1,7 +1,7 @@
 import pytest
 
 from training.errors import DoesNotFit
-from training.memory import GIB, Shape, estimate, require
+from training.memory import GIB, Batch, Shape, estimate, require
 from training.recipe import Recipe
 from training.shapes import KNOWN, shape
 
@@ -43,8 +43,7 @@ def test_the_estimate_is_over_what_was_measured_and_not_by_much(row: tuple[int, 
         llama(hidden, layers, intermediate, heads, heads if hidden > 256 else 2, words),
         Recipe(batch_size=rows),
         weight_bytes,
-        row_tokens=tokens,
-        answer_tokens=answers,
+        batch=Batch.alike(rows, tokens, answers),
     )
     assert 0.98 * peak <= planned.beside_base / 2**20 <= 1.8 * peak
 
@@ -59,7 +58,7 @@ def test_more_rows_rank_and_words_take_more() -> None:
     small = estimate(HALF_B, RECIPE, 4).total
     assert estimate(HALF_B, Recipe(batch_size=64), 4).total > small
     assert estimate(HALF_B, Recipe(rank=64), 4).total > small
-    assert estimate(HALF_B, RECIPE, 4, row_tokens=512).total > small
+    assert estimate(HALF_B, RECIPE, 4, batch=Batch.alike(RECIPE.batch_size, 512)).total > small
     assert estimate(HALF_B, Recipe(bf16=False), 4).activations > estimate(HALF_B, RECIPE, 4).activations
 
 

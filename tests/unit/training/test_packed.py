@@ -7,7 +7,8 @@ import torch
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
-from training.packed import BY_CONVERSATION, IGNORED, SHORT, PackedTrainer, attend, pack
+from training.memory import Batch
+from training.packed import BY_CONVERSATION, IGNORED, SHORT, PackedTrainer, attend, largest, pack
 
 SIZES = {"vocab_size": 50, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
@@ -78,3 +79,22 @@ def test_rows_that_are_not_packed_are_refused() -> None:
     tensor = torch.zeros(2, 4, 3, 8)
     with pytest.raises(ValueError, match="packed"):
         attend(torch.nn.Module(), tensor, tensor, tensor, None, position_ids=torch.arange(3)[None])
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([(10, 2), (20, 3), (30, 1)], Batch(30, 5, 900)),
+        ([(SHORT, 2), (1, 1)], Batch(SHORT + 1, 3, SHORT**2 + 1)),
+        ([(SHORT + 1, 2), (1, 1), (9, 9)], Batch(SHORT + 2, 9, 81)),
+        ([], Batch(0, 0, 0)),
+    ],
+)
+def test_the_largest_batch_has_the_most_tokens_answers_and_kept_pairs_of_any(
+    rows: list[tuple[int, int]], expected: Batch
+) -> None:
+    encoded = [
+        {"input_ids": [1] * length, "labels": [IGNORED] * (length - answer) + [1] * answer}
+        for length, answer in rows
+    ]
+    assert largest(encoded, 2) == expected
