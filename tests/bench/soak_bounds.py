@@ -20,7 +20,7 @@ from training.runs import ACTIVE
 
 TABLES = (
     "interactions", "feedback", "outbox", "datasets", "runs", "run_events", "learned", "versions", "audit", "changes",
-    "responses", "writes", "webhook_calls",
+    "responses", "writes", "webhook_calls", "memory_entries", "dataset_corrections", "alias_history",
 )  # fmt: skip
 
 

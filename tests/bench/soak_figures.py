@@ -92,11 +92,14 @@ def _rows(last: Held, asked: Asked) -> list[Figure]:
         at_most("rows of runs, per run", rows["runs"] / runs, 1),
         at_most("events, per run", rows["run_events"] / runs, ATTEMPTS * (asked.steps + RUN_STORY)),
         at_most("datasets, per run", rows["datasets"] / runs, 1),
+        at_most("corrections named by a dataset", rows["dataset_corrections"] / _some(rows["datasets"]), taught),
+        at_most("memory entries, per correction", rows["memory_entries"] / _some(rows["feedback"]), 1),
         at_most("versions, per run", rows["versions"] / runs, 1),
         at_most("versions kept", last.kept_versions, asked.tenants * (asked.kept * 2 + 1)),
         at_most("learned, per version kept", rows["learned"] / per_kept, taught),
         at_most("audit, per swap, run and kill", rows["audit"] / _some(asked.acts), PER_ACT),
         at_most("changes, per swap, run and kill", rows["changes"] / _some(asked.acts), PER_ACT),
+        at_most("moves of aliases, per swap, run and kill", rows["alias_history"] / _some(asked.acts), PER_ACT),
         *(at_most(f"{name}: nobody asked for one", rows[name], 0) for name in ("responses", "writes", "webhook_calls")),
     ]  # fmt: skip
 

@@ -47,7 +47,8 @@ START = Held(
 )
 ROWS = {
     "interactions": 1000, "feedback": 200, "runs": 22, "run_events": 700, "datasets": 20, "learned": 600,
-    "versions": 20, "audit": 900, "changes": 400,
+    "versions": 20, "audit": 900, "changes": 400, "memory_entries": 190, "dataset_corrections": 600,
+    "alias_history": 120,
 }  # fmt: skip
 REST = replace(
     START,
