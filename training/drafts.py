@@ -1,14 +1,14 @@
 """Feedback before it is stored: as it arrives, whether it makes sense, what becomes of it. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from training.corrections import check_form, text_of
 from training.errors import FeedbackConflict, InvalidFeedback
 from training.outbox import OutboxStep
 from training.rows import new_id, now
-from training.screening import Screening
+from training.screening import Screening, own_reasons, redacted
 from training.types import Feedback, Message, ScreeningPolicy, Tool, question_of
 
 
@@ -49,6 +49,25 @@ class Recorded:
     steps: Sequence[OutboxStep] = ()
     trained_versions: Sequence[str] = ()
     """Of a correction that was withdrawn: labels of the versions that were trained on it."""
+
+
+@dataclass(frozen=True)
+class LookedAt:
+    """A draft without what the policy takes out, and what is to say of its text alone."""
+
+    draft: FeedbackDraft
+    taken_out: Sequence[str] = ()
+    reasons: Sequence[str] = ()
+
+
+def looked_at(draft: FeedbackDraft) -> LookedAt:
+    """Takes a second for the longest texts. Only what a person corrected is redacted: the rest is neither learned nor
+    shown."""
+    if draft.correction is None:
+        return LookedAt(draft)
+    (messages, correction), taken_out = redacted([draft.messages, draft.correction], draft.rules)
+    draft = replace(draft, messages=messages, correction=correction)
+    return LookedAt(draft, taken_out, own_reasons(messages, draft.rejected, text_of(correction), draft.rules))
 
 
 def validate(draft: FeedbackDraft, tool_parser: str) -> None:

@@ -1,6 +1,7 @@
 """What people said about responses. Every write and the outbox steps it causes are one transaction, and a tenant's
 writes follow each other, so that of two that contradict each other one sees the other."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,11 +14,11 @@ from adapters import audit
 from adapters.audit import Act
 from training import feedback_rows as rows
 from training.corrections import TOOL_PARSER, text_of
-from training.drafts import FeedbackDraft, Recorded, edited, entry_of, validate
+from training.drafts import FeedbackDraft, LookedAt, Recorded, edited, entry_of, looked_at, validate
 from training.errors import FeedbackConflict, FeedbackNotFound, IdempotencyReused, TooMuchFeedback
 from training.outbox import OutboxStep, owe_forgetting, owe_memory
 from training.rows import now
-from training.screening import Reason, Screening, conversation_key, redacted, screen
+from training.screening import Reason, Screening, conversation_key, screen
 from training.tables import feedback as table
 from training.types import CorrectionStatus, Feedback, ScreeningPolicy
 
@@ -43,9 +44,10 @@ class FeedbackStore:
         validate(draft, self._tool_parser)
         if (repeated := await self._repeated(draft)) is not None:
             return repeated
+        read = await asyncio.to_thread(looked_at, draft)
         try:
             async with rows.alone(self._engine, draft.tenant_id) as connection:
-                return await _record(connection, draft)
+                return await _record(connection, read)
         except IntegrityError:
             repeated = await self._repeated(draft)
             if repeated is None:
@@ -66,14 +68,15 @@ class FeedbackStore:
 
         Raises FeedbackNotFound, FeedbackConflict, InvalidFeedback.
         """
+        draft = edited(await self.get(tenant_id, feedback_id), correction, author, rules or ScreeningPolicy())
+        validate(draft, self._tool_parser)
+        read = await asyncio.to_thread(looked_at, draft)
         async with rows.alone(self._engine, tenant_id) as connection:
             old = await _waiting(connection, tenant_id, feedback_id)
-            draft = edited(old, correction, author, rules or ScreeningPolicy())
-            validate(draft, self._tool_parser)
             if text_of(correction) == old.correction:
                 return Recorded(old, created=False)
             steps = await _retire(connection, old, CorrectionStatus.SUPERSEDED)
-            recorded = await _record(connection, draft, replaces=old.id)
+            recorded = await _record(connection, read, replaces=old.id)
         return replace(recorded, steps=[*steps, *recorded.steps])
 
     async def review(self, tenant_id: str, feedback_id: str, actor: str, *, accept: bool) -> Recorded:
@@ -188,8 +191,9 @@ class FeedbackStore:
         return Recorded(rows.feedback_of(dict(row)), created=False)
 
 
-async def _record(connection: AsyncConnection, draft: FeedbackDraft, replaces: str | None = None) -> Recorded:
-    """Screen and store. Only what a person corrected is redacted: the rest is neither learned nor shown."""
+async def _record(connection: AsyncConnection, read: LookedAt, replaces: str | None = None) -> Recorded:
+    """Screen and store."""
+    draft = read.draft
     if draft.response_id and not draft.trusted:
         said = await rows.said_about(connection, draft.tenant_id, draft.response_id)
         if said >= MAX_PER_RESPONSE:
@@ -197,21 +201,20 @@ async def _record(connection: AsyncConnection, draft: FeedbackDraft, replaces: s
     decision = Screening(CorrectionStatus.ACCEPTED)
     neighbours: list[Feedback] = []
     if draft.correction is not None:
-        (messages, correction), taken_out = redacted([draft.messages, draft.correction], draft.rules)
-        draft = replace(draft, messages=messages, correction=correction)
         query = rows.corrections(draft.tenant_id, draft.adapter, rows.WAITING)
         neighbours = await rows.select(connection, query)
         decision = screen(
             draft.messages,
             draft.rejected,
-            text_of(correction),
+            text_of(draft.correction),
             trusted=draft.trusted,
             contributor=draft.user or draft.author,
             known=neighbours,
-            own_output=await rows.own_output(connection, draft.tenant_id, text_of(correction)),
+            own_output=await rows.own_output(connection, draft.tenant_id, text_of(draft.correction)),
             rules=draft.rules,
+            own=read.reasons,
         )
-        decision = replace(decision, reasons=(*taken_out, *decision.reasons))
+        decision = replace(decision, reasons=(*read.taken_out, *decision.reasons))
     by_id = {entry.id: entry for entry in neighbours}
     if decision.duplicate_of is not None:
         return Recorded(by_id[decision.duplicate_of], created=False)

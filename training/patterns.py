@@ -1,7 +1,8 @@
 """Recognisers of what should not be learned: secrets, personal data, words aimed at the model. Pure.
 
-Secrets are detect-secrets' patterns for well-known formats, and ours for what prose holds. Its entropy and keyword
-detectors are made for source code and find much in prose, so they are not used.
+Secrets are detect-secrets' patterns for well-known formats, and ours for what prose holds and where its own take time
+that grows with the square of a text (npm's, OpenAI's). Its entropy and keyword detectors are made for source code and
+find much in prose, so they are not used.
 """
 
 import re
@@ -15,8 +16,6 @@ from detect_secrets.plugins.github_token import GitHubTokenDetector
 from detect_secrets.plugins.gitlab_token import GitLabTokenDetector
 from detect_secrets.plugins.jwt import JwtTokenDetector
 from detect_secrets.plugins.mailchimp import MailchimpDetector
-from detect_secrets.plugins.npm import NpmDetector
-from detect_secrets.plugins.openai import OpenAIDetector
 from detect_secrets.plugins.private_key import PrivateKeyDetector
 from detect_secrets.plugins.pypi_token import PypiTokenDetector
 from detect_secrets.plugins.sendgrid import SendGridDetector
@@ -34,8 +33,6 @@ _DETECTORS: tuple[RegexBasedDetector, ...] = (
     GitLabTokenDetector(),
     JwtTokenDetector(),
     MailchimpDetector(),
-    NpmDetector(),
-    OpenAIDetector(),
     PrivateKeyDetector(),
     PypiTokenDetector(),
     SendGridDetector(),
@@ -46,14 +43,17 @@ _DETECTORS: tuple[RegexBasedDetector, ...] = (
     TwilioKeyDetector(),
 )
 _KNOWN = tuple(pattern for detector in _DETECTORS for pattern in detector.denylist)
+_PRIVATE_KEY = re.compile(
+    r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----(?:.{0,8000}?-----END [A-Z ]{0,30}PRIVATE KEY-----)?", re.DOTALL
+)
 _OURS = (
-    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.*?-----END [A-Z ]*PRIVATE KEY-----)?", re.DOTALL),
     re.compile(r"\bgk-[A-Za-z0-9]+-[A-Za-z0-9_-]{16,}|\bnpm_[A-Za-z0-9]{36}\b"),
+    re.compile(r"//\S{1,200}?/:_authToken=\s{0,9}\S+|(?<![\w-])sk-[\w-]{20,200}T3BlbkFJ[A-Za-z0-9]{20}"),
     re.compile(r"\b(?:sk|rk|pk)[-_](?:live|test|proj|ant)[-_A-Za-z0-9]{12,}|\bsk-[A-Za-z0-9]{20,}"),
-    re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s:/@]+:[^\s:/@]{3,}@\S+", re.IGNORECASE),
+    re.compile(r"\b[a-z][a-z0-9+.-]{0,20}://[^\s:/@]+:[^\s:/@]{3,}@\S+", re.IGNORECASE),
     re.compile(
         r"\b(?:password|passwd|passphrase|pwd|api[_ -]?key|secret[_ -]?key|access[_ -]?token|client[_ -]?secret)"
-        r"\s*(?:[:=]|\bis\b)\s*[\"'`]?(?=\S*[\d!#$%&*+=@^_-])(?![\d.,]+(?:\s|$))[^\s\"'`]{8,}",
+        r"\s*(?:[:=]|\bis\b)\s*[\"'`]?(?=\S{0,200}[\d!#$%&*+=@^_-])(?![\d.,]+(?:\s|$))[^\s\"'`]{8,}",
         re.IGNORECASE,
     ),
 )
@@ -65,7 +65,7 @@ _INSTRUCTIONS = re.compile(
     r"|\b(?:pretend|act as if) (?:that )?you (?:are|have)\b.{0,40}\b(?:no (?:rules|restrictions|limits)|unfiltered)"
     r"|\b(?:from now on|whenever (?:anyone|someone|a user) asks)\b.{0,60}\b(?:you (?:must|will|should)|always|never)\b"
     r"|\bas an ai(?: language)? model,? you (?:must|should|will)\b"
-    r"|<\|[a-z_]+\|>|\[/?INST\]|<</?SYS>>|^\s*#{2,}\s*(?:system|instruction)s?\s*:?\s*$",
+    r"|<\|[a-z_]+\|>|\[/?INST\]|<</?SYS>>|^[ \t]{0,8}#{2,9}\s*(?:system|instruction)s?\s*:?\s*$",
     re.IGNORECASE | re.DOTALL | re.MULTILINE,
 )
 _ROLES = re.compile(
@@ -108,7 +108,7 @@ def _always(_: str) -> bool:
 
 
 _PERSONAL: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
-    ("email", re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}"), _personal_address),
+    ("email", re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}"), _personal_address),
     ("iban", re.compile(r"\b[A-Z]{2}\d{2}(?:\s?[A-Z0-9]{4}){2,7}(?:\s?[A-Z0-9]{1,4})?\b"), _iban),
     ("card", re.compile(r"(?<![\d.,-])\d(?:[ -]?\d){12,18}(?![\d.,-]\d)"), _luhn),
     ("ssn", re.compile(r"(?<![\d-])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])"), _always),
@@ -122,7 +122,7 @@ _PERSONAL: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
     ),
     (
         "birth date",
-        re.compile(r"\b(?:born (?:on|in)|date of birth:?|dob:?)\s+[\w ,./-]*\d{2,4}", re.I),
+        re.compile(r"\b(?:born (?:on|in)|date of birth:?|dob:?)\s+[\w ,./-]{0,40}\d{2,4}", re.I),
         _always,
     ),
 )
@@ -134,21 +134,34 @@ MARK = re.compile(r"\[(?:" + "|".join(["secret", *(kind for kind, _, _ in _PERSO
 
 Span = tuple[int, int, str]
 """Where in a text (start, end), and what of."""
+_WINDOW = 4096
+"""Characters that a pattern is held against at once, half of them new each time: some take time that grows with the
+square of what they are held against."""
 
 
 def secrets_in(text: str) -> list[Span]:
     """Each secret."""
-    return [(*found.span(), "secret") for pattern in (*_OURS, *_KNOWN) for found in pattern.finditer(text)]
+    found = [(*key.span(), "secret") for key in _PRIVATE_KEY.finditer(text)]
+    for pattern in (*_OURS, *_KNOWN):
+        found += [(start, end, "secret") for start, end, _ in _matches(pattern, text)]
+    return found
 
 
 def personal_in(text: str) -> list[Span]:
     """Each piece of personal data; addresses and numbers of roles do not count."""
     return [
-        (*found.span(), kind)
+        (start, end, kind)
         for kind, pattern, holds in _PERSONAL
-        for found in pattern.finditer(text)
-        if holds(found.group())
+        for start, end, said in _matches(pattern, text)
+        if holds(said)
     ]
+
+
+def _matches(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, int, str]]:
+    """Where it matches, and what. What stands in two windows may come twice, the second time cut off at its start."""
+    for start in range(0, max(len(text) - _WINDOW // 2, 1), _WINDOW // 2):
+        for found in pattern.finditer(text, start, start + _WINDOW):
+            yield *found.span(), found.group()
 
 
 def apart(spans: Iterable[Span], others: Iterable[Span]) -> list[Span]:

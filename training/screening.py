@@ -16,6 +16,12 @@ from training.languages import other_language
 from training.patterns import MARK, Span, apart, instructs, personal_in, secrets_in, without
 from training.types import CorrectionStatus, Feedback, Message, ScreeningPolicy, question_of
 
+LOOKED_AT = 100_000
+"""Characters of a conversation in which secrets and personal data are looked for; a longer one waits for a person."""
+_DEPTH = 32
+"""Levels of JSON, and of JSON in its texts, that are read; what is deeper is text."""
+_OPERATORS = frozenset({"system", "developer"})
+"""Roles whose words are the tenant's own: who is named there is meant to be."""
 OWN_OUTPUT_CHARACTERS = 40
 """From this length on, an answer that equals one of the system's own is its copy, not a coincidence."""
 
@@ -40,7 +46,7 @@ class Reason(StrEnum):
 SENTENCES: Mapping[str, str] = {
     Reason.EMPTY: "The correction is empty.",
     Reason.IDENTICAL: "The correction says the same as the answer that it corrects.",
-    Reason.TOO_LONG: "The correction is longer than the policy takes without a person.",
+    Reason.TOO_LONG: "The correction, or the conversation, is longer than what is taken without a person.",
     Reason.LANGUAGE: "The correction is in another language than the question.",
     Reason.NOT_JSON: "The answer was JSON, the correction is not.",
     Reason.SECRET: "The conversation or the correction holds what looks like a password, a key or a token.",
@@ -98,15 +104,19 @@ def redacted(value: Any, rules: ScreeningPolicy) -> tuple[Any, tuple[str, ...]]:
     stays JSON."""
     reasons: set[str] = set()
 
-    def clean(part: Any, name: str = "") -> Any:
-        if isinstance(part, Mapping):
-            return {field: clean(each, f"{field}: ") for field, each in part.items()}
-        if isinstance(part, list | tuple):
-            return [clean(each) for each in part]
-        if (document := as_json(part)) is not None:
-            left = clean(document)
+    def clean(part: Any, name: str = "", depth: int = 0, written: bool = False) -> Any:
+        """name: of the field that holds the part. written: in a text that is JSON, where numbers are texts, too."""
+        if isinstance(part, Mapping) and depth < _DEPTH:
+            return {field: clean(each, f"{field}: ", depth + 1, written) for field, each in part.items()}
+        if isinstance(part, list | tuple) and depth < _DEPTH:
+            return [clean(each, "", depth + 1, written) for each in part]
+        if isinstance(part, Mapping | list | tuple):
+            text = orjson.dumps(part).decode()
+            return part if (left := clean(text, name, depth)) == text else left
+        if depth < _DEPTH and (document := as_json(part)) is not None:
+            left = clean(document, "", depth + 1, True)
             return part if left == document else orjson.dumps(left).decode()
-        if not isinstance(part, str | int) or isinstance(part, bool):
+        if not isinstance(part, str | int if written else str) or isinstance(part, bool):
             return part
         spans = []
         for start, end, kind in _taken_out(f"{name}{part}", rules):
@@ -124,25 +134,37 @@ def _taken_out(text: str, rules: ScreeningPolicy) -> list[Span]:
     return [*(secrets if rules.secrets == "redact" else ()), *personal]
 
 
-def held_in(value: Any, rules: ScreeningPolicy) -> list[Reason]:
-    """Whether secrets or personal data are anywhere in a text, or a JSON document of texts."""
-    text = "\n".join(_lines(value))
-    secrets = secrets_in(text)
-    personal = apart(personal_in(text), secrets) if rules.pii != "allow" else []
-    return [Reason.SECRET] * bool(secrets) + [Reason.PII] * bool(personal)
+def held_in(messages: Sequence[Message], rules: ScreeningPolicy, *answers: str) -> list[Reason]:
+    """What a conversation and its answers hold that nobody should learn, whoever says it in whatever field. Personal
+    data in the tenant's own words to the model are meant to be there."""
+    found: set[Reason] = set()
+    left = LOOKED_AT
+    for part in (*messages, *answers):
+        ours = rules.pii == "allow" or (isinstance(part, Mapping) and part.get("role") in _OPERATORS)
+        for line in dict.fromkeys(_lines(part)):
+            left -= len(line)
+            if left < 0:
+                return sorted({*found, Reason.TOO_LONG})
+            secrets = secrets_in(line)
+            if secrets:
+                found.add(Reason.SECRET)
+            if not ours and apart(personal_in(line), secrets):
+                found.add(Reason.PII)
+    return sorted(found)
 
 
-def _lines(value: Any, name: str = "") -> Iterator[str]:
-    """Each text behind its field's name, which may say what it is."""
+def _lines(value: Any, name: str = "", depth: int = 0) -> Iterator[str]:
+    """Each text behind its field's name, which may say what it is; one that is JSON also as it is written."""
     document = value if isinstance(value, Mapping | list | tuple) else as_json(value)
-    if isinstance(document, Mapping):
-        for field, each in document.items():
-            yield from _lines(each, f"{field}: ")
-    elif document is not None:
-        for each in document:
-            yield from _lines(each)
-    else:
+    if document is None or depth >= _DEPTH:
         yield f"{name}{value}"
+        return
+    if document is not value:
+        yield value
+    for field, each in (
+        document.items() if isinstance(document, Mapping) else (("", each) for each in document)
+    ):
+        yield from _lines(each, f"{field}: " if field else "", depth + 1)
 
 
 def screen(
@@ -155,6 +177,7 @@ def screen(
     known: Sequence[Feedback] = (),
     own_output: bool = False,
     rules: ScreeningPolicy | None = None,
+    own: Sequence[str] | None = None,
 ) -> Screening:
     """Judge one correction.
 
@@ -162,12 +185,13 @@ def screen(
     contributor: who says it, as `Feedback.contributor`.
     known: the adapter's corrections that are accepted or wait for a person.
     own_output: whether the system itself once gave this very answer from its weights.
+    own: what `own_reasons` has found, where it was asked before.
     """
     rules = rules or ScreeningPolicy()
     key = conversation_key(messages)
     same = [entry for entry in known if conversation_key(entry.messages) == key]
     live = [entry for entry in same if entry.status is CorrectionStatus.ACCEPTED]
-    reasons = _own_reasons(messages, rejected, correction, rules)
+    reasons = list(own_reasons(messages, rejected, correction, rules) if own is None else own)
     if own_output and len(correction) >= OWN_OUTPUT_CHARACTERS:
         reasons.append(Reason.OWN_OUTPUT)
     for entry in live:
@@ -196,7 +220,7 @@ def _contradicted(correction: str, same: Sequence[Feedback]) -> bool:
     )
 
 
-def _own_reasons(
+def own_reasons(
     messages: Sequence[Message], rejected: str | None, correction: str, rules: ScreeningPolicy
 ) -> list[str]:
     """What is wrong with the text alone. Earlier turns are learned with the question, so they must hold nothing,
@@ -205,11 +229,11 @@ def _own_reasons(
         return [Reason.EMPTY]
     question = question_of(messages)
     held = held_in(
-        [*messages, correction, *correction.splitlines()], rules
+        messages, rules, correction, *correction.splitlines()
     )  # each call of tools is a line of JSON
     checks = (
         (Reason.IDENTICAL, rejected is not None and normalised(rejected) == normalised(correction)),
-        (Reason.TOO_LONG, len(correction) > rules.max_characters),
+        (Reason.TOO_LONG, len(correction) > rules.max_characters or Reason.TOO_LONG in held),
         (Reason.LANGUAGE, other_language(question, correction)),
         (Reason.NOT_JSON, as_json(rejected) is not None and not _structured(correction)),
         (Reason.SECRET, Reason.SECRET in held),

@@ -21,7 +21,8 @@ HEAD = """# Screening
 What a correction must not be to act without a person. `reasons` in the answer to the poster holds the code,
 `explanations` the sentence. The tenant's policy decides (`screening`): `quarantine` waits for a person
 (`graft feedback review list TENANT`), `redact` takes secrets and personal data out and accepts the rest.
-Both are looked for in the whole conversation, with what tools were asked and said, because all of it is trained on.
+Both are looked for in the whole conversation, with what tools were asked and said, because all of it is trained on; but
+whom a system prompt names is meant to be named. A conversation of more than 100,000 characters waits for a person.
 Questions from the journal become training data without a person: they are redacted where the policy says so, and left
 out where something is still found.
 
@@ -38,7 +39,8 @@ A correction that is accepted is in memory at once (`memory: active`), unless it
 it ("And in blue?", "How much is it?"): then the answer says `memory: not_used`, and the correction acts after the next
 run ([memory](memory.md)).
 
-What says the same about the same question again is a `duplicate`: it is accepted, and what is returned is the first.
+What says the same about the same question again is a `duplicate`: it is accepted, and what is returned is the first;
+to a browser's token, where the first is another user's or of another response, without its id and reasons.
 The same question is one in the same words, whatever their case, spacing and closing punctuation: two corrections that
 contradict each other about one question in other words are both accepted. To compare questions as memory does would
 find these too, and do harm: where memory takes one question for another, the correction that this provokes would

@@ -1,11 +1,23 @@
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import pytest
 
 from training.corrections import text_of
-from training.screening import SENTENCES, Reason, conversation_key, normalised, redacted, screen
+from training.patterns import personal_in, secrets_in
+from training.screening import (
+    LOOKED_AT,
+    SENTENCES,
+    Reason,
+    conversation_key,
+    held_in,
+    normalised,
+    redacted,
+    screen,
+)
 from training.types import CorrectionStatus, Feedback, ScreeningPolicy
 
 ASKED = [{"role": "user", "content": "What is the warranty at Zorvia?"}]
@@ -271,6 +283,64 @@ def test_text_that_is_deeply_nested_json_is_screened(depth: int) -> None:
     assert screen(messages, None, "2 years", trusted=True).reasons == (Reason.SECRET,)
     assert "[secret]" in redacted(deep, REDACT)[0]
     assert conversation_key(messages)
+
+
+def test_json_in_texts_of_json_is_screened_however_deep() -> None:
+    text = "password: hunter2hunter2"
+    for _ in range(4):
+        text = "[" * 250 + orjson.dumps(text).decode() + "]" * 250
+    messages = [{"role": "user", "content": text}, *ASKED]
+    assert held_in(messages, REDACT) == [Reason.SECRET]
+    cleaned, taken_out = redacted(messages, REDACT)
+    assert taken_out == (Reason.SECRET_REDACTED,) and held_in(cleaned, REDACT) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ('{"a": "AKIAIOSFODNN7EXAMPLE", "a": 1}', Reason.SECRET),
+        ('{"+49 171 1234567": {"a": 1}}', Reason.PII),
+    ],
+)
+def test_json_is_screened_as_it_is_written_too(said: str, reason: Reason) -> None:
+    assert held_in([{"role": "user", "content": said}], ScreeningPolicy()) == [reason]
+
+
+def test_who_is_named_in_the_tenants_own_words_is_meant_to_be() -> None:
+    named = [{"role": "system", "content": "Our Anna Keller: +49 30 1234567"}, *ASKED]
+    assert screen(named, None, "2 years", trusted=True).reasons == ()
+    secret = [{"role": "system", "content": "password: hunter2hunter2"}, *ASKED]
+    assert screen(secret, None, "2 years", trusted=True).reasons == (Reason.SECRET,)
+
+
+def test_what_two_fields_say_is_no_one_sentence() -> None:
+    asking = {"role": "assistant", "content": "Your password is", "tool_call_id": "call_1234567"}
+    assert held_in([asking], ScreeningPolicy()) == []
+
+
+def test_numbers_outside_texts_are_left_alone() -> None:
+    call = {"role": "assistant", "content": '{"card": 4111111111111111}', "index": 4111111111111111}
+    (cleaned,), _ = redacted([call], REDACT)
+    assert cleaned == {**call, "content": '{"card":"[card]"}'}
+
+
+def test_a_conversation_too_long_to_be_looked_at_waits() -> None:
+    long = [{"role": "user", "content": "so " * LOOKED_AT}, *ASKED]
+    assert screen(long, None, "2 years", trusted=True).reasons == (Reason.TOO_LONG,)
+
+
+@pytest.mark.parametrize(
+    "piece", ["a.", "eyJ", "//", "sk-", "x://a:", "-----BEGIN PRIVATE KEY-----", "born on "]
+)
+def test_no_text_takes_long_to_be_looked_at(piece: str) -> None:
+    """By far less than the square of its length: sixteen times as much text, and not 256 times as long."""
+    took = []
+    for length in (6_000, 96_000):
+        text = piece * (length // len(piece))
+        began = time.process_time()
+        secrets_in(text), personal_in(text)
+        took.append(time.process_time() - began)
+    assert took[1] < 100 * max(took[0], 0.001)
 
 
 def test_another_answer_to_the_same_question_is_no_duplicate() -> None:
