@@ -116,7 +116,7 @@ def redacted(value: Any, rules: ScreeningPolicy) -> tuple[Any, tuple[str, ...]]:
         if depth < _DEPTH and (document := as_json(part)) is not None:
             left = clean(document, "", depth + 1, True)
             return part if left == document else orjson.dumps(left).decode()
-        if not isinstance(part, str | int if written else str) or isinstance(part, bool):
+        if not isinstance(part, str) and (isinstance(part, bool) or not (written and isinstance(part, int))):
             return part
         spans = []
         for start, end, kind in _taken_out(f"{name}{part}", rules):
