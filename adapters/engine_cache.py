@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
 from adapters.artifacts import ArtifactStore, hex_of
-from adapters.errors import ArtifactError, CacheFull, StoreUnavailable, UnknownVersion
+from adapters.errors import AdaptersError, CacheFull, StoreUnavailable, UnknownVersion
 
 DigestOf = Callable[[str], Awaitable[str]]
 """A version's digest by its id. Raises UnknownVersion, StoreUnavailable."""
@@ -51,10 +51,15 @@ class EngineCache:
         """
         if not _VERSION_ID.fullmatch(version_id):
             raise UnknownVersion(version_id)
-        digest = digest or self._remembered(version_id) or await self._digest_of(version_id)
-        async with self._changing:
-            path = await self._copy(digest)
-        self._remember(version_id, digest)
+        try:
+            digest = digest or self._remembered(version_id) or await self._digest_of(version_id)
+            async with self._changing:
+                path = await self._copy(digest)
+            self._remember(version_id, digest)
+        except AdaptersError:
+            raise
+        except Exception as error:  # the disk's, and each kind of store has errors of its own
+            raise StoreUnavailable(f"version {version_id}", error) from error
         return path
 
     def forget(self, version_id: str) -> None:
@@ -74,15 +79,10 @@ class EngineCache:
 
     async def _copy(self, digest: str) -> Path:
         target = self._artifacts / hex_of(digest)
-        try:
-            if not target.is_dir():
-                size = (await self._store.files(digest)).size_bytes
-                await asyncio.to_thread(self._make_room, digest, size, self._busy())
-            path = await self._store.fetch(digest, self._artifacts)
-        except ArtifactError:
-            raise
-        except Exception as error:  # each kind of store has errors of its own
-            raise StoreUnavailable(f"artifact {digest}", error) from error
+        if not target.is_dir():
+            size = (await self._store.files(digest)).size_bytes
+            await asyncio.to_thread(self._make_room, digest, size, self._busy())
+        path = await self._store.fetch(digest, self._artifacts)
         os.utime(path)
         self._given[path.name] = time.monotonic()
         return path

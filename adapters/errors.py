@@ -18,7 +18,7 @@ AdaptersError
 ├── ArtifactError
 │   ├── ArtifactMissing
 │   ├── ArtifactCorrupt
-│   ├── StoreUnavailable      the store, or control, did not answer an engine
+│   ├── StoreUnavailable      the store, or control, did not answer an engine, or its disk failed
 │   └── CacheFull             all that an engine's cache holds is in use
 ├── EngineError
 │   ├── EngineUnavailable     no answer: down, restarting, or too slow

@@ -99,11 +99,11 @@ async def change_status(connection: AsyncConnection, version_id: str, status: Ve
 async def set_status(
     connection: AsyncConnection, version_id: str, status: VersionStatus, actor: str, reason: str
 ) -> None:
-    """As the registry's, for a transaction that changes more than the version."""
-    changed = await change_status(connection, version_id, status)
+    """As the registry's, for a transaction that changes more than the version. Like all that move a version it appends
+    to the change log first: two that took that lock and the row in different orders would wait for each other."""
     version = await require_version(connection, version_id)
     await changes.append(connection, version.tenant_id)
-    if changed:
+    if await change_status(connection, version_id, status):
         await audit.record(connection, acts.of_version(version, status, actor, reason=reason))
 
 

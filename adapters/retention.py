@@ -24,6 +24,8 @@ ROLLBACKS = 3
 """Steps back along the line of stable versions that stay possible."""
 GRACE = timedelta(seconds=60)
 """Between a version's mark and the end of its files: longer than any worker serves an old record."""
+SWEPT_AT_ONCE = 20
+"""Artifacts of one pass, each of which writes to the record while its files are deleted."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,11 @@ class Retention:
             return await _judged(connection, tenant_id, adapter, keep, busy)
 
     async def leftovers(self, held: Collection[str]) -> Sequence[str]:
-        """Artifacts of versions that were pruned a while ago, that no engine holds and no other version shares."""
+        """Some artifacts of versions that were pruned a while ago, that no engine holds and no other version shares;
+        any of them, so that those that cannot be deleted keep no others."""
         digest = tables.versions.c.artifact_digest
-        query = sa.select(digest).where(_unused(held)).distinct().order_by(digest)
+        query = sa.select(digest).where(_unused(held)).group_by(digest)
+        query = query.order_by(sa.func.random()).limit(SWEPT_AT_ONCE)
         async with self._engine.connect() as connection:
             return (await connection.execute(query)).scalars().all()
 

@@ -7,6 +7,7 @@ from retrieval.client import RetrievalClient
 from retrieval.errors import RetrievalError
 from retrieval.types import MemoryEntry
 from training.drafts import Recorded
+from training.errors import FeedbackNotFound
 from training.feedback import FeedbackStore
 from training.outbox import Outbox, OutboxStep, remembered
 
@@ -64,8 +65,11 @@ class Delivery:
                 return
 
     async def _wanted(self, step: OutboxStep) -> MemoryEntry | None:
-        """What memory is to hold of the step's correction, by the record."""
-        entry = await self._feedback.get(step.payload["tenant_id"], step.subject)
+        """What memory is to hold of the step's correction, by the record: nothing of one that is gone from it."""
+        try:
+            entry = await self._feedback.get(step.payload["tenant_id"], step.subject)
+        except FeedbackNotFound:
+            return None
         if entry.correction is None or not remembered(entry):
             return None
         return MemoryEntry(entry.id, entry.tenant_id, entry.question, entry.correction)

@@ -33,6 +33,7 @@ class FeedbackStore:
     def __init__(self, engine: AsyncEngine, tool_parser: str = TOOL_PARSER) -> None:
         """tool_parser: how the tenants' engine reads calls of tools."""
         self._engine = engine
+        self._turns = rows.Turns(engine)
         self._tool_parser = tool_parser
 
     async def record(self, draft: FeedbackDraft) -> Recorded:
@@ -46,7 +47,7 @@ class FeedbackStore:
             return repeated
         read = await asyncio.to_thread(looked_at, draft)
         try:
-            async with rows.alone(self._engine, draft.tenant_id) as connection:
+            async with self._turns.alone(draft.tenant_id) as connection:
                 return await _record(connection, read)
         except IntegrityError:
             repeated = await self._repeated(draft)
@@ -71,7 +72,7 @@ class FeedbackStore:
         draft = edited(await self.get(tenant_id, feedback_id), correction, author, rules or ScreeningPolicy())
         validate(draft, self._tool_parser)
         read = await asyncio.to_thread(looked_at, draft)
-        async with rows.alone(self._engine, tenant_id) as connection:
+        async with self._turns.alone(tenant_id) as connection:
             old = await _waiting(connection, tenant_id, feedback_id)
             if text_of(correction) == old.correction:
                 return Recorded(old, created=False)
@@ -90,7 +91,7 @@ class FeedbackStore:
         if accept:
             change |= {"reasons": [], "trusted": True}
         stamp = {"accepted_at": now()} if accept else {}
-        async with rows.alone(self._engine, tenant_id) as connection:
+        async with self._turns.alone(tenant_id) as connection:
             old = await _judge(connection, tenant_id, feedback_id, change | stamp)
             entry = replace(old, **change | {"status": status})
             steps = [] if accept else await owe_forgetting(connection, tenant_id, entry.id)
@@ -108,7 +109,7 @@ class FeedbackStore:
         Raises FeedbackNotFound, FeedbackConflict, InvalidFeedback.
         """
         change = {"status": CorrectionStatus.SUPERSEDED.value}
-        async with rows.alone(self._engine, tenant_id) as connection:
+        async with self._turns.alone(tenant_id) as connection:
             old = await _judge(connection, tenant_id, feedback_id, change)
             draft = edited(old, correction, actor, ScreeningPolicy())
             validate(draft, self._tool_parser)
@@ -123,7 +124,7 @@ class FeedbackStore:
 
         Raises FeedbackNotFound.
         """
-        async with rows.alone(self._engine, tenant_id) as connection:
+        async with self._turns.alone(tenant_id) as connection:
             entry = await _get(connection, tenant_id, feedback_id)
             steps = await _retire(connection, entry, CorrectionStatus.WITHDRAWN)
             entry = await _get(connection, tenant_id, feedback_id)

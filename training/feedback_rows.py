@@ -1,9 +1,11 @@
 """The feedback table's rows as records, and the questions asked of it."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+from weakref import WeakValueDictionary
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -18,17 +20,27 @@ WAITING = [CorrectionStatus.ACCEPTED.value, CorrectionStatus.QUARANTINED.value]
 _OUTPUTS_LOOKED_AT = 2000
 
 
-@asynccontextmanager
-async def alone(engine: AsyncEngine, tenant_id: str) -> AsyncIterator[AsyncConnection]:
-    """A transaction that waits for every other one of the tenant's: what it decides by what it reads still holds when
-    it is committed."""
-    async with engine.begin() as connection:
-        if connection.dialect.name == "postgresql":
-            key = int.from_bytes(hashlib.sha256(f"feedback:{tenant_id}".encode()).digest()[:8], signed=True)
-            await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.literal(key, sa.BigInteger))))
-        else:
-            await connection.exec_driver_sql("BEGIN IMMEDIATE")
-        yield connection
+class Turns:
+    """Transactions that write, of which a tenant has one at a time. Those that wait in this process hold no connection:
+    one tenant's posts leave the pool to the others."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._here: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def alone(self, tenant_id: str) -> AsyncIterator[AsyncConnection]:
+        """A transaction that waits for every other one of the tenant's: what it decides by what it reads still holds
+        when it is committed."""
+        here = self._here.setdefault(tenant_id, asyncio.Lock())
+        async with here, self._engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                digest = hashlib.sha256(f"feedback:{tenant_id}".encode()).digest()
+                key = sa.literal(int.from_bytes(digest[:8], signed=True), sa.BigInteger)
+                await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
+            else:
+                await connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
 
 
 def row_of(entry: Feedback) -> dict[str, Any]:

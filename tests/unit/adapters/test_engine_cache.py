@@ -143,3 +143,13 @@ async def test_a_store_that_does_not_answer_is_not_a_missing_artifact(world: Wor
     away = ArtifactStore("http://127.0.0.1:9/artifacts")
     with pytest.raises(StoreUnavailable):
         await world.engine(away).path_of("one", world.digests["one"])
+
+
+async def test_a_full_disk_is_no_fault_of_the_version(world: World) -> None:
+    names = world.directory / "cache" / "names"
+    names.mkdir(parents=True)
+    (names / ".one").symlink_to("/dev/full")
+    with pytest.raises(StoreUnavailable, match="No space left"):
+        await world.cache.path_of("one")
+    (names / ".one").unlink()
+    assert (await world.cache.path_of("one")).is_dir()

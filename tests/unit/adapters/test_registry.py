@@ -3,6 +3,8 @@ from datetime import UTC
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters import changes
@@ -225,6 +227,29 @@ async def test_every_write_that_changes_a_route_reaches_the_change_log(
             after, tenants = await changes.since(connection, position)
         assert (after > position, tenants) == (True, {"ten_acme"})
         position = after
+
+
+async def test_whatever_moves_a_version_takes_the_change_log_before_the_row(
+    registry: Registry, database: AsyncEngine, make_version: MakeVersion
+) -> None:
+    written: list[list[str]] = []
+
+    def begun(_: sa.Connection) -> None:
+        written.append([])
+
+    def note(_: object, _cursor: object, statement: str, *_more: object) -> None:
+        if not statement.startswith("SELECT"):
+            written[-1].append(statement)
+
+    version = await make_version()
+    event.listen(database.sync_engine, "begin", begun)
+    event.listen(database.sync_engine, "before_cursor_execute", note)
+    await registry.set_status(version.id, APPROVED)
+    await move(registry, version.id)
+    approved, moved = [statements for statements in written if statements]
+    for statements in (approved, moved):
+        assert statements[0].startswith("INSERT INTO changes")
+        assert any(statement.startswith("UPDATE versions") for statement in statements[1:])
 
 
 async def test_a_move_names_its_position_in_the_change_log(

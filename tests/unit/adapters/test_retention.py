@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from adapters import tables
 from adapters.errors import ArtifactMissing
 from adapters.registry import Registry
-from adapters.retention import GRACE, ROLLBACKS, Keep, Retention, mark
+from adapters.retention import GRACE, ROLLBACKS, SWEPT_AT_ONCE, Keep, Retention, mark
 from adapters.types import Alias, Lineage, Version, VersionStatus
 from adapters.wants import Wants
 from tests.unit.adapters.conftest import BASE, MakeVersion
@@ -131,7 +131,23 @@ async def test_files_go_after_a_while_and_only_when_nobody_holds_or_shares_them(
     assert await retention.leftovers([held.id]) == []
     await age(database, 2 * GRACE)
     assert await retention.leftovers([held.id]) == [alone.artifact_digest]
-    assert await retention.leftovers([]) == sorted([alone.artifact_digest, held.artifact_digest])
+    assert set(await retention.leftovers([])) == {alone.artifact_digest, held.artifact_digest}
+
+
+async def test_one_pass_takes_so_many_artifacts_and_the_next_the_rest(
+    retention: Retention, registry: Registry, database: AsyncEngine
+) -> None:
+    every = {
+        (await rejected(registry, f"sha256:{name}")).artifact_digest for name in range(SWEPT_AT_ONCE + 1)
+    }
+    await pruned(database)
+    await age(database, 2 * GRACE)
+    found = await retention.leftovers([])
+    assert len(found) == SWEPT_AT_ONCE
+    for digest in found:
+        async with retention.sweeping(digest, []) as unused:
+            assert unused
+    assert set(await retention.leftovers([])) == every - set(found)
 
 
 async def test_files_are_left_until_they_were_swept_however_long_that_takes(

@@ -1,6 +1,6 @@
 """The one migration history against the four packages' tables."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from alembic.script import ScriptDirectory
 
 from adapters import tables
 from adapters.database import connect
+from adapters.retention import Retention
 from adapters.tables import metadata as adapters
 from gateway import migrate
 from gateway.tables import metadata as gateway
@@ -136,3 +137,26 @@ async def test_a_policys_screening_is_told_to_the_learner_by_the_upgrade(tmp_pat
         "ten_2": "quarantine",
     }
     assert {policy.approval for policy in read.values()} == {"manual"}
+
+
+async def test_files_of_what_was_pruned_long_ago_are_not_looked_for_after_the_upgrade(tmp_path: Path) -> None:
+    def move(connection: sa.Connection, revision: str) -> None:
+        command.upgrade(migrate.config(connection), revision)
+
+    now = datetime.now(UTC)
+    ages = {"kept": None, "lately": timedelta(days=1), "long": timedelta(days=3)}
+    plain = {"tenant_id": "ten_1", "adapter": "default", "base_digest": "b", "source": "trained"}
+    plain |= {"recipe": {}, "metrics": {}, "status": "retired", "created_at": now - timedelta(days=9)}
+    engine = connect(f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}")
+    async with engine.begin() as connection:
+        await connection.run_sync(move, "0014")
+        for number, (name, age) in enumerate(ages.items()):
+            row = {"id": name, "number": number, "artifact_digest": f"sha256:{name}"} | plain
+            gone = None if age is None else now - age
+            await connection.execute(sa.insert(tables.versions).values(pruned_at=gone, **row))
+        await connection.run_sync(move, "head")
+        found = await connection.execute(sa.select(tables.versions.c.id, tables.versions.c.swept_at))
+        swept = {row.id for row in found if row.swept_at is not None}
+    left = await Retention(engine).leftovers([])
+    await engine.dispose()
+    assert swept == {"long"} and left == ["sha256:lately"]

@@ -17,7 +17,7 @@ from training.drafts import FeedbackDraft, Recorded
 from training.feedback import FeedbackStore
 from training.outbox import MEMORY, Outbox
 from training.rows import now
-from training.tables import outbox
+from training.tables import feedback, outbox
 
 DRAFT = FeedbackDraft(
     tenant_id="ten_1",
@@ -180,3 +180,14 @@ async def test_what_memory_could_not_take_is_owed_until_it_can(town: Town) -> No
     town.memory.available = True
     await town.drained()
     assert town.memory.answers == ["2 years"]
+
+
+async def test_a_correction_that_is_gone_from_the_record_is_forgotten_and_holds_up_nobody(town: Town) -> None:
+    gone = await town.store.record(DRAFT)
+    await town.deliver(gone)
+    await town.store.withdraw("ten_1", gone.feedback.id)
+    async with town.sql.begin() as connection:
+        await connection.execute(sa.delete(feedback).where(feedback.c.id == gone.feedback.id))
+    other = await town.store.record(replace(OTHER, tenant_id="ten_2"))
+    await town.drained()
+    assert list(town.memory.entries) == [("ten_2", other.feedback.id)]

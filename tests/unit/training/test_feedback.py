@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from adapters.database import connect
 from adapters.tables import versions
@@ -324,3 +324,18 @@ async def test_a_correction_that_is_withdrawn_while_it_is_accepted_is_not_in_use
         accepted = store.review("ten_1", waiting, "ada", accept=True)
         await asyncio.gather(store.withdraw("ten_1", waiting), accepted, return_exceptions=True)
         assert (await store.get("ten_1", waiting)).status is CorrectionStatus.WITHDRAWN
+
+
+async def test_one_tenants_posts_leave_connections_to_the_others(database: AsyncEngine) -> None:
+    small = create_async_engine(database.url, pool_size=2, max_overflow=0, connect_args={"timeout": 30})
+    store = FeedbackStore(small)
+    async with database.connect() as writer:
+        await writer.exec_driver_sql("BEGIN IMMEDIATE")
+        posts = [
+            asyncio.create_task(store.record(replace(DRAFT, correction=f"{n} years"))) for n in range(20)
+        ]
+        assert not (await asyncio.wait(posts, timeout=0.3))[0]
+        assert await asyncio.wait_for(store.list("ten_2"), 5) == []
+        await writer.rollback()
+    assert len({recorded.feedback.id for recorded in await asyncio.gather(*posts)}) == len(posts)
+    await small.dispose()
