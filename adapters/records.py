@@ -100,10 +100,9 @@ async def set_status(
     connection: AsyncConnection, version_id: str, status: VersionStatus, actor: str, reason: str
 ) -> None:
     """As the registry's, for a transaction that changes more than the version."""
-    changed = await change_status(connection, version_id, status)
     version = await require_version(connection, version_id)
-    await changes.append(connection, version.tenant_id)
-    if changed:
+    await changes.append(connection, version.tenant_id)  # first, as every writer: its lock keeps them apart
+    if await change_status(connection, version_id, status):
         await audit.record(connection, acts.of_version(version, status, actor, reason=reason))
 
 
