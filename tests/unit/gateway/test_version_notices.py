@@ -70,6 +70,22 @@ async def test_what_an_open_rollout_tells_is_not_told_twice(world: World) -> Non
     assert [each["type"] for each in await told(world)] == ["rollout.promoted", "rollout.rolled_back"]
 
 
+@pytest.mark.parametrize("kind", list(RolloutKind))
+async def test_a_rollback_is_told_of_beside_a_rollout_of_another_version(
+    world: World, kind: RolloutKind
+) -> None:
+    await listening(world)
+    stable = await world.approved()
+    await world.rollouts.run_once()
+    if kind is RolloutKind.CANARY:
+        await canary(world, webhook=HOOK)
+    else:
+        await world.canaries.start_other(kind, await world.approved(), stable.id, 50, "ada", 1000)
+    await world.canaries.swapper.rollback("ten_a", "default", "ada")
+    (call,) = await told(world)
+    assert (call["type"], call["data"]["version"]) == ("version.rolled_back", "default@v1")
+
+
 async def test_without_a_webhook_nobody_is_told(world: World) -> None:
     version = await world.approved()
     await world.rollouts.run_once()
