@@ -87,8 +87,8 @@ class Rollouts:
     async def _set(self, version: Version, status: VersionStatus, reason: str) -> None:
         try:
             async with self._canaries.engine.begin() as connection:
-                await set_status(connection, version.id, status, ACTOR, reason)
-                if status is VersionStatus.REJECTED:
+                changed = await set_status(connection, version.id, status, ACTOR, reason)
+                if changed and status is VersionStatus.REJECTED:
                     await tell_rejected(connection, version, reason, ACTOR)
         except AdaptersError as error:
             log.warning("%s stays %s: %s", version.label, version.status, error)
