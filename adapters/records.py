@@ -98,13 +98,14 @@ async def change_status(connection: AsyncConnection, version_id: str, status: Ve
 
 async def set_status(
     connection: AsyncConnection, version_id: str, status: VersionStatus, actor: str, reason: str
-) -> None:
-    """As the registry's, for a transaction that changes more than the version. Like all that move a version it appends
-    to the change log first: two that took that lock and the row in different orders would wait for each other."""
+) -> bool:
+    """As the registry's, for a transaction that changes more than the version. Whether it had another status."""
     version = await require_version(connection, version_id)
-    await changes.append(connection, version.tenant_id)
-    if await change_status(connection, version_id, status):
+    await changes.append(connection, version.tenant_id)  # first, as every writer: its lock keeps them apart
+    changed = await change_status(connection, version_id, status)
+    if changed:
         await audit.record(connection, acts.of_version(version, status, actor, reason=reason))
+    return changed
 
 
 async def read_alias(

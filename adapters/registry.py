@@ -192,11 +192,10 @@ class Registry:
     async def with_status(self, status: VersionStatus) -> list[Version]:
         """All tenants' versions in this status, oldest first."""
         table = tables.versions
-        query = (
-            sa.select(table).where(table.c.status == status.value).order_by(table.c.created_at, table.c.id)
-        )
+        query = sa.select(table).where(table.c.status == status.value)
         async with self._engine.connect() as connection:
-            return [to_version(row) for row in (await connection.execute(query)).all()]
+            rows = await connection.execute(query.order_by(table.c.created_at, table.c.id))
+            return [to_version(row) for row in rows.all()]
 
     async def set_status(
         self, version_id: str, status: VersionStatus, actor: str = SYSTEM, reason: str = ""
@@ -218,13 +217,15 @@ class Registry:
         expected_revision: int | None = None,
         *,
         rolled_back: bool = False,
+        only: VersionStatus | None = None,
     ) -> AliasMove:
         """Point an alias at a version, or at the base model alone (None): alias, history, statuses and the
         audit log in one.
 
         Moving `stable` makes the version stable and the one it leaves retired, or rolled back when `rolled_back`.
         Raises UnknownAdapter, UnknownVersion, ArtifactMissing for a version that was pruned, IllegalTransition, and
-        ConflictError when the alias's revision is not `expected_revision` or somebody else moved it at the same time.
+        ConflictError when the alias's revision is not `expected_revision`, the version's status not `only`, or somebody
+        else moved it at the same time.
         """
         async with self._engine.begin() as connection:
             change = await changes.append(connection, tenant_id)
@@ -235,6 +236,8 @@ class Registry:
                 version = await require_member(connection, tenant_id, adapter, version_id)
                 if version.pruned_at is not None:
                     raise ArtifactMissing(version.artifact_digest)
+                if only not in (None, version.status):
+                    raise ConflictError(f"version {version_id} is {version.status} by now")
             previous_id, revision = await read_alias(connection, tenant_id, adapter, alias)
             if expected_revision is not None and expected_revision != revision:
                 raise ConflictError(f"alias {alias} is at revision {revision}, not {expected_revision}")

@@ -81,8 +81,9 @@ async def open_ones(connection: AsyncConnection) -> Sequence[Rollout]:
     return [_rollout(row) for row in (await connection.execute(query)).all()]
 
 
-async def has_open(connection: AsyncConnection, tenant_id: str, adapter: str) -> bool:
-    mine = rollouts.c.tenant_id == tenant_id, rollouts.c.adapter == adapter, rollouts.c.slot.is_not(None)
+async def has_open(connection: AsyncConnection, version_id: str) -> bool:
+    """Whether this version is the one that an open rollout is about."""
+    mine = rollouts.c.version_id == version_id, rollouts.c.slot.is_not(None)
     return (await connection.execute(sa.select(rollouts.c.id).where(*mine))).first() is not None
 
 

@@ -25,6 +25,7 @@ from adapters.loading import Loader
 from adapters.placement import Placing
 from adapters.registry import Registry
 from adapters.rules import TRANSITIONS
+from adapters.stopwatch import Stopwatch
 from adapters.types import Alias, AliasMove, Check, Version, VersionStatus
 
 _LEASE_POLL_S = 0.02
@@ -119,9 +120,17 @@ class Swapper:
         self._drain_deadline_s = drain_deadline_s
 
     async def swap(
-        self, tenant_id: str, adapter: str, version_id: str, actor: str, expected_revision: int | None = None
+        self,
+        tenant_id: str,
+        adapter: str,
+        version_id: str,
+        actor: str,
+        expected_revision: int | None = None,
+        *,
+        only: VersionStatus | None = None,
     ) -> SwapResult:
-        """Make a version the one that `stable` serves. Before the alias moves, any failure changes nothing.
+        """Make a version the one that `stable` serves, with `only` if it is in that status when the alias moves. Before
+        that, any failure changes nothing.
 
         Raises UnknownVersion, IllegalTransition (a version that was not approved), ConflictError (the alias
         is not at the expected revision, or was moved meanwhile), ArtifactError, EngineError, ProbeFailed.
@@ -132,7 +141,8 @@ class Swapper:
         _require_swappable(version)
         current, revision = await self._registry.alias(tenant_id, adapter, Alias.STABLE)
         _require_revision(revision, expected_revision)
-        return await self._to(tenant_id, adapter, (current, version), actor, revision, rolled_back=False)
+        between = current, version
+        return await self._to(tenant_id, adapter, between, actor, revision, rolled_back=False, only=only)
 
     async def rollback(
         self, tenant_id: str, adapter: str, actor: str, expected_revision: int | None = None
@@ -162,7 +172,7 @@ class Swapper:
             version = await self._registry.version(version_id)
             if serving:
                 checks = await self._checks(version.tenant_id, version.adapter)
-                await self._prepare(version, None, checks, _Stopwatch())
+                await self._prepare(version, None, checks, Stopwatch())
             else:
                 await self._loader.ensure(version)
             yield
@@ -176,23 +186,25 @@ class Swapper:
         revision: int,
         *,
         rolled_back: bool,
+        only: VersionStatus | None = None,
     ) -> SwapResult:
         """between: the id of what serves now, and what shall."""
-        watch = _Stopwatch()
+        watch = Stopwatch()
         current, version = between
         version_id = None if version is None else version.id
         with self._held(version_id):
             if version is not None:
                 checks = () if rolled_back else await self._checks(tenant_id, adapter)
                 await self._prepare(version, current, checks, watch)
+            place = tenant_id, adapter, Alias.STABLE
             move = await self._registry.move_alias(
-                tenant_id, adapter, Alias.STABLE, version_id, actor, revision, rolled_back=rolled_back
+                *place, version_id, actor, revision, rolled_back=rolled_back, only=only
             )
             watch.lap("flip")
             return await self._settle(move, watch)
 
     async def _prepare(
-        self, version: Version, replaces: str | None, checks: Sequence[Check], watch: "_Stopwatch"
+        self, version: Version, replaces: str | None, checks: Sequence[Check], watch: Stopwatch
     ) -> None:
         """Loaded and proved on its placement set; on failure, out of those that it was loaded into."""
         engines = await self._placed(version, replaces)
@@ -218,7 +230,7 @@ class Swapper:
         chosen = self._placing.set_of(version.id, replaces, by_url)
         return [engine for engine in engines if engine.url in chosen]
 
-    async def _settle(self, move: AliasMove, watch: "_Stopwatch") -> SwapResult:
+    async def _settle(self, move: AliasMove, watch: Stopwatch) -> SwapResult:
         """After the flip: nothing here may fail the swap, it is already true."""
         workers, visible = await self._published(move)
         watch.lap("visible")
@@ -270,23 +282,6 @@ class Swapper:
 
     def _held(self, version_id: str | None) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext() if version_id is None else self._holds.hold(version_id)
-
-
-class _Stopwatch:
-    """Laps in milliseconds, each since the one before."""
-
-    def __init__(self) -> None:
-        self._last = time.perf_counter()
-        self._laps: dict[str, float] = {}
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self._laps[stage] = (now - self._last) * 1000
-        self._last = now
-
-    def stages(self) -> dict[str, float]:
-        names = ("load", "probe", "flip", "visible", "drain", "unload")
-        return {f"{name}_ms": self._laps.get(name, 0.0) for name in names}
 
 
 def _require_swappable(version: Version) -> None:

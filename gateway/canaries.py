@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 from pydantic import ValidationError
+from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters import rollout_records
@@ -20,6 +21,7 @@ from adapters.types import Alias, Rollout, RolloutKind, RolloutStatus, Version, 
 from gateway import signals
 from gateway.errors import GatewayError
 from gateway.rollout_moves import RolloutMoves
+from gateway.shadow_counts import ShadowCounts
 from training.tables import interactions
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,7 @@ class Canaries:
     swapper: Swapper
     workers: Workers
     moves: RolloutMoves
+    counts: ShadowCounts
 
     async def busy(self) -> set[tuple[str, str]]:
         """Tenant and adapter of every open rollout."""
@@ -206,10 +209,15 @@ class Canaries:
         await self._tell(await self.moves.end(rollout, status, decision, ACTOR, version=retired))
 
     async def _tokens(self, rollout: Rollout) -> int:
+        """By the journal, or by the count that workers stop at, which knows of more when rows were lost or an engine
+        told of no usage."""
         spent = sa.func.sum(interactions.c.usage["total_tokens"].as_integer())
         query = sa.select(spent).where(interactions.c.rollout == rollout.reference())
         async with self.engine.connect() as connection:
-            return int(await connection.scalar(query) or 0)
+            tokens = int(await connection.scalar(query) or 0)
+        with contextlib.suppress(RedisError, OSError):
+            tokens = max(tokens, await self.counts.spent(rollout.id))
+        return tokens
 
     # ------------------------------------------------------------------------------------ both
 

@@ -36,6 +36,7 @@ from gateway.outbox import Delivery
 from gateway.pruning import Pruner
 from gateway.rollout_moves import RolloutMoves
 from gateway.settings import Settings
+from gateway.shadow_counts import ShadowCounts
 from gateway.tenants import Tenant, TenantStore
 from gateway.version_notices import tell_rolled_back
 from gateway.webhooks import Webhooks
@@ -181,7 +182,7 @@ def _control(
         importer=_importer(adapters, registry, store, http),
         pruner=Pruner(sql, store, engines, workers, tenants, runs, adapters.cache_dir),
         anchors=TrainingSettings(base_model=adapters.base_model).anchors,
-        canaries=Canaries(sql, registry, swapper, workers, RolloutMoves(sql, tenants)),
+        canaries=Canaries(sql, registry, swapper, workers, RolloutMoves(sql, tenants), ShadowCounts(redis)),
         webhooks=Webhooks(sql, http, token, private=settings.webhook_private_hosts),
         cache_dir=adapters.cache_dir,
         max_lora_rank=adapters.max_lora_rank,

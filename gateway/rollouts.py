@@ -53,11 +53,11 @@ class Rollouts:
     async def run_once(self) -> Sequence[SwapResult]:
         """Swap to every adapter's newest approved version, or start its canary; returns what was swapped. While
         an adapter has an open rollout, what was approved waits."""
+        # Before what is approved is read: a rollout that ends in between may have retired it.
+        busy = await self._canaries.busy()
         approved = await self._registry.with_status(VersionStatus.APPROVED)
-        if approved:
-            busy = await self._canaries.busy()
-            approved = [each for each in approved if (each.tenant_id, each.adapter) not in busy]
-        live, pointless = newest_of_each(approved)
+        free = [each for each in approved if (each.tenant_id, each.adapter) not in busy]
+        live, pointless = newest_of_each(free)
         for version in pointless:
             await self._set(version, VersionStatus.RETIRED, "a newer one was approved")
         results = [await self._put_live(version) for version in live]
@@ -73,7 +73,8 @@ class Rollouts:
             if not policy.at_once:
                 await self._canaries.start(version, policy.plan(), ACTOR)
                 return None
-            result = await self._swapper.swap(version.tenant_id, version.adapter, version.id, ACTOR)
+            place = version.tenant_id, version.adapter
+            result = await self._swapper.swap(*place, version.id, ACTOR, only=VersionStatus.APPROVED)
         except AdaptersError as error:
             if isinstance(error, HOPELESS):
                 await self._set(version, VersionStatus.REJECTED, str(error))
@@ -86,8 +87,8 @@ class Rollouts:
     async def _set(self, version: Version, status: VersionStatus, reason: str) -> None:
         try:
             async with self._canaries.engine.begin() as connection:
-                await set_status(connection, version.id, status, ACTOR, reason)
-                if status is VersionStatus.REJECTED:
+                changed = await set_status(connection, version.id, status, ACTOR, reason)
+                if changed and status is VersionStatus.REJECTED:
                     await tell_rejected(connection, version, reason, ACTOR)
         except AdaptersError as error:
             log.warning("%s stays %s: %s", version.label, version.status, error)

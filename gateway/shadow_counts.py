@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 KEY = "graft:shadow:{id}"
 KEPT_S = 30 * 86_400
-"""After the last prompt; the journal's own count then still ends a shadow."""
+"""After the last answer; the journal's own count then still ends a shadow."""
 ANSWER_S = 1.0
 
 
@@ -17,18 +17,23 @@ class ShadowCounts:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    async def add(self, rollout_id: str, offered: int, tokens: int) -> int:
-        """Note prompts that were to be shadowed, and tokens that are going to be spent (negative: that were not).
-        Returns the tokens of all workers."""
+    async def add(self, rollout_id: str, offered: int, tokens: int) -> None:
+        """Note prompts that were to be shadowed, and tokens that were spent."""
         key = KEY.format(id=rollout_id)
         async with asyncio.timeout(ANSWER_S), self._redis.pipeline(transaction=True) as pipe:
             pipe.hincrby(key, "offered", offered)
             pipe.hincrby(key, "tokens", tokens)
             pipe.expire(key, KEPT_S)
-            _, spent, _ = await pipe.execute()
-        return int(spent)
+            await pipe.execute()
 
     async def offered(self, rollout_id: str) -> int:
         """Prompts that were to be shadowed."""
+        return await self._read(rollout_id, "offered")
+
+    async def spent(self, rollout_id: str) -> int:
+        """Tokens of all workers."""
+        return await self._read(rollout_id, "tokens")
+
+    async def _read(self, rollout_id: str, field: str) -> int:
         async with asyncio.timeout(ANSWER_S):
-            return int(await self._redis.hget(KEY.format(id=rollout_id), "offered") or 0)
+            return int(await self._redis.hget(KEY.format(id=rollout_id), field) or 0)

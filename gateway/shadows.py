@@ -58,8 +58,6 @@ class Shadows:
         self._running: set[asyncio.Task[None]] = set()
         self._offered: Counter[str] = Counter()
         """Prompts by rollout that are not in the counts yet: they go there with the next answer."""
-        self._spent_up: set[str] = set()
-        """Rollouts without budget; control ends them when it has read the journal."""
 
     async def close(self) -> None:
         await end(*self._running)
@@ -86,27 +84,25 @@ class Shadows:
             and decided.principal.tenant.policy.logging is Logging.FULL
             and exchange.status == 200
             and bool(exchange.outcome.text)
-            and split.rollout_id not in self._spent_up
             and drawn(split, exchange.token) < split.share
         )
 
     async def _answer(self, split: Split, exchange: Exchange, decided: Decided) -> None:
-        estimate, rollout_id = decided.request.token_estimate, split.rollout_id
-        spent = 0
+        """Only what was spent is counted, so that a worker that dies leaves nothing behind: a budget may be exceeded by
+        one answer of each worker."""
         try:
-            if await self._count(rollout_id, estimate) - estimate < (split.budget_tokens or 0):
-                spent = await self._journaled(split, exchange, decided)
-            else:
-                self._spent_up.add(rollout_id)
-            await self._count(rollout_id, spent - estimate)
+            if await self._counts.spent(split.rollout_id) < (split.budget_tokens or 0):
+                await self._count(split.rollout_id, await self._journaled(split, exchange, decided))
+            else:  # until control has ended it
+                self._offered.pop(split.rollout_id, None)
         except (RedisError, OSError) as error:
-            log.info("no shadow of req_%s: what it may cost is not known: %s", exchange.token, error)
+            log.info("what the shadow of req_%s costs cannot be counted: %s", exchange.token, error)
 
-    async def _count(self, rollout_id: str, tokens: int) -> int:
+    async def _count(self, rollout_id: str, tokens: int) -> None:
         """With the prompts that were offered since the last time. Raises RedisError, OSError."""
         offered = self._offered.pop(rollout_id, 0)
         try:
-            return await self._counts.add(rollout_id, offered, tokens)
+            await self._counts.add(rollout_id, offered, tokens)
         except (RedisError, OSError):
             self._offered[rollout_id] += offered
             raise

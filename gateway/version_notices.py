@@ -21,8 +21,8 @@ async def tell_rejected(connection: AsyncConnection, version: Version, reason: s
 
 
 async def tell_rolled_back(connection: AsyncConnection, move: AliasMove) -> None:
-    """An open rollout tells by itself how it ends."""
-    if await has_open(connection, move.tenant_id, move.adapter):
+    """The version's own rollout, if one is open, tells by itself how it ends."""
+    if move.previous_id is not None and await has_open(connection, move.previous_id):
         return
     labels = [
         None if each is None else (await require_version(connection, each)).label

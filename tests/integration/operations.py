@@ -130,7 +130,14 @@ class Parts:
         return cls(
             control,
             swapper,
-            Canaries(record, registry, swapper, workers, RolloutMoves(record, control.tenants)),
+            Canaries(
+                record,
+                registry,
+                swapper,
+                workers,
+                RolloutMoves(record, control.tenants),
+                control.canaries.counts,
+            ),
             Pruner(record, store, engines, workers, control.tenants, control.runs, cache_dir),
         )
 

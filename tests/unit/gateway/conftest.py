@@ -169,6 +169,6 @@ async def sql(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with rollout_world(tmp_path) as made:
+async def world(tmp_path: Path, redis_url: str) -> AsyncIterator[World]:
+    async with rollout_world(tmp_path, redis_url) as made:
         yield made

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import sqlalchemy as sa
+from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters import rollout_records
@@ -23,6 +24,7 @@ from gateway.canaries import Canaries
 from gateway.policy import Policy
 from gateway.rollout_moves import RolloutMoves
 from gateway.rollouts import Rollouts
+from gateway.shadow_counts import ShadowCounts
 from gateway.tables import metadata as gateway
 from gateway.tables import tenants as tenant_table
 from gateway.tenants import TenantStore
@@ -60,8 +62,9 @@ class World:
 
 
 @asynccontextmanager
-async def rollout_world(tmp_path: Path) -> AsyncIterator[World]:
+async def rollout_world(tmp_path: Path, redis_url: str) -> AsyncIterator[World]:
     """One tenant, `ten_a`, with the default policy."""
+    redis = Redis.from_url(redis_url)
     sql = connect(f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}")
     async with sql.begin() as connection:
         for metadata in (adapters, gateway, training):
@@ -90,9 +93,11 @@ async def rollout_world(tmp_path: Path) -> AsyncIterator[World]:
         return checks
 
     swapper = Swapper(registry, store, [engine], workers, tmp_path / "cache", holds, checks=wanted)
-    canaries = Canaries(sql, registry, swapper, workers, RolloutMoves(sql, tenants))
+    counts = ShadowCounts(redis)
+    canaries = Canaries(sql, registry, swapper, workers, RolloutMoves(sql, tenants), counts)
     rollouts = Rollouts(registry, swapper, tenants, canaries)
     yield World(registry, engine, rollouts, canaries, tenants, sql, artifact.digest, holds, checks)
+    await redis.aclose()
     await sql.dispose()
 
 

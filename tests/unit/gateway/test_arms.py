@@ -7,12 +7,14 @@ from dataclasses import replace
 import pytest
 from redis.asyncio import Redis
 
+from adapters.tasks import end
 from adapters.types import RolloutKind, Split
 from gateway.flaws import flaw_of
 from gateway.protocol import Outcome
 from gateway.routing import route, sticky_key
 from gateway.snapshot import CurrentSnapshot
 from tests.unit.gateway.conftest import Bench
+from tests.unit.gateway.stub_engine import until
 from tests.unit.gateway.worlds import Member, adapter, snapshot, tenant
 
 ROUTES = adapter("ten_acme", stable="ver_1", v1="ver_1", v2="ver_2")
@@ -164,17 +166,41 @@ async def test_a_shadows_budget_is_that_of_all_workers_and_of_those_before_them(
     await bench.counts.add("rol_1", 0, 100_000)
     await bench.counts.add("rol_other", 0, -50)
     assert await shadowed(bench, 3) == 0
-    assert await bench.counts.add("rol_1", 0, 0) == 100_000
+    assert await bench.counts.spent("rol_1") == 100_000
+
+
+async def test_a_worker_that_ends_in_the_middle_of_a_shadow_leaves_its_budget_as_it_was(
+    bench: Bench,
+) -> None:
+    with_split(bench, replace(split(1.0, RolloutKind.SHADOW), budget_tokens=1))
+    bench.engine.hold = users = asyncio.Event()
+    user = asyncio.create_task(bench.chat())
+    await until(lambda: bench.engine.waiting == 1)
+    bench.engine.hold = asyncio.Event()
+    users.set()
+    assert (await user).status_code == 200
+    await until(lambda: bench.engine.waiting == 1)
+    await end(*(task for task in asyncio.all_tasks() if task.get_name() == "shadow"))
+    assert await bench.counts.spent("rol_1") == 0
+    bench.engine.hold = None
+    assert await shadowed(bench, 2) == 1
+
+
+async def test_a_shadow_goes_on_when_redis_has_lost_its_count(bench: Bench) -> None:
+    with_split(bench, replace(split(1.0, RolloutKind.SHADOW), budget_tokens=1))
+    assert await shadowed(bench, 2) == 1
+    await bench.counts.add("rol_1", 0, -await bench.counts.spent("rol_1"))
+    assert await shadowed(bench, 2) == 1
 
 
 async def test_what_a_shadow_took_is_counted_with_what_it_was_offered(bench: Bench) -> None:
     with_split(bench, split(1.0, RolloutKind.SHADOW))
     assert await shadowed(bench, 3) == 3
     tokens = sum(each.usage["total_tokens"] for each in bench.journal.written if each.arm == "shadow")
-    assert (await bench.counts.offered("rol_1"), await bench.counts.add("rol_1", 0, 0)) == (3, tokens)
+    assert (await bench.counts.offered("rol_1"), await bench.counts.spent("rol_1")) == (3, tokens)
     bench.engine.resident = {"ver_1"}
     await shadowed(bench, 1)
-    assert (await bench.counts.offered("rol_1"), await bench.counts.add("rol_1", 0, 0)) == (4, tokens)
+    assert (await bench.counts.offered("rol_1"), await bench.counts.spent("rol_1")) == (4, tokens)
 
 
 async def test_without_redis_there_are_no_shadows(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

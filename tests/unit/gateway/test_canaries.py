@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from redis.asyncio import Redis
 
 from adapters import rollout_records
 from adapters.errors import ConflictError, ProbeFailed
@@ -275,6 +276,28 @@ async def test_a_shadow_ends_when_its_budget_is_spent_and_reports(world: World) 
     assert (shown["answers"], shown["same"], shown["tokens"]) == (2, 1, 20)
     assert [each["candidate"] for each in shown["different"]] == ["40 days."]
     await answered(world, 1, version=one.id, rollout=shadow.reference())
+    await world.canaries.run_once()
+    assert (await newest(world)).reason == "the budget is spent"
+
+
+async def test_a_shadow_that_workers_have_stopped_ends_whatever_the_journal_has(world: World) -> None:
+    """Its adapter's approved versions wait for the end."""
+    await world.canaries.start_other(RolloutKind.SHADOW, await world.approved(), None, 50, "test", 100)
+    await world.canaries.counts.add((await newest(world)).id, 9, 99)
+    await world.canaries.run_once()
+    assert (await newest(world)).open
+    await world.canaries.counts.add((await newest(world)).id, 1, 1)
+    await world.canaries.run_once()
+    assert (await newest(world)).reason == "the budget is spent"
+
+
+async def test_without_redis_the_journal_ends_a_shadow(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = await world.approved()
+    monkeypatch.setattr(world.canaries.counts, "_redis", Redis.from_url("unix:///nowhere/redis.sock"))
+    shadow = await world.canaries.start_other(RolloutKind.SHADOW, version, None, 50, "test", 10)
+    await world.canaries.run_once()
+    assert (await newest(world)).open
+    await answered(world, 1, version=version.id, rollout=shadow.reference())
     await world.canaries.run_once()
     assert (await newest(world)).reason == "the budget is spent"
 

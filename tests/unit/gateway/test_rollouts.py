@@ -1,5 +1,6 @@
 """Approved versions going live."""
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ import pytest
 from adapters import audit
 from adapters.engine import Completion
 from adapters.errors import EngineRefused
-from adapters.types import Lineage, Version, VersionStatus
+from adapters.types import Lineage, RolloutKind, Version, VersionStatus
+from gateway.canaries import Canaries
 from gateway.rollouts import newest_of_each
-from tests.unit.gateway.rollout_world import APPROVED, World
+from tests.unit.gateway.rollout_world import APPROVED, World, newest
 
 
 async def test_an_approved_version_goes_live(world: World) -> None:
@@ -35,6 +37,42 @@ async def test_an_engine_that_is_away_only_delays(world: World) -> None:
     world.engine.down = False
     await world.rollouts.run_once()
     assert await world.stable() == version.id
+
+
+async def test_what_an_abort_keeps_from_users_does_not_go_live_in_the_same_moment(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = await world.approved()
+    rollout = await world.canaries.start_other(RolloutKind.SHADOW, version, None, 50, "ada", 1000)
+
+    def first(read: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def then_aborted(*given: Any) -> Any:
+            found = await read(*given)
+            if (await newest(world)).open:
+                await world.canaries.abort(rollout, "no", "ada")
+            return found
+
+        return then_aborted
+
+    monkeypatch.setattr(Canaries, "busy", first(Canaries.busy))
+    monkeypatch.setattr(world.registry, "with_status", first(world.registry.with_status))
+    await world.rollouts.run_once()
+    assert (await world.status(version), await world.stable()) == (VersionStatus.RETIRED, None)
+    await world.canaries.swapper.swap("ten_a", "default", version.id, "ada")
+
+
+async def test_a_version_that_is_held_while_it_is_loaded_does_not_go_live(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version, load = await world.approved(), world.engine.load
+
+    async def meanwhile(version_id: str, path: Path) -> None:
+        await load(version_id, path)
+        await world.registry.set_status(version.id, VersionStatus.RETIRED, "ada", "held")
+
+    monkeypatch.setattr(world.engine, "load", meanwhile)
+    assert await world.rollouts.run_once() == []
+    assert (await world.status(version), await world.stable()) == (VersionStatus.RETIRED, None)
 
 
 async def test_a_version_that_does_nothing_is_rejected_and_the_old_one_stays(world: World) -> None:
