@@ -1,6 +1,7 @@
 """The engine port and the probe against a real vLLM, with adapters of random weights."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -97,12 +98,29 @@ async def test_an_answer_that_has_begun_ends_although_its_version_is_unloaded(
     assert not any("error" in line for line in rest)
 
 
+def _of_rank(directory: Path, base: BaseModel) -> Path:
+    return write_adapter(directory, base, 1, rank=64)
+
+
+def _with_dora(directory: Path, base: BaseModel) -> Path:
+    config = write_adapter(directory, base, 1) / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"use_dora": True}))
+    return directory
+
+
+def _nowhere(directory: Path, _: BaseModel) -> Path:
+    return directory
+
+
+@pytest.mark.parametrize(("made", "status"), [(_nowhere, 404), (_of_rank, 500), (_with_dora, 500)])
 async def test_what_the_engine_cannot_load_is_refused_and_it_goes_on(
-    vllm: VllmEngine, tmp_path: Path
+    vllm: VllmEngine, base: BaseModel, tmp_path: Path, made: Callable[[Path, BaseModel], Path], status: int
 ) -> None:
-    with pytest.raises(EngineRefused):
-        await vllm.load("ver_nowhere", tmp_path / "nowhere")
-    assert await vllm.healthy()
+    """By the statuses that tell a version that is at fault from an engine that does not find it."""
+    with pytest.raises(EngineRefused) as caught:
+        await vllm.load("ver_unloadable", made(tmp_path / "adapter", base))
+    assert caught.value.status == status
+    assert await vllm.healthy() and await vllm.resident() == frozenset()
 
 
 async def test_a_wrong_token_is_refused(engine: RunningEngine) -> None:
