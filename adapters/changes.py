@@ -8,6 +8,7 @@ newest rows are kept: a follower that fell behind them loads the whole record, a
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.database import hold
 from adapters.tables import changes
 
 _APPEND_LOCK = 0x67726166
@@ -21,11 +22,9 @@ async def append(connection: AsyncConnection, tenant_id: str) -> int:
     """Note that something of this tenant changed; returns the position. The caller commits.
 
     PostgreSQL hands out ids before commit, so a slow transaction could publish a lower position after
-    followers have passed it. The lock, held until commit, makes positions visible in order. SQLite has one
-    writer anyway.
+    followers have passed it. The lock, held until commit, makes positions visible in order.
     """
-    if connection.dialect.name == "postgresql":
-        await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_APPEND_LOCK)))
+    await hold(connection, _APPEND_LOCK)
     result = await connection.execute(sa.insert(changes).values(tenant_id=tenant_id))
     (position,) = result.inserted_primary_key or (0,)
     return int(position)

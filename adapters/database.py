@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 
 class Moment(sa.TypeDecorator[datetime]):
@@ -24,6 +24,14 @@ class Moment(sa.TypeDecorator[datetime]):
 def older(made: sa.Column[datetime], name: sa.Column[str], at: datetime, row: str) -> sa.ColumnElement[bool]:
     """Rows that follow one (of that moment and name) in a list that shows the newest first, equal moments by name."""
     return sa.tuple_(made, name) < sa.tuple_(sa.literal(at, made.type), row)
+
+
+async def hold(connection: AsyncConnection, lock: int | str) -> None:
+    """Until the transaction ends, nobody else holds this lock: PostgreSQL's advisory one, by its key or of this name.
+    SQLite has one writer anyway."""
+    if connection.dialect.name == "postgresql":
+        key = lock if isinstance(lock, int) else sa.func.hashtextextended(lock, 0)
+        await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
 
 
 def connect(url: str) -> AsyncEngine:

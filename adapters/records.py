@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters import acts, audit, changes, tables
+from adapters.database import hold
 from adapters.errors import ConflictError, IllegalTransition, UnknownVersion
 from adapters.rollout_records import read_splits
 from adapters.rules import TRANSITIONS
@@ -25,9 +26,6 @@ from adapters.types import (
     Version,
     VersionStatus,
 )
-
-_FILES_LOCK = 0x66696C65
-"""Seed of the keys of PostgreSQL's advisory locks around artifacts; any constant that nothing else uses would do."""
 
 
 async def find_adapter(connection: AsyncConnection, tenant_id: str, name: str) -> Adapter | None:
@@ -75,11 +73,8 @@ async def of_run(connection: AsyncConnection, tenant_id: str, adapter: str, run_
 
 
 async def hold_files(connection: AsyncConnection, digest: str) -> None:
-    """Until the transaction ends, nobody else registers a version of an artifact, or deletes its files. SQLite has one
-    writer anyway."""
-    if connection.dialect.name == "postgresql":
-        key = sa.func.hashtextextended(digest, _FILES_LOCK)
-        await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
+    """Until the transaction ends, nobody else registers a version of an artifact, or deletes its files."""
+    await hold(connection, f"files:{digest}")
 
 
 async def change_status(connection: AsyncConnection, version_id: str, status: VersionStatus) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters.artifacts import ArtifactStore
+from adapters.artifacts import ArtifactStore, hex_of
 from adapters.engine import Engine
 from adapters.errors import EngineError
 from adapters.retention import Judged, Keep, Retention, last_trained_on, mark
@@ -96,7 +96,7 @@ class Pruner:
     async def _delete(self, digest: str) -> None:
         """From the store and from our own cache."""
         await self._store.delete(digest)
-        copy = self._cache_dir / digest.removeprefix("sha256:")
+        copy = self._cache_dir / hex_of(digest)
         await asyncio.to_thread(shutil.rmtree, copy, ignore_errors=True)
 
     async def _keep(self, tenant_id: str) -> Keep:

@@ -8,9 +8,9 @@ import itertools
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from retrieval.lexicon import Lexicon, inflections, stems
+from retrieval.lexicon import SYNONYMS, Lexicon, inflections, stems
 from retrieval.reading import Reading, answer_kinds, kind_of
-from retrieval.uncased import SYNONYMS, one_name, other_name
+from retrieval.uncased import one_name, other_name
 
 _OPPOSITES = frozenset(
     frozenset(pair.split("/"))

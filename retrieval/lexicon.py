@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
 
+SYNONYMS = 0.6
+"""Closeness at least of two words that mean the same. `usually` and `rarely` have 0.49."""
+
 _BEGINNINGS = ("", "un", "re", "non", "dis", "in", "pre", "over", "up", "down")
 _ENDINGS = (
     "", "s", "es", "d", "ed", "ing", "er", "ers", "or", "ors", "r", "rs", "ly", "ment", "ments", "able", "ible",

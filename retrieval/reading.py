@@ -171,12 +171,12 @@ def read(question: str, lexicon: Lexicon | None = None) -> Reading:
     """Total: any text can be read, an empty one too. lexicon: tells names where nothing is in capitals."""
     text = " ".join(question.split())
     names = _names(text)
+    words = frozenset(_base(match.group()) for match in _WORD.finditer(text))
     if lexicon is not None and text.islower():
-        names |= {word for word in map(_base, _WORD.findall(text)) if not lexicon.everyday(word)}
+        names |= {word for word in words if not lexicon.everyday(word)}
     bare = [_base(match.group()) for match in _WORD.finditer(_OPENER.sub("", text))]
     plain = [word for word in bare if word not in names]
     core = [word for word in plain if word not in _FUNCTION_WORDS]
-    words = frozenset(_base(match.group()) for match in _WORD.finditer(text))
     said = " ".join(plain) or text
     named = tuple(word for word in bare if word not in _ARTICLES)
     return Reading(text, words, names, said, " ".join(core) or said, named)

@@ -6,11 +6,8 @@ A word that is no English is a name by itself (`retrieval.reading`); everyday wo
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 
-from retrieval.lexicon import Lexicon
+from retrieval.lexicon import SYNONYMS, Lexicon
 from retrieval.reading import Reading
-
-SYNONYMS = 0.6
-"""Closeness at least of two words that mean the same. `usually` and `rarely` have 0.49."""
 
 
 def one_name(words: Collection[str], one: Reading, other: Reading) -> bool:

@@ -1,7 +1,6 @@
 """The feedback table's rows as records, and the questions asked of it."""
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,6 +9,7 @@ from weakref import WeakValueDictionary
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from adapters.database import hold
 from adapters.tables import versions
 from training.tables import dataset_corrections, interactions, learned
 from training.tables import feedback as table
@@ -34,12 +34,9 @@ class Turns:
         when it is committed."""
         here = self._here.setdefault(tenant_id, asyncio.Lock())
         async with here, self._engine.begin() as connection:
-            if connection.dialect.name == "postgresql":
-                digest = hashlib.sha256(f"feedback:{tenant_id}".encode()).digest()
-                key = sa.literal(int.from_bytes(digest[:8], signed=True), sa.BigInteger)
-                await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
-            else:
+            if connection.dialect.name == "sqlite":
                 await connection.exec_driver_sql("BEGIN IMMEDIATE")
+            await hold(connection, f"feedback:{tenant_id}")
             yield connection
 
 

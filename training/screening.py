@@ -102,6 +102,8 @@ def _spoken(message: Message) -> str:
 def redacted(value: Any, rules: ScreeningPolicy) -> tuple[Any, tuple[str, ...]]:
     """A text, or a JSON document of texts, without what the policy takes out; and the reasons. A text that is JSON
     stays JSON."""
+    if "redact" not in (rules.secrets, rules.pii):
+        return value, ()
     reasons: set[str] = set()
 
     def clean(part: Any, name: str = "", depth: int = 0, written: bool = False) -> Any:
@@ -228,9 +230,8 @@ def own_reasons(
     if _says_nothing(correction):
         return [Reason.EMPTY]
     question = question_of(messages)
-    held = held_in(
-        messages, rules, correction, *correction.splitlines()
-    )  # each call of tools is a line of JSON
+    calls = correction.splitlines()  # each call of tools is a line of JSON
+    held = held_in(messages, rules, correction, *(calls if len(calls) > 1 else ()))
     checks = (
         (Reason.IDENTICAL, rejected is not None and normalised(rejected) == normalised(correction)),
         (Reason.TOO_LONG, len(correction) > rules.max_characters or Reason.TOO_LONG in held),

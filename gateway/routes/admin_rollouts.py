@@ -17,7 +17,6 @@ from gateway.routes import admin_documents as documents
 from gateway.routes.admin_access import Access, Actor
 from gateway.routes.admin_adapters import find_adapter, find_version
 from gateway.routes.admin_documents import Document
-from gateway.shadow_counts import ShadowCounts
 
 router = APIRouter(prefix="/tenants/{tenant}", tags=["rollouts"])
 
@@ -128,7 +127,7 @@ async def get_report(rollout: Found, control: Access) -> Document:
     offered = None
     if rollout.kind is RolloutKind.SHADOW:
         with contextlib.suppress(RedisError, OSError):
-            offered = await ShadowCounts(control.redis).offered(rollout.id)
+            offered = await control.canaries.counts.offered(rollout.id)
     return {
         "object": "rollout.report",
         "id": rollout.id,
