@@ -18,7 +18,7 @@ from training.drafts import FeedbackDraft, LookedAt, Recorded, edited, entry_of,
 from training.errors import FeedbackConflict, FeedbackNotFound, IdempotencyReused, TooMuchFeedback
 from training.outbox import OutboxStep, owe_forgetting, owe_memory
 from training.rows import now
-from training.screening import Reason, Screening, Standing, screen
+from training.screening import Reason, Screening, screen
 from training.tables import feedback as table
 from training.types import CorrectionStatus, Feedback, ScreeningPolicy
 
@@ -202,15 +202,15 @@ async def _record(connection: AsyncConnection, read: LookedAt, replaces: str | N
     decision = Screening(CorrectionStatus.ACCEPTED)
     same: list[Feedback] = []
     if draft.correction is not None:
-        text = text_of(draft.correction)
-        same = await rows.of_question(connection, draft.tenant_id, draft.adapter, draft.messages)
+        text, place = text_of(draft.correction), (draft.tenant_id, draft.adapter)
+        same = await rows.of_question(connection, *place, draft.messages)
         decision = screen(
             draft.messages,
             draft.rejected,
             text,
             trusted=draft.trusted,
             same=same,
-            standing=await _standing(connection, draft),
+            standing=None if draft.trusted else await rows.standing(connection, *place, draft.contributor),
             own_output=await rows.own_output(connection, draft.tenant_id, text),
             rules=draft.rules,
             own=read.reasons,
@@ -225,12 +225,6 @@ async def _record(connection: AsyncConnection, read: LookedAt, replaces: str | N
     for name in decision.contests:
         steps += await _contest(connection, by_id[name])
     return replace(recorded, steps=steps)
-
-
-async def _standing(connection: AsyncConnection, draft: FeedbackDraft) -> Standing | None:
-    if draft.trusted:
-        return None
-    return await rows.standing(connection, draft.tenant_id, draft.adapter, draft.user or draft.author)
 
 
 async def _store(

@@ -73,17 +73,21 @@ def light_engine(directory: Path, core: int) -> Iterator[str]:
 def measured(made: House, tenants: int, cores: Cores) -> ControlCost:
     """made: a house with three versions of each tenant, whose engine is a light one."""
     asyncio.run(_filled(made, tenants))
-    headers = {"authorization": f"Bearer {made.plan.admin_key}"}
-    with made.worker(core=cores.load), made.control() as control:
-        with httpx.Client(base_url=made.plan.admin_url, headers=headers, trust_env=False, timeout=60) as http:
+    with made.worker(core=cores.load):
+        with made.control() as control, _admin(made) as http:
             ready_s = control.ready_s + _until_repaired(http, made.plan.max_cpu_loras)
             swap_s = statistics.median(_swap(http, tenants // 2 + number) for number in range(SWAPS))
             pages = {name: _page(http, path) for name, path in lists(tenants).items()}
             quiet_s = _quiet(control)
-        rss = control.rss()
+            rss = control.rss()
+        pass_s = asyncio.run(_passes(made))
     slowest = max(pages, key=lambda name: pages[name])
-    pass_s = asyncio.run(_passes(made))
     return ControlCost(tenants, ready_s, rss, quiet_s, pass_s, swap_s, pages[slowest], slowest)
+
+
+def _admin(made: House) -> httpx.Client:
+    headers = {"authorization": f"Bearer {made.plan.admin_key}"}
+    return httpx.Client(base_url=made.plan.admin_url, headers=headers, trust_env=False, timeout=60)
 
 
 def lists(tenants: int) -> Mapping[str, str]:
