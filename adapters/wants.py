@@ -62,12 +62,10 @@ class Wants:
     async def aliased(self, base_digest: str, ids: Collection[str]) -> set[str]:
         """Those of `ids` that an alias points to and that belong to this base model."""
         column, versions = tables.aliases.c.version_id, tables.versions.c
-        query = sa.select(column).join(tables.versions, versions.id == column)
+        query = sa.select(column, versions.base_digest).join(tables.versions, versions.id == column)
         async with self._engine.connect() as connection:
-            found = await connection.execute(
-                query.where(column.in_(ids), versions.base_digest == base_digest)
-            )
-            return set(found.scalars())
+            found = await connection.execute(query.where(column.in_(ids)))
+            return {row.version_id for row in found if row.base_digest == base_digest}
 
     async def live(self, base_digest: str, after: str, limit: int) -> list[Version]:
         """A page of one base model's versions that an alias points to, of all tenants, by id."""

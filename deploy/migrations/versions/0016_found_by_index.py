@@ -1,5 +1,5 @@
 """What is found by an index, and not by reading the whole record: the corrections that a post is screened against, the
-newest versions, the newest runs."""
+newest versions and those that continue one, the newest runs."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -28,6 +28,7 @@ def upgrade() -> None:
     op.create_index("feedback_by_question", "feedback", question)
     contributor = ["tenant_id", "adapter", "trusted", "status", "user", "author", "question_digest"]
     op.create_index("feedback_by_contributor", "feedback", contributor)
+    op.create_index("versions_by_parent", "versions", ["parent_id"])
     op.create_index("versions_by_age", "versions", ["base_digest", "created_at", "id"])
     op.create_index("runs_by_age", "runs", ["created_at", "id"])
     op.drop_index("runs_by_status", "runs")
@@ -51,6 +52,7 @@ def downgrade() -> None:
     op.create_index("runs_by_status", "runs", ["status"])
     op.drop_index("runs_by_age", "runs")
     op.drop_index("versions_by_age", "versions")
+    op.drop_index("versions_by_parent", "versions")
     op.drop_index("feedback_by_contributor", "feedback")
     op.drop_index("feedback_by_question", "feedback")
     op.drop_column("feedback", "question_digest")
