@@ -49,6 +49,8 @@ versions = sa.Table(
     sa.Index("versions_by_status", "status"),
     sa.Index("versions_by_run", "run_id"),
     sa.Index("versions_by_artifact", "artifact_digest"),
+    sa.Index("versions_by_parent", "parent_id"),
+    sa.Index("versions_by_age", "base_digest", "created_at", "id"),
 )
 """pruned_at: since when nothing may need its files. swept_at: when they were deleted."""
 

@@ -36,28 +36,25 @@ class Wants:
     ) -> dict[str, Want]:
         """Of one base model's versions, by id: what must be held; what requests wait for; of `hot`, what an alias
         points to; and so many more of those that an alias points to, newest first, as there may be room for."""
-        table, pins = tables.versions, tables.pins
-        aliased = sa.select(tables.aliases.c.version_id).where(tables.aliases.c.version_id.is_not(None))
+        table, aliases = tables.versions, tables.aliases
         statuses = [status.value for status in WANTED_STATUSES]
-        pinned = table.c.id.in_(sa.select(pins.c.version_id))
-        must = sa.or_(
-            table.c.status.in_(statuses),
-            pinned,
-            table.c.id.in_(versions_in_use()),
-        )
+        pinned = table.c.id.in_(sa.select(tables.pins.c.version_id))
+        must = sa.or_(table.c.status.in_(statuses), pinned, table.c.id.in_(versions_in_use()))
         each = table.alias()
-        newest = sa.select(each.c.id).where(each.c.id.in_(aliased), each.c.base_digest == base_digest)
-        newest = newest.order_by(each.c.created_at.desc(), each.c.id).limit(most)
-        chosen = sa.or_(
-            must,
-            table.c.id.in_(waiting),
-            sa.and_(table.c.id.in_(hot), table.c.id.in_(aliased)),
-            table.c.id.in_(newest),
-        )
-        query = sa.select(table, must.label("must"), pinned.label("pinned")).where(
-            chosen, table.c.pruned_at.is_(None)
-        )
-        query = query.where(table.c.base_digest == base_digest)
+        pointed = sa.exists().where(aliases.c.version_id == each.c.id)
+        newest = sa.select(each.c.id).where(pointed, each.c.base_digest == base_digest)
+        newest = newest.order_by(each.c.created_at.desc(), each.c.id.desc()).limit(most)
+        chosen = sa.union(
+            sa.select(table.c.id).where(table.c.status.in_(statuses)),
+            sa.select(tables.pins.c.version_id),
+            sa.select(versions_in_use().subquery().c[0]),
+            sa.select(table.c.id).where(table.c.id.in_(waiting)),
+            sa.select(aliases.c.version_id).where(aliases.c.version_id.in_(hot)),
+            sa.select(newest.subquery().c.id),
+        ).subquery()
+        query = sa.select(table, must.label("must"), pinned.label("pinned"))
+        query = query.join(chosen, chosen.c[0] == table.c.id)
+        query = query.where(table.c.pruned_at.is_(None), table.c.base_digest == base_digest)
         async with self._engine.connect() as connection:
             rows = (await connection.execute(query)).all()
         return {row.id: Want(to_version(row), bool(row.must), bool(row.pinned)) for row in rows}
@@ -65,12 +62,10 @@ class Wants:
     async def aliased(self, base_digest: str, ids: Collection[str]) -> set[str]:
         """Those of `ids` that an alias points to and that belong to this base model."""
         column, versions = tables.aliases.c.version_id, tables.versions.c
-        query = sa.select(column).join(tables.versions, versions.id == column)
+        query = sa.select(column, versions.base_digest).join(tables.versions, versions.id == column)
         async with self._engine.connect() as connection:
-            found = await connection.execute(
-                query.where(column.in_(ids), versions.base_digest == base_digest)
-            )
-            return set(found.scalars())
+            found = await connection.execute(query.where(column.in_(ids)))
+            return {row.version_id for row in found if row.base_digest == base_digest}
 
     async def live(self, base_digest: str, after: str, limit: int) -> list[Version]:
         """A page of one base model's versions that an alias points to, of all tenants, by id."""

@@ -1,11 +1,9 @@
 """Where training computes, and what memory it may take there: the first GPU where there is one, else the processor."""
 
-from pathlib import Path
-
 import psutil
 import torch
 
-_CGROUP = Path("/sys/fs/cgroup")
+from training.cgroups import left_by_groups
 
 
 def on_gpu() -> bool:
@@ -27,13 +25,7 @@ def free_memory(gpu_share: float = 1.0) -> int:
     """Bytes that a training may take: of its share of the GPU where there is one, else of this machine or container."""
     if on_gpu():
         return _free_on_gpu(gpu_share)
-    free = psutil.virtual_memory().available
-    try:
-        most, used = (int((_CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
-        stat = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
-    except (OSError, ValueError):  # no container, or one without a limit ("max")
-        return free
-    return min(free, most - used + int(stat["inactive_file"]))  # cached files give way
+    return min([psutil.virtual_memory().available, *left_by_groups()])
 
 
 def _free_on_gpu(gpu_share: float) -> int:

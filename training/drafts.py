@@ -39,6 +39,11 @@ class FeedbackDraft:
     tools: Sequence[Tool] = ()
     """The functions that the request offered."""
 
+    @property
+    def contributor(self) -> str:
+        """As `Feedback.contributor`."""
+        return self.user or self.author
+
 
 @dataclass(frozen=True)
 class Recorded:

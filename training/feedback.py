@@ -18,7 +18,7 @@ from training.drafts import FeedbackDraft, LookedAt, Recorded, edited, entry_of,
 from training.errors import FeedbackConflict, FeedbackNotFound, IdempotencyReused, TooMuchFeedback
 from training.outbox import OutboxStep, owe_forgetting, owe_memory
 from training.rows import now
-from training.screening import Reason, Screening, conversation_key, screen
+from training.screening import Reason, Screening, screen
 from training.tables import feedback as table
 from training.types import CorrectionStatus, Feedback, ScreeningPolicy
 
@@ -200,23 +200,23 @@ async def _record(connection: AsyncConnection, read: LookedAt, replaces: str | N
         if said >= MAX_PER_RESPONSE:
             raise TooMuchFeedback("This response has as much feedback as one response may have.")
     decision = Screening(CorrectionStatus.ACCEPTED)
-    neighbours: list[Feedback] = []
+    same: list[Feedback] = []
     if draft.correction is not None:
-        query = rows.corrections(draft.tenant_id, draft.adapter, rows.WAITING)
-        neighbours = await rows.select(connection, query)
+        text, place = text_of(draft.correction), (draft.tenant_id, draft.adapter)
+        same = await rows.of_question(connection, *place, draft.messages)
         decision = screen(
             draft.messages,
             draft.rejected,
-            text_of(draft.correction),
+            text,
             trusted=draft.trusted,
-            contributor=draft.user or draft.author,
-            known=neighbours,
-            own_output=await rows.own_output(connection, draft.tenant_id, text_of(draft.correction)),
+            same=same,
+            standing=None if draft.trusted else await rows.standing(connection, *place, draft.contributor),
+            own_output=await rows.own_output(connection, draft.tenant_id, text),
             rules=draft.rules,
             own=read.reasons,
         )
         decision = replace(decision, reasons=(*read.taken_out, *decision.reasons))
-    by_id = {entry.id: entry for entry in neighbours}
+    by_id = {entry.id: entry for entry in same}
     if decision.duplicate_of is not None:
         return Recorded(by_id[decision.duplicate_of], created=False)
     replaced = [by_id[name] for name in decision.supersedes]
@@ -273,13 +273,11 @@ def _act(actor: str, action: str, old: Feedback, new: Feedback) -> Act:
 
 async def _disputed(connection: AsyncConnection, entry: Feedback) -> list[Feedback]:
     """Every other correction of the same question that is in use, or waits because it contradicts one."""
-    query = rows.corrections(entry.tenant_id, entry.adapter, rows.WAITING)
-    key = conversation_key(entry.messages)
+    same = await rows.of_question(connection, entry.tenant_id, entry.adapter, entry.messages)
     return [
         other
-        for other in await rows.select(connection, query)
+        for other in same
         if other.id != entry.id
-        and conversation_key(other.messages) == key
         and (other.status is CorrectionStatus.ACCEPTED or Reason.CONTRADICTION in other.reasons)
     ]
 

@@ -11,9 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from adapters.database import hold
 from adapters.tables import versions
+from training.screening import Standing, question_digest
 from training.tables import dataset_corrections, interactions, learned
 from training.tables import feedback as table
-from training.types import CorrectionStatus, Feedback
+from training.types import CorrectionStatus, Feedback, Message
 
 WAITING = [CorrectionStatus.ACCEPTED.value, CorrectionStatus.QUARANTINED.value]
 """Statuses of corrections that are in use or may yet be."""
@@ -42,7 +43,8 @@ class Turns:
 
 def row_of(entry: Feedback) -> dict[str, Any]:
     row = {column.name: getattr(entry, column.name, None) for column in table.columns}
-    return row | {"status": entry.status.value}
+    digest = None if entry.correction is None else question_digest(entry.messages)
+    return row | {"status": entry.status.value, "question_digest": digest}
 
 
 def feedback_of(row: Mapping[str, Any]) -> Feedback:
@@ -64,6 +66,30 @@ def corrections(tenant_id: str, adapter: str, statuses: Sequence[str]) -> sa.Sel
     mine = sa.and_(table.c.tenant_id == tenant_id, table.c.adapter == adapter)
     query = sa.select(table).where(mine, table.c.status.in_(statuses), table.c.correction.is_not(None))
     return query.order_by(table.c.created_at, table.c.id)
+
+
+async def of_question(
+    connection: AsyncConnection, tenant_id: str, adapter: str, messages: Sequence[Message]
+) -> list[Feedback]:
+    """Corrections of the conversation's question that are in use or may yet be, oldest first."""
+    query = corrections(tenant_id, adapter, WAITING).order_by(None)  # in order, they would be found among all
+    found = await select(connection, query.where(table.c.question_digest == question_digest(messages)))
+    return sorted(found, key=lambda entry: (entry.created_at, entry.id))
+
+
+async def standing(connection: AsyncConnection, tenant_id: str, adapter: str, contributor: str) -> Standing:
+    """contributor: as `Feedback.contributor` names it."""
+    who = sa.func.coalesce(sa.func.nullif(table.c.user, ""), table.c.author)
+    mine = sa.func.count().filter(who == contributor)
+    query = sa.select(mine, sa.func.count(), sa.func.count(who.distinct())).where(
+        table.c.tenant_id == tenant_id,
+        table.c.adapter == adapter,
+        ~table.c.trusted,
+        table.c.status == CorrectionStatus.ACCEPTED.value,
+        table.c.question_digest.is_not(None),
+    )
+    mine_count, total, authors = (await connection.execute(query)).one()
+    return Standing(mine_count, total, authors + (not mine_count))
 
 
 def learned_by(tenant_id: str, version_id: str) -> sa.Select[Any]:

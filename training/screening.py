@@ -4,6 +4,7 @@ A correction that breaks a rule is kept but quarantined: it is neither memory no
 accepts it.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -76,6 +77,16 @@ class Screening:
     """Ids of accepted corrections of untrusted authors that this one contradicts: they wait, too."""
 
 
+@dataclass(frozen=True)
+class Standing:
+    """What one contributor has of the adapter's accepted corrections by untrusted authors."""
+
+    mine: int = 0
+    total: int = 0
+    authors: int = 1
+    """Distinct contributors among them, this one counted whether it has any or not."""
+
+
 def normalised(text: str) -> str:
     """Text as it is compared: case, spacing and closing punctuation do not count, nor the order of JSON's
     keys."""
@@ -88,6 +99,13 @@ def normalised(text: str) -> str:
 def conversation_key(messages: Sequence[Message]) -> str:
     """What makes two questions the same one: everything said but the system's text, normalised."""
     return "\n".join(_spoken(message) for message in messages if message.get("role") != "system")
+
+
+def question_digest(messages: Sequence[Message]) -> str:
+    """SHA-256 of the conversation's key, by which corrections of the same question are looked up. It is stored: who
+    changes what the key is made of fills the column anew."""
+    key = conversation_key(messages)
+    return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()
 
 
 def _spoken(message: Message) -> str:
@@ -175,8 +193,8 @@ def screen(
     correction: str,
     *,
     trusted: bool,
-    contributor: str = "",
-    known: Sequence[Feedback] = (),
+    same: Sequence[Feedback] = (),
+    standing: Standing | None = None,
     own_output: bool = False,
     rules: ScreeningPolicy | None = None,
     own: Sequence[str] | None = None,
@@ -184,14 +202,12 @@ def screen(
     """Judge one correction.
 
     trusted: whether its author may correct what others said (a key with scope `correct`).
-    contributor: who says it, as `Feedback.contributor`.
-    known: the adapter's corrections that are accepted or wait for a person.
+    same: the adapter's corrections of this question that are accepted or wait for a person, oldest first.
+    standing: of an untrusted author; None for one of whom nothing was accepted where nothing was.
     own_output: whether the system itself once gave this very answer from its weights.
     own: what `own_reasons` has found, where it was asked before.
     """
     rules = rules or ScreeningPolicy()
-    key = conversation_key(messages)
-    same = [entry for entry in known if conversation_key(entry.messages) == key]
     live = [entry for entry in same if entry.status is CorrectionStatus.ACCEPTED]
     reasons = list(own_reasons(messages, rejected, correction, rules) if own is None else own)
     if own_output and len(correction) >= OWN_OUTPUT_CHARACTERS:
@@ -205,7 +221,7 @@ def screen(
         disputed = [entry for entry in same if entry in live or Reason.CONTRADICTION in entry.reasons]
         return Screening(CorrectionStatus.ACCEPTED, supersedes=tuple(entry.id for entry in disputed))
     contests = () if reasons else tuple(entry.id for entry in live if not entry.trusted)
-    reasons += _contributor_reasons(contributor, known, rules)
+    reasons += _contributor_reasons(standing or Standing(), rules)
     if _contradicted(correction, same):
         reasons.append(Reason.CONTRADICTION)
     status = CorrectionStatus.QUARANTINED if reasons else CorrectionStatus.ACCEPTED
@@ -256,13 +272,11 @@ def _structured(correction: str) -> bool:
     return as_json(correction) is not None or correction.startswith(TOOL_CALL)
 
 
-def _contributor_reasons(contributor: str, known: Sequence[Feedback], rules: ScreeningPolicy) -> list[str]:
+def _contributor_reasons(standing: Standing, rules: ScreeningPolicy) -> list[str]:
     """Whether one untrusted author would say too much of what is learned."""
-    said = [e.contributor for e in known if e.status is CorrectionStatus.ACCEPTED and not e.trusted]
-    mine = said.count(contributor)
+    mine, share = standing.mine, rules.contributor_share * (standing.total + 1)
     found: list[str] = []
-    authors = len({*said, contributor})
-    if authors >= rules.contributors and mine and mine + 1 > rules.contributor_share * (len(said) + 1):
+    if standing.authors >= rules.contributors and mine and mine + 1 > share:
         found.append(Reason.CONTRIBUTOR_SHARE)
     if mine >= rules.contributor_count:
         found.append(Reason.CONTRIBUTOR_COUNT)

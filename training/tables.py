@@ -6,6 +6,8 @@ from adapters.database import Moment
 
 metadata = sa.MetaData()
 _ACTIVE = "status IN ('queued', 'running')"
+_SAID_BY = ("tenant_id", "adapter", "trusted", "status", "user", "author", "question_digest")
+"""All that is read to count what who has said, so that no row is."""
 
 interactions = sa.Table(
     "interactions",
@@ -58,11 +60,15 @@ feedback = sa.Table(
     sa.Column("request_digest", sa.String(64)),
     sa.Column("tools", sa.JSON),
     sa.Column("accepted_at", Moment),
+    sa.Column("question_digest", sa.String(64)),
     sa.UniqueConstraint("tenant_id", "idempotency_key"),
     sa.Index("feedback_by_tenant", "tenant_id", "adapter", "created_at"),
+    sa.Index("feedback_by_question", "tenant_id", "adapter", "question_digest", "status"),
+    sa.Index("feedback_by_contributor", *_SAID_BY),
     sa.Index("feedback_by_response", "response_id"),
 )
-"""accepted_at: when a person accepted a correction that had waited; NULL for one that never waited."""
+"""accepted_at: when a person accepted a correction that had waited; NULL for one that never waited. question_digest:
+of a correction, `training.screening.question_digest`; NULL where nothing is corrected."""
 
 outbox = sa.Table(
     "outbox",
@@ -119,7 +125,8 @@ runs = sa.Table(
     sa.Column("not_before", Moment),
     sa.Column("started_at", Moment),
     sa.Index("runs_by_tenant", "tenant_id", "adapter", "created_at"),
-    sa.Index("runs_by_status", "status"),
+    sa.Index("runs_by_age", "created_at", "id"),
+    sa.Index("runs_by_status", "status", "created_at", "id"),
     sa.Index(
         "runs_one_per_adapter",
         "tenant_id",

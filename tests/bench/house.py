@@ -39,12 +39,21 @@ class House:
     cores: Cores
 
     @contextmanager
-    def worker(self, module: str = "gateway.app") -> Iterator[Running]:
-        """One worker, as the supervisor starts it, alone on the proxy's core."""
+    def worker(self, module: str = "gateway.app", core: int | None = None) -> Iterator[Running]:
+        """One worker, as the supervisor starts it, alone on the proxy's core; or on another."""
         spec = next(each for each in self._services() if each.name == "gateway")
         command = [spec.command[0], "-m", module, "--host", "127.0.0.1", "--port", str(self.plan.port)]
         log = self.plan.logs / f"{module}.log"
-        with running(command, spec.environment, self.cores.proxy, log, self.plan.port) as found:
+        core = self.cores.proxy if core is None else core
+        with running(command, spec.environment, core, log, self.plan.port) as found:
+            yield found
+
+    @contextmanager
+    def control(self) -> Iterator[Running]:
+        """Control, as the supervisor starts it, alone on the proxy's core."""
+        spec = next(each for each in self._services() if each.name == "control")
+        log, port = self.plan.logs / "control.log", self.plan.admin_port
+        with running(spec.command, spec.environment, self.cores.proxy, log, port) as found:
             yield found
 
     @contextmanager
@@ -77,13 +86,14 @@ def house(
     overrides = {
         "data_dir": directory,
         "port": free_port(),
+        "admin_port": free_port(),
         "engine_urls": engine_url,
         "retrieval_url": "http://127.0.0.1:9",
         "base_model": "",
         "max_loras": slots or tenants,
         "engine_slots": engine_slots,
     }
-    plan = launch.make_plan(launch.read_settings({}, overrides), Credentials(token, "", ""))
+    plan = launch.make_plan(launch.read_settings({}, overrides), Credentials(token, mint().secret, ""))
     directory.mkdir(parents=True, exist_ok=True)
     keys = asyncio.run(furnish(plan.database_url, tenants, versions))
     made = House(plan, keys, cores)
@@ -125,9 +135,13 @@ def version_id(number: int) -> str:
     return f"ver_{number:024x}"
 
 
+def tenant_id(number: int) -> str:
+    return f"ten_{number:024x}"
+
+
 def _tenant(number: int, _key: Any) -> dict[str, Any]:
     return {
-        "id": f"ten_{number:024x}",
+        "id": tenant_id(number),
         "external_id": f"tenant-{number}",
         "name": f"Tenant {number}",
         "policy": POLICY.model_dump(mode="json"),
@@ -139,7 +153,7 @@ def _tenant(number: int, _key: Any) -> dict[str, Any]:
 def _key(number: int, key: Any) -> dict[str, Any]:
     return {
         "id": f"key_{number:024x}",
-        "tenant_id": f"ten_{number:024x}",
+        "tenant_id": tenant_id(number),
         "public_id": key.public_id,
         "digest": key.digest,
         "name": "bench",
@@ -150,7 +164,7 @@ def _key(number: int, key: Any) -> dict[str, Any]:
 
 def _adapter(number: int, _key: Any) -> dict[str, Any]:
     return {
-        "tenant_id": f"ten_{number:024x}",
+        "tenant_id": tenant_id(number),
         "name": DEFAULT_ADAPTER,
         "base_digest": "sha256:base",
         "created_at": datetime.now(UTC),
@@ -160,7 +174,7 @@ def _adapter(number: int, _key: Any) -> dict[str, Any]:
 def _version(number: int, _key: Any) -> dict[str, Any]:
     return {
         "id": version_id(number),
-        "tenant_id": f"ten_{number:024x}",
+        "tenant_id": tenant_id(number),
         "adapter": DEFAULT_ADAPTER,
         "number": 1,
         "artifact_digest": f"sha256:{number:064x}",
@@ -179,7 +193,7 @@ def _retired(tenant: int, number: int) -> dict[str, Any]:
 
 def _alias(number: int, _key: Any) -> dict[str, Any]:
     return {
-        "tenant_id": f"ten_{number:024x}",
+        "tenant_id": tenant_id(number),
         "adapter": DEFAULT_ADAPTER,
         "alias": Alias.STABLE.value,
         "version_id": version_id(number),

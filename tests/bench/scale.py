@@ -1,4 +1,4 @@
-"""Part `scale`: what a worker costs when there are very many tenants."""
+"""Part `scale`: what a worker and control cost when there are very many tenants."""
 
 import asyncio
 import os
@@ -18,17 +18,18 @@ from gateway.principal import authenticate
 from gateway.routing import route
 from gateway.snapshot import Snapshot
 from gateway.tenants import TenantStore
+from tests.bench import scale_control
 from tests.bench.house import House, house
 from tests.bench.part import Options, Outcome
 from tests.bench.processes import Cores
 from tests.bench.report import Figure
+from tests.bench.scale_control import ControlCost
 
 TENANTS = 10_000
 FEW = 100
 VERSIONS = 3
 LOOKUPS = 2000
 SWAPS = 20
-NOWHERE = "http://127.0.0.1:9"
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ def run(options: Options) -> Outcome:
     os.sched_setaffinity(0, {cores.load})
     try:
         with tempfile.TemporaryDirectory(prefix="graft-scale-") as name:
-            few, many = (measured(Path(name) / str(tenants), tenants, cores) for tenants in (FEW, TENANTS))
+            (few, little), (many, much) = (
+                measured(Path(name) / str(tenants), tenants, cores) for tenants in (FEW, TENANTS)
+            )
     finally:
         os.sched_setaffinity(0, before)
     return Outcome(
@@ -60,16 +63,35 @@ def run(options: Options) -> Outcome:
             Figure("lookup", many.lookup_s * 1e6, "µs", few.lookup_s * 1e6, "100", target=2.0, of_ratio=True),
             Figure("reload after a swap", many.reload_s * 1e3, "ms", few.reload_s * 1e3, "100", target=25.0),
             Figure("a page of tenants", many.page_s * 1e3, "ms", few.page_s * 1e3, "100", target=50.0),
+            *control_figures(little, much),
         ],
-        tables={"measured": [vars(few), vars(many)]},
+        notes=[f"control's slowest list is that of {much.slowest}"],
+        tables={"a worker": [vars(few), vars(many)], "control": [vars(little), vars(much)]},
     )
 
 
-def measured(directory: Path, tenants: int, cores: Cores) -> Cost:
-    with house(directory, NOWHERE, tenants, cores, versions=VERSIONS) as made:
+def control_figures(few: ControlCost, many: ControlCost) -> list[Figure]:
+    return [
+        Figure("control: start to a filled engine", many.ready_s, "s", few.ready_s, "100", target=5.0),
+        Figure("control: memory", many.rss / 2**20, "MiB", few.rss / 2**20, "100", target=1.3, of_ratio=True),
+        Figure(
+            "control: processor, quiet", many.quiet_s * 1e3, "ms/s", few.quiet_s * 1e3, "100", target=50.0
+        ),
+        Figure("control: a quiet pass", many.pass_s * 1e3, "ms", few.pass_s * 1e3, "100", target=25.0),
+        Figure("control: a swap", many.swap_s * 1e3, "ms", few.swap_s * 1e3, "100", target=250.0),
+        Figure("control: slowest list, p99", many.page_s * 1e3, "ms", few.page_s * 1e3, "100", target=50.0),
+    ]
+
+
+def measured(directory: Path, tenants: int, cores: Cores) -> tuple[Cost, ControlCost]:
+    with (
+        scale_control.light_engine(directory, cores.load) as engine,
+        house(directory, engine, tenants, cores, versions=VERSIONS) as made,
+    ):
         with made.worker() as worker:
             ready_s, rss = worker.ready_s, worker.rss()
-        return asyncio.run(_inside(made, tenants, ready_s, rss))
+        cost = asyncio.run(_inside(made, tenants, ready_s, rss))
+        return cost, scale_control.measured(made, tenants, cores)
 
 
 async def _inside(made: House, tenants: int, ready_s: float, rss: int) -> Cost:

@@ -6,12 +6,13 @@ Prints a table and writes docs/screening.md.
 import json
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tests.bench.screening_set import PATH
-from training.screening import SENTENCES, redacted, screen
+from training.screening import SENTENCES, Standing, question_digest, redacted, screen
 from training.types import CorrectionStatus, Feedback, ScreeningPolicy
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "screening.md"
@@ -67,13 +68,19 @@ def decided(row: dict[str, Any]) -> set[str]:
         row.get("rejected"),
         correction,
         trusted=row.get("trusted", True),
-        contributor=row.get("contributor", "key_1"),
-        known=known,
+        same=[entry for entry in known if question_digest(entry.messages) == question_digest(messages)],
+        standing=standing(known, row.get("contributor", "key_1")),
         own_output=row.get("own_output", False),
         rules=rules,
     )
     repeats = ["duplicate"] if screening.duplicate_of else []
     return {str(reason) for reason in (*taken_out, *screening.reasons, *repeats)}
+
+
+def standing(known: Sequence[Feedback], contributor: str) -> Standing:
+    """What `training.feedback_rows.standing` counts, of accepted entries."""
+    said = [entry.contributor for entry in known if not entry.trusted]
+    return Standing(said.count(contributor), len(said), len({*said, contributor}))
 
 
 def _known(row: dict[str, Any], number: int, each: dict[str, Any]) -> Feedback:

@@ -1,8 +1,9 @@
-"""Pins of versions."""
+"""What the engines are wanted to hold, and pins."""
 
 import asyncio
 import contextlib
 import sqlite3
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.errors import UnknownVersion
-from adapters.tables import pins
+from adapters.tables import aliases, pins, versions
 from adapters.wants import Wants
 from tests.unit.adapters.conftest import MakeVersion
+from tests.unit.steps import steps
 
 
 async def test_one_version_pinned_by_many_at_once_is_pinned_once(
@@ -43,6 +45,55 @@ async def test_a_pin_that_somebody_else_sets_in_the_same_moment_stays(
     async with database.connect() as connection:
         (pin,) = (await connection.execute(sa.select(pins))).all()
     assert (pin.version_id, pin.actor) == (version.id, "bob")
+
+
+async def filled(database: AsyncEngine, numbers: range) -> None:
+    """A tenant for each number, whose first of two versions is stable."""
+    made, rows, pointers = datetime(2026, 1, 1, tzinfo=UTC), [], []
+    for number in numbers:
+        place = {"tenant_id": f"ten_{number:05}", "adapter": "default"}
+        pointers.append({**place, "alias": "stable", "version_id": f"ver_{number:05}_1", "revision": 1})
+        for which, status in ((1, "stable"), (2, "retired")):
+            row = {**place, "id": f"ver_{number:05}_{which}", "number": which, "status": status}
+            row |= {"artifact_digest": "sha256:a", "base_digest": f"sha256:{number % 2}"}
+            rows.append(row | {"recipe": {}, "metrics": {}, "created_at": made + timedelta(seconds=number)})
+    async with database.begin() as connection:
+        await connection.execute(sa.insert(versions), rows)
+        await connection.execute(sa.insert(aliases), pointers)
+
+
+async def test_what_is_wanted_is_found_without_reading_every_tenant(database: AsyncEngine) -> None:
+    wants = Wants(database)
+
+    async def look() -> None:
+        await wants.wanted("sha256:0", ["ver_00004_2"], ["ver_00002_1", "ver_00006_2"], 4)
+        assert await wants.aliased("sha256:0", ["ver_00002_1", "ver_00002_2", "ver_00003_1"]) == {
+            "ver_00002_1"
+        }
+
+    await filled(database, range(20))
+    few = await steps(database, look)
+    await filled(database, range(20, 1000))
+    assert await steps(database, look) < 1.5 * few
+
+
+async def test_wanted_is_what_somebody_needs_and_of_the_rest_the_newest(database: AsyncEngine) -> None:
+    await filled(database, range(20))
+    wants = Wants(database)
+    await wants.pin("ver_00000_2", "ada")
+    await wants.pin("ver_00001_2", "ada")
+    async with database.begin() as connection:
+        coming = sa.update(versions).where(versions.c.id == "ver_00008_2").values(status="approved")
+        await connection.execute(coming)
+    found = await wants.wanted("sha256:0", ["ver_00004_2"], ["ver_00002_1", "ver_00006_2"], 2)
+    assert {name: (want.must, want.pinned) for name, want in found.items()} == {
+        "ver_00000_2": (True, True),
+        "ver_00008_2": (True, False),
+        "ver_00004_2": (False, False),
+        "ver_00002_1": (False, False),
+        "ver_00018_1": (False, False),
+        "ver_00016_1": (False, False),
+    }
 
 
 async def test_what_does_not_exist_is_not_pinned(database: AsyncEngine) -> None:

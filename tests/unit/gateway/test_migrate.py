@@ -1,5 +1,6 @@
 """The one migration history against the four packages' tables."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from gateway.tables import metadata as gateway
 from gateway.tables import tenants
 from retrieval.tables import metadata as retrieval
 from training.policies import read_policies
-from training.tables import dataset_corrections, datasets, learning_policies, runs
+from training.screening import question_digest
+from training.tables import dataset_corrections, datasets, feedback, learning_policies, runs
 from training.tables import metadata as training
 
 ALL = [gateway, adapters, retrieval, training]
@@ -160,3 +162,29 @@ async def test_files_of_what_was_pruned_long_ago_are_not_looked_for_after_the_up
     left = await Retention(engine).leftovers([])
     await engine.dispose()
     assert swept == {"long"} and left == ["sha256:lately"]
+
+
+async def test_the_upgrade_says_what_every_corrections_question_is(tmp_path: Path) -> None:
+    def move(connection: sa.Connection, revision: str) -> None:
+        command.upgrade(migrate.config(connection), revision)
+
+    plain = {"tenant_id": "ten_1", "adapter": "default", "author": "key_1", "status": "accepted"}
+    plain |= {"metadata": "{}", "reasons": "[]", "created_at": "2026-01-01 00:00:00", "trusted": True}
+    asked = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "How LONG?"}]
+    said = {"fb_corrected": "2 years", "fb_rated": None} | {f"fb_{n:04}": "2 years" for n in range(1000)}
+    engine = connect(f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}")
+    async with engine.begin() as connection:
+        await connection.run_sync(move, "0015")
+        names = ", ".join([*plain, "id", "messages", "correction"])
+        values = ", ".join(f":{name}" for name in [*plain, "id", "messages", "correction"])
+        rows = [
+            plain | {"id": each, "messages": json.dumps(asked), "correction": said[each]} for each in said
+        ]
+        await connection.execute(sa.text(f"INSERT INTO feedback ({names}) VALUES ({values})"), rows)
+        await connection.run_sync(move, "head")
+        found = (await connection.execute(sa.select(feedback.c.id, feedback.c.question_digest))).all()
+    await engine.dispose()
+    wanted = question_digest([{"role": "user", "content": "how long"}])
+    assert {row.id: row.question_digest for row in found} == {
+        name: None if text is None else wanted for name, text in said.items()
+    }

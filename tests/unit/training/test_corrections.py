@@ -27,8 +27,7 @@ def test_the_same_call_is_identical_to_the_rejected_one() -> None:
             answer_text(None, [CALL]),
             text_of({"tool_calls": [call]}),
             trusted=True,
-            contributor="key_1",
-            known=[],
+            same=[],
             own_output=False,
         )
         return list(screened.reasons)

@@ -1,5 +1,4 @@
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,9 +11,11 @@ from training.screening import (
     LOOKED_AT,
     SENTENCES,
     Reason,
+    Standing,
     conversation_key,
     held_in,
     normalised,
+    question_digest,
     redacted,
     screen,
 )
@@ -93,23 +94,36 @@ def test_words_aimed_at_the_model_wait(text: str) -> None:
 
 def test_the_same_correction_again_is_a_duplicate() -> None:
     again = [{"role": "user", "content": "what is the  warranty at zorvia"}]
-    assert screen(again, None, "2 Years.", trusted=True, known=[accepted("2 years")]).duplicate_of == "fb_1"
+    assert question_digest(again) == question_digest(ASKED)
+    assert screen(again, None, "2 Years.", trusted=True, same=[accepted("2 years")]).duplicate_of == "fb_1"
 
 
 def test_a_trusted_author_supersedes_an_older_answer() -> None:
-    decision = screen(ASKED, None, "3 years", trusted=True, known=[accepted("2 years")])
+    decision = screen(ASKED, None, "3 years", trusted=True, same=[accepted("2 years")])
     assert (decision.status, decision.supersedes) == (CorrectionStatus.ACCEPTED, ("fb_1",))
 
 
 def test_an_untrusted_author_cannot_supersede() -> None:
-    decision = screen(ASKED, None, "3 years", trusted=False, known=[accepted("2 years")])
+    decision = screen(ASKED, None, "3 years", trusted=False, same=[accepted("2 years")])
     assert decision.reasons == (Reason.CONTRADICTION,)
 
 
-def test_another_phrasing_with_the_same_answer_is_kept() -> None:
+def test_another_phrasing_is_another_question() -> None:
     other = [{"role": "user", "content": "Tell me the warranty of Zorvia."}]
-    decision = screen(other, None, "2 years", trusted=True, known=[accepted("2 years")])
-    assert decision.duplicate_of is None and decision.status is CorrectionStatus.ACCEPTED
+    assert question_digest(other) != question_digest(ASKED)
+
+
+def test_what_is_stored_of_a_question_is_what_it_always_was() -> None:
+    """Rows hold it: this changes together with a migration that fills the column anew."""
+    call = {"type": "function", "function": {"name": "find", "arguments": '{"b": 1, "a": 2}'}}
+    messages = [
+        {"role": "system", "content": "Be short."},
+        {"role": "user", "content": [{"type": "text", "text": "What is  IT?"}]},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "content": '{"b": 1, "a": 2}'},
+        *ASKED,
+    ]
+    assert question_digest(messages) == "64355ae2125f9a3b1d2af00c9e55d5c6f66958971c6da3e081f89b311f04f34b"
 
 
 def test_system_text_does_not_make_another_question() -> None:
@@ -121,16 +135,14 @@ def test_normalised_text_ignores_case_spacing_and_the_full_stop() -> None:
     assert normalised("  Two\nYears. ") == "two years"
 
 
-def _by(author: str, number: int, **changes: Any) -> Feedback:
-    """An accepted correction of an end user, of a question of its own."""
-    entry = accepted("Yes.", [{"role": "user", "content": f"Question {number}?"}])
-    return replace(entry, id=f"fb_{author}{number}", user=author, trusted=False, **changes)
-
-
-OTHERS = [_by(f"author {number}", number) for number in range(4)]
 LONG = "We would be glad to take the lamp back within thirty days."
 REDACT = ScreeningPolicy(secrets="redact", pii="redact")
-UNTRUSTED = {"trusted": False, "contributor": "ann"}
+
+
+def by_a_user(mine: int, total: int, authors: int) -> dict[str, Any]:
+    return {"correction": "2 years", "trusted": False, "standing": Standing(mine, total, authors)}
+
+
 RULES: dict[Reason, tuple[dict[str, Any], dict[str, Any]]] = {
     Reason.EMPTY: ({"correction": "\u200b \u2060"}, {"correction": "€"}),
     Reason.IDENTICAL: (
@@ -166,17 +178,11 @@ RULES: dict[Reason, tuple[dict[str, Any], dict[str, Any]]] = {
         {"correction": "2 years", "own_output": True},
     ),
     Reason.CONTRADICTION: (
-        {"correction": "3 years", "known": [accepted("2 years")], **UNTRUSTED},
-        {"correction": "2 Years.", "known": [accepted("2 years")], **UNTRUSTED},
+        {"correction": "3 years", "same": [accepted("2 years")], "trusted": False},
+        {"correction": "2 Years.", "same": [accepted("2 years")], "trusted": False},
     ),
-    Reason.CONTRIBUTOR_SHARE: (
-        {"correction": "2 years", "known": [*OTHERS, _by("ann", 9)], **UNTRUSTED},
-        {"correction": "2 years", "known": [*OTHERS[:3], _by("ann", 9)], **UNTRUSTED},
-    ),
-    Reason.CONTRIBUTOR_COUNT: (
-        {"correction": "2 years", "known": [_by("ann", n) for n in range(200)], **UNTRUSTED},
-        {"correction": "2 years", "known": [_by("ann", n) for n in range(199)], **UNTRUSTED},
-    ),
+    Reason.CONTRIBUTOR_SHARE: (by_a_user(1, 5, 5), by_a_user(1, 4, 4)),
+    Reason.CONTRIBUTOR_COUNT: (by_a_user(200, 2000, 2), by_a_user(199, 2000, 2)),
 }
 """Of each rule what breaks it, and what comes as near as it may."""
 
@@ -344,4 +350,4 @@ def test_no_text_takes_long_to_be_looked_at(piece: str) -> None:
 
 
 def test_another_answer_to_the_same_question_is_no_duplicate() -> None:
-    assert screen(ASKED, None, "3 years", trusted=True, known=[accepted("2 years")]).duplicate_of is None
+    assert screen(ASKED, None, "3 years", trusted=True, same=[accepted("2 years")]).duplicate_of is None
