@@ -69,6 +69,8 @@ from training.outbox import Outbox
 from training.runs import RunStore
 
 BACKLOG = 2048
+REDIS_S = 1.0
+"""A Redis that takes longer is as good as gone: nobody waits for it, a worker that ends least of all."""
 YOUNG_OBJECTS = 20_000
 """Made and not freed, before the garbage collector looks at the youngest."""
 
@@ -123,7 +125,7 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
     async with AsyncExitStack() as stack:
         record = connect(settings.database)
         stack.push_async_callback(record.dispose)
-        redis = Redis.from_url(settings.redis)
+        redis = Redis.from_url(settings.redis, socket_timeout=REDIS_S, socket_connect_timeout=REDIS_S)
         stack.push_async_callback(redis.aclose)
         retrieval = await stack.enter_async_context(RetrievalClient(settings.retrieval, token))
         journal = await stack.enter_async_context(JournalWriter(redis))
