@@ -140,7 +140,8 @@ class JournalWriter:
 
     async def _flush(self) -> bool:
         """Send one batch; what Redis does not take now is tried again a little later."""
-        batch, size = {}, 0
+        batch: dict[str, bytes] = {}
+        size = 0
         for interaction_id, data in self._waiting.items():
             size += len(data)
             if len(batch) == self._batch or (batch and size > BATCH_BYTES):

