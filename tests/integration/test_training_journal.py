@@ -152,7 +152,7 @@ async def test_text_that_no_database_takes_is_stored_without_what_it_refuses(
     await drain_all(JournalDrain(redis, sql, "learner"), 1)
     async with sql.connect() as connection:
         (row,) = (await connection.execute(sa.select(interactions))).all()
-    assert (row.response, row.session_id, row.messages) == ("a\ufffdb", "s\ufffd", [{"content": "c\0d"}])
+    assert (row.response, row.session_id, row.messages) == ("a\ufffdb", "s\ufffd", [{"content": "c\ufffdd"}])
 
 
 async def test_what_cannot_be_written_is_counted_and_ends_nothing(redis: Redis, sql: AsyncEngine) -> None:
