@@ -96,9 +96,8 @@ class JournalWriter:
 
     def write(self, interaction: Interaction) -> None:
         """Queue one interaction."""
-        data = _encoded(interaction)
-        full = len(self._waiting) >= self._capacity or self._bytes + len(data) > QUEUE_BYTES
-        if full or not data:
+        data = _encoded(interaction) if len(self._waiting) < self._capacity else b""
+        if not data or self._bytes + len(data) > QUEUE_BYTES:
             self.dropped += 1
             return
         self._waiting[interaction.id] = data
