@@ -1,11 +1,17 @@
 """The one way our processes open the record, and what its columns hold that SQL has no word for."""
 
+import json
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+"""As JSON writes it: behind an even number of backslashes, each pair of which is one in the text."""
 
 
 class Moment(sa.TypeDecorator[datetime]):
@@ -40,7 +46,8 @@ def connect(url: str) -> AsyncEngine:
     SQLite gets a write-ahead log, so that readers never wait for the writer; `synchronous=FULL`, because what
     was acknowledged must survive a power cut.
     """
-    engine = create_async_engine(url)
+    engine = create_async_engine(url, json_serializer=_json)
+    event.listen(engine.sync_engine, "before_cursor_execute", _storable, retval=True)
     if engine.dialect.name == "sqlite":
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     return engine
@@ -51,3 +58,29 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _storable(
+    _connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool
+) -> tuple[str, Any]:
+    """No text of PostgreSQL's has a NUL, and nobody's half a surrogate pair: both come from clients and models, and
+    would stop whoever writes them, or asks for them, with a failure of the database."""
+    return statement, [_clean(row) for row in parameters] if many else _clean(parameters)
+
+
+def _json(value: Any) -> str:
+    """PostgreSQL stores JSON with a NUL in it, and then fails on whoever looks for a field of it."""
+    text = json.dumps(value)
+    return _NUL.sub(r"\1\\ufffd", text) if "\\u0000" in text else text
+
+
+def _clean(row: Any) -> Any:
+    if isinstance(row, Mapping):
+        return {name: _clean_text(value) for name, value in row.items()}
+    return tuple(_clean_text(value) for value in row)
+
+
+def _clean_text(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return value.replace("\0", "\ufffd").encode(errors="replace").decode()

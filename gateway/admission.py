@@ -57,6 +57,10 @@ class Admissions:
         turns = self._turns.get(base)
         if turns is None:
             raise EngineUnavailable("No engine holds this adapter's base model.", retry_after_s=NO_BASE_S)
+        return Admission(await self.reserve(principal, estimate), turns, principal, estimate)
+
+    async def reserve(self, principal: Principal, estimate: int) -> Reservation:
+        """For what no engine works on: it counts, and waits for no turn. Raises RateLimited or InsufficientQuota."""
         tenant, key = principal.tenant, principal.key
         owners = (tenant.id, tenant.policy.limits), (key.id, key.limits)
-        return Admission(await self._limiter.admit(owners, estimate), turns, principal, estimate)
+        return await self._limiter.admit(owners, estimate)

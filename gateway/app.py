@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import gc
 import importlib
 import logging
 import socket
@@ -54,7 +53,7 @@ from gateway.routes.models import models_router
 from gateway.routes.openapi import described
 from gateway.routes.responses import responses_router
 from gateway.routes.vector_stores import vector_stores_router
-from gateway.server import Server
+from gateway.server import Server, spare_collections
 from gateway.settings import Settings
 from gateway.shadow_counts import ShadowCounts
 from gateway.shadows import Shadows
@@ -69,8 +68,8 @@ from training.outbox import Outbox
 from training.runs import RunStore
 
 BACKLOG = 2048
-YOUNG_OBJECTS = 20_000
-"""Made and not freed, before the garbage collector looks at the youngest."""
+REDIS_S = 1.0
+"""A Redis that takes longer is as good as gone: nobody waits for it, a worker that ends least of all."""
 
 
 class DataPlane:
@@ -123,7 +122,7 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
     async with AsyncExitStack() as stack:
         record = connect(settings.database)
         stack.push_async_callback(record.dispose)
-        redis = Redis.from_url(settings.redis)
+        redis = Redis.from_url(settings.redis, socket_timeout=REDIS_S, socket_connect_timeout=REDIS_S)
         stack.push_async_callback(redis.aclose)
         retrieval = await stack.enter_async_context(RetrievalClient(settings.retrieval, token))
         journal = await stack.enter_async_context(JournalWriter(redis))
@@ -241,19 +240,11 @@ def _rest(settings: Settings, held: Connections, telemetry: Telemetry, responses
         explain_router(access, explainer),
         files_router(access, held.retrieval, writes),
         vector_stores_router(access, held.retrieval, writes),
-        embeddings_router(access, held.retrieval),
+        embeddings_router(access, held.retrieval, held.admissions),
     ):
         app.include_router(router)
     app.openapi = described(app)  # type: ignore[method-assign]
     return app
-
-
-def spare_collections() -> None:
-    """What a worker holds once it has started stays, and what requests make goes without a collector's help: looking
-    through all of it again and again would cost requests their time."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS)
 
 
 async def serve(settings: Settings, listener: socket.socket) -> None:

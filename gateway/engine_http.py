@@ -19,6 +19,9 @@ IDLE_S = 4.0
 READ_AHEAD = 64 * 1024
 """Bytes of an answer that may lie here unread; then the engine has to wait."""
 
+ANSWER_BYTES = 256 * 1024 * 1024
+"""Of a whole answer: what is longer is none."""
+
 
 class EngineHttpError(Exception):
     """Base of what can happen on the way to an engine and back."""
@@ -83,10 +86,15 @@ class Connection(asyncio.Protocol):
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def read(self) -> bytes:
-        """All of the body that has not been asked for. Raises EngineHttpError."""
+        """All of the body that has not been asked for. Raises EngineHttpError, also for one without end."""
         taken: list[bytes] = []
+        size = 0
         while True:
             taken += self._parts
+            size += self._held
+            if size > ANSWER_BYTES:
+                self._fail(BrokenOff())
+                raise BrokenOff
             self._parts, self._held = [], 0
             if self.complete:
                 return taken[0] if len(taken) == 1 else b"".join(taken)

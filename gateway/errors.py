@@ -12,7 +12,8 @@
     ├── Conflict                409 conflict
     │   └── KeyReused           409 idempotency_key_reused
     ├── RateLimited             429 rate_limit_exceeded
-    │   └── InsufficientQuota   429 insufficient_quota
+    │   └── NoMore              429 rate_limit_exceeded
+    │       └── InsufficientQuota   429 insufficient_quota
     ├── Unavailable             503 service_unavailable
     │   ├── EngineUnavailable   503 engine_unavailable
     │   └── RetrievalFailed     503 retrieval_unavailable
@@ -31,12 +32,14 @@ class GatewayError(Exception):
     status = 500
     type = "server_error"
     code = "server_error"
+    retry_s: float | None = None
+    """When trying again makes sense, where nobody knows better."""
 
     def __init__(self, message: str, *, param: str | None = None, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
-        self.retry_after_s = retry_after_s
+        self.retry_after_s = self.retry_s if retry_after_s is None else retry_after_s
 
     def body(self) -> dict[str, Any]:
         """OpenAI's error object with all four of its keys."""
@@ -94,6 +97,7 @@ class RateLimited(GatewayError):
     """limits: the `x-ratelimit-*` headers."""
 
     status, type, code = 429, "rate_limit_error", "rate_limit_exceeded"
+    retry_s = 1.0
 
     def __init__(
         self,
@@ -110,17 +114,20 @@ class RateLimited(GatewayError):
         return {**super().headers(), **self._limits}
 
 
-class InsufficientQuota(RateLimited):
+class NoMore(RateLimited):
     """Trying again soon is of no use, and the clients are told so."""
-
-    type, code = "insufficient_quota", "insufficient_quota"
 
     def headers(self) -> Mapping[str, str]:
         return {**super().headers(), "x-should-retry": "false"}
 
 
+class InsufficientQuota(NoMore):
+    type, code = "insufficient_quota", "insufficient_quota"
+
+
 class Unavailable(GatewayError):
     status, type, code = 503, "server_error", "service_unavailable"
+    retry_s = 1.0
 
 
 class EngineUnavailable(Unavailable):

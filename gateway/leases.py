@@ -23,7 +23,7 @@ from gateway.quota import Share
 log = logging.getLogger(__name__)
 
 WORKERS_KEY = "graft:workers"
-"""Sorted set of worker ids by the time of their last heartbeat (seconds since the epoch)."""
+"""Sorted set of worker ids by the time of their last heartbeat (seconds since the epoch, by Redis' clock)."""
 TTL_MS = 3000
 INTERVAL_S = 0.3
 MIN_GAP_S = 0.005
@@ -37,6 +37,13 @@ DEMAND_CHANNEL = "graft:demand"
 ASKED_SCRIPT = """
 for version, count in pairs(cjson.decode(ARGV[1])) do redis.call('HINCRBYFLOAT', KEYS[1], version, count) end
 """
+BEAT_SCRIPT = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+return redis.call('ZRANGEBYSCORE', KEYS[1], now - ARGV[2] / 1000, '+inf')
+"""
+"""By one clock, wherever workers run: who takes another for dead divides the limits by too few."""
 
 
 class Leases:
@@ -152,13 +159,12 @@ class Heartbeat:
         try:
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.set(WORKER_KEY.format(id=self._id), orjson.dumps(state), px=TTL_MS)
-                pipe.zadd(WORKERS_KEY, {self._id: now})
                 if asked:
                     pipe.eval(ASKED_SCRIPT, 1, ASKED_KEY, orjson.dumps(asked))
                 if urgent:
                     pipe.publish(DEMAND_CHANNEL, self._id)
                 pipe.get(RESIDENCY_KEY)
-                pipe.zrangebyscore(WORKERS_KEY, now - TTL_MS / 1000, "+inf")
+                pipe.eval(BEAT_SCRIPT, 1, WORKERS_KEY, self._id, TTL_MS)
                 *_, residency, live = await pipe.execute()
             self._written = True
             self._read(residency)

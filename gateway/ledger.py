@@ -36,7 +36,7 @@ for i, key in ipairs(KEYS) do
       if lives(name) then others = others + value else redis.call('HDEL', key, name) end
     end
   end
-  spent = math.max(0, math.max(0, spent - (now - at) * rate) + told)
+  spent = math.max(0, math.max(0, spent - math.max(0, now - at) * rate) + told)
   local rest, granted = limit - spent - others - held, 0
   if rest + {SLACK} >= short then
     granted = math.min(want, short + math.floor(math.max(0, rest - short) / {STOCK_OF_REST}))
@@ -52,7 +52,8 @@ for i, key in ipairs(KEYS) do
 end
 return table.concat(answer, ' ')
 """
-"""All numbers in one text each way: as an argument and an answer of its own, each costs the worker microseconds."""
+"""A clock that was set back charges nobody for the time that it gained. All numbers in one text each way: as an
+argument and an answer of its own, each costs the worker microseconds."""
 
 
 class RedisLedger:

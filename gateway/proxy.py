@@ -139,6 +139,11 @@ class Proxy:
         finally:
             call.leave()
 
+    def ended(self, call: Call) -> None:
+        """The engine's stream came to its end."""
+        if call.replica is not None:
+            self._replicas.succeeded(call.replica)
+
     def broke_off(self, call: Call) -> None:
         """The engine's answer ended before its end."""
         if call.replica is not None:
@@ -222,7 +227,8 @@ class Proxy:
                 self._failed(replica, call)
             else:
                 if answer.status not in BUSY:
-                    self._replicas.succeeded(replica)
+                    if whole or answer.status != 200:  # else a stream begins, and may break off yet
+                        self._replicas.succeeded(replica)
                     return answer
                 self._failed(replica, call)
                 if self._replicas.pick(call.route.base, call.route.engine_model, call.tried) is None:

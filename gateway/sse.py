@@ -20,6 +20,8 @@ END = b"\n\n"
 DATA = b"data: "
 DONE = b"data: [DONE]"
 ERROR = b'data: {"error"'
+KEPT_BYTES = 32 * 1024 * 1024
+"""Of a stream's events, for its text; what follows is passed on and not kept."""
 
 
 class StreamRenamer:
@@ -44,7 +46,7 @@ class StreamRenamer:
         self._engine_model = names.engine_model
         self._said = said
         self._keep_usage = keep_usage
-        self._keep_text = keep_text
+        self._room = KEPT_BYTES if keep_text else 0
         self._pairs: Sequence[tuple[bytes, bytes]] = ()
         self._rest = b""
         self._kept: list[bytes] = []
@@ -84,7 +86,8 @@ class StreamRenamer:
         return pairs
 
     def _inspected(self, events: bytes) -> bytes:
-        if self._keep_text:
+        if self._room > 0:
+            self._room -= len(events)
             self._kept.append(events)
         if b'"usage":{' in events:
             events = self._without_usage(events)

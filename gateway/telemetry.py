@@ -85,7 +85,9 @@ class Telemetry:
             lambda: self.inflight
         )
         self.journal_dropped = Gauge(
-            "graft_journal_dropped_total", "Interactions lost before Redis", registry=self.registry
+            "graft_journal_dropped_total",
+            "Interactions that did not come as far as the record",
+            registry=self.registry,
         )
         self.feedback = Counter(
             "graft_feedback", "Feedback by what became of it", ("memory",), registry=self.registry

@@ -79,6 +79,8 @@ class Turns:
         self._now = 0.0
         """Virtual time: the start tag of what went last."""
         self._finish: dict[str, float] = {}
+        self._forget_above = FORGET_ABOVE
+        """Twice what was kept the last time, so that looking through all costs each request little."""
         self._lines: dict[str, Line] = {}
         self._heap: list[tuple[float, int, Waiter]] = []
         self._number = count()
@@ -156,8 +158,9 @@ class Turns:
 
     def _tag(self, tenant_id: str, cost: float) -> float:
         """The start tag of a tenant's next request."""
-        if len(self._finish) > FORGET_ABOVE:
+        if len(self._finish) > self._forget_above:
             self._finish = {name: tag for name, tag in self._finish.items() if tag > self._now}
+            self._forget_above = max(FORGET_ABOVE, 2 * len(self._finish))
         start = max(self._now, self._finish.get(tenant_id, 0.0))
         self._finish[tenant_id] = start + cost
         return start

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 CHANGES_CHANNEL = "graft:changes"
 """A change's position is published here after its transaction has committed; of a moved alias, a hint."""
 FORGET_AFTER_S = 60.0
+FORGET_SCRIPT = "redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', redis.call('TIME')[1] - ARGV[1])"
 POLL_S = 0.005
 
 
@@ -97,7 +98,7 @@ class RedisWorkers:
     async def _named(self) -> list[WorkerState | None]:
         """Everybody of the last minute; None for one without a heartbeat."""
         async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.zremrangebyscore(WORKERS_KEY, "-inf", time.time() - FORGET_AFTER_S)
+            pipe.eval(FORGET_SCRIPT, 1, WORKERS_KEY, FORGET_AFTER_S)
             pipe.sort(WORKERS_KEY, by="nosort", get=["#", WORKER_KEY.format(id="*")], groups=True)
             _, found = await pipe.execute()
         return [_state(_text(worker), raw) if raw else None for worker, raw in found]

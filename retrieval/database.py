@@ -1,5 +1,6 @@
 """The seam to SQL: engines, vectors as bytes, moments with their zone."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,6 +27,7 @@ class Moment(sa.TypeDecorator[datetime]):
 def open_engine(url: str) -> AsyncEngine:
     """An engine for the URL. SQLite is put into WAL mode, so that readers and the writer do not wait."""
     engine = create_async_engine(url)
+    event.listen(engine.sync_engine, "before_cursor_execute", _storable, retval=True)
     if engine.dialect.name == "sqlite":
         event.listen(engine.sync_engine, "connect", _write_ahead)
     return engine
@@ -35,6 +37,26 @@ def _write_ahead(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.close()
+
+
+def _storable(
+    _connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool
+) -> tuple[str, Any]:
+    """No text of PostgreSQL's has a NUL, and nobody's half a surrogate pair: both come from clients and models, and
+    would stop whoever writes them, or asks for them, with a failure of the database."""
+    return statement, [_clean(row) for row in parameters] if many else _clean(parameters)
+
+
+def _clean(row: Any) -> Any:
+    if isinstance(row, Mapping):
+        return {name: _clean_text(value) for name, value in row.items()}
+    return tuple(_clean_text(value) for value in row)
+
+
+def _clean_text(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return value.replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
 def to_bytes(vector: NDArray[np.float32]) -> bytes:

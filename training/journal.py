@@ -1,28 +1,25 @@
 """The journal of interactions: best effort, never on the request's path.
 
-A gateway worker writes to a Redis stream; the learner drains the stream into SQL. Between the two, an
-interaction is found by a key that lives as long as that takes, and in the writer itself, so that feedback one
-millisecond after the answer finds it.
+A gateway worker writes to a Redis stream; the learner drains the stream into SQL (`training.journal_drain`). Between
+the two, an interaction is found by a key that lives as long as that takes, and in the writer itself, so that feedback
+one millisecond after the answer finds it.
 """
 
 import asyncio
 import logging
-import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from datetime import datetime
-from itertools import islice
 from typing import Any, Self
 
 import orjson
 import sqlalchemy as sa
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from training.errors import InteractionNotFound
-from training.rows import insert_absent
 from training.tables import interactions
 from training.types import Interaction
 
@@ -30,21 +27,40 @@ STREAM = "graft:journal"
 GROUP = "learner"
 KEY = "graft:interaction:{id}"
 KEY_SECONDS = 3600
-SILENT_SECONDS = 60
-"""A consumer that has not read for this long has died: it reads at least every second."""
 STREAM_LENGTH = 200_000
-"""Interactions the stream may hold before the oldest is dropped, should nothing drain it."""
+STREAM_BYTES = 2**30
+"""What the stream may hold before the oldest is dropped, should nothing drain it."""
+BYTES_KEY = "graft:journal:bytes"
+"""How much it holds."""
+LARGEST = 2**20
+"""Bytes of one interaction: what is longer goes without the conversation."""
+QUEUE_BYTES = 64 * 2**20
+BATCH_BYTES = 8 * 2**20
 GATHER_S = 0.005
 """How long the first interaction waits for others: a call to Redis costs as much as ten interactions in it."""
 
 SCRIPT = f"""
-for i = 2, #KEYS do
-  redis.call('SET', KEYS[i], ARGV[i - 1], 'EX', {KEY_SECONDS})
-  redis.call('XADD', KEYS[1], 'MAXLEN', '~', {STREAM_LENGTH}, '*', 'data', ARGV[i - 1])
+local stream, held = KEYS[1], KEYS[2]
+local bytes, dropped = 0, 0
+for i = 3, #KEYS do
+  local data = ARGV[i - 2]
+  redis.call('SET', KEYS[i], data, 'EX', {KEY_SECONDS})
+  redis.call('XADD', stream, '*', 'data', data, 'key', KEYS[i])
+  bytes = bytes + #data
 end
+local total, length = redis.call('INCRBY', held, bytes), redis.call('XLEN', stream)
+while length > {STREAM_LENGTH} or (total > {STREAM_BYTES} and length > 1) do
+  local entry = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
+  redis.call('XDEL', stream, entry[1])
+  if entry[2][4] then redis.call('DEL', entry[2][4]) end
+  total = redis.call('DECRBY', held, #entry[2][2])
+  length, dropped = length - 1, dropped + 1
+end
+return dropped
 """
 """Two commands and two answers for each interaction would cost the worker three times as much."""
 
+_FIELDS = frozenset(each.name for each in fields(Interaction))
 _log = logging.getLogger(__name__)
 
 
@@ -54,7 +70,8 @@ def encode(interaction: Interaction) -> bytes:
 
 
 def decode(data: bytes | str) -> Interaction:
-    values = orjson.loads(data)
+    """Raises KeyError, TypeError or ValueError for what is none. Fields of a newer release are left out."""
+    values = {name: value for name, value in orjson.loads(data).items() if name in _FIELDS}
     return Interaction(**(values | {"at": datetime.fromisoformat(values["at"])}))
 
 
@@ -69,24 +86,28 @@ class JournalWriter:
         self._script = redis.register_script(SCRIPT)
         self._capacity = capacity
         self._batch = batch
-        self._waiting: OrderedDict[str, Interaction] = OrderedDict()
+        self._waiting: OrderedDict[str, bytes] = OrderedDict()
+        self._bytes = 0
         self._wake = asyncio.Event()
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
         self.dropped = 0
-        """Interactions lost since the start."""
+        """Interactions lost since the start: here, or in Redis, where this worker's made it too long."""
 
     def write(self, interaction: Interaction) -> None:
         """Queue one interaction."""
-        if len(self._waiting) >= self._capacity:
+        data = _encoded(interaction) if len(self._waiting) < self._capacity else b""
+        if not data or self._bytes + len(data) > QUEUE_BYTES:
             self.dropped += 1
             return
-        self._waiting[interaction.id] = interaction
+        self._waiting[interaction.id] = data
+        self._bytes += len(data)
         self._wake.set()
 
     def waiting(self, interaction_id: str) -> Interaction | None:
         """An interaction that was written here and is not in Redis yet."""
-        return self._waiting.get(interaction_id)
+        data = self._waiting.get(interaction_id)
+        return decode(data) if data else None
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="journal-writer")
@@ -118,7 +139,13 @@ class JournalWriter:
 
     async def _flush(self) -> bool:
         """Send one batch; what Redis does not take now is tried again a little later."""
-        batch = list(islice(self._waiting.values(), self._batch))
+        batch: dict[str, bytes] = {}
+        size = 0
+        for interaction_id, data in self._waiting.items():
+            size += len(data)
+            if len(batch) == self._batch or (batch and size > BATCH_BYTES):
+                break
+            batch[interaction_id] = data
         try:
             await self._send(batch)
         except (RedisError, OSError) as error:
@@ -126,13 +153,26 @@ class JournalWriter:
             if not self._stopping:
                 await asyncio.sleep(0.5)
             return False
-        for interaction in batch:
-            self._waiting.pop(interaction.id, None)
+        for interaction_id in batch:
+            self._bytes -= len(self._waiting.pop(interaction_id, b""))
         return True
 
-    async def _send(self, batch: Sequence[Interaction]) -> None:
-        keys = [STREAM, *(KEY.format(id=interaction.id) for interaction in batch)]
-        await self._script(keys=keys, args=[encode(interaction) for interaction in batch])
+    async def _send(self, batch: Mapping[str, bytes]) -> None:
+        keys = [STREAM, BYTES_KEY, *(KEY.format(id=interaction_id) for interaction_id in batch)]
+        self.dropped += int(await self._script(keys=keys, args=list(batch.values())))
+
+
+def _encoded(interaction: Interaction) -> bytes:
+    """Empty for what cannot be written, or is too long even without the conversation."""
+    try:
+        data = encode(interaction)
+        if len(data) > LARGEST:
+            detail = {name: value for name, value in (interaction.detail or {}).items() if name != "tools"}
+            data = encode(replace(interaction, messages=(), detail=detail))
+    except orjson.JSONEncodeError as error:
+        _log.error("journal: %s cannot be written: %s", interaction.id, error)
+        return b""
+    return data if len(data) <= LARGEST else b""
 
 
 class Interactions:
@@ -177,91 +217,6 @@ class Interactions:
         return interaction_of(dict(row)) if row else None
 
 
-class JournalDrain:
-    """Moves the stream into SQL. At least once: an interaction read twice is stored once."""
-
-    def __init__(self, redis: Redis, engine: AsyncEngine, consumer: str, *, batch: int = 500) -> None:
-        self._redis = redis
-        self._engine = engine
-        self._consumer = consumer
-        self._batch = batch
-        self._inherit_at = 0.0
-
-    async def drain(self, *, block_ms: int = 1000) -> int:
-        """Store what is there, waiting up to `block_ms` for the first; returns how many. What a learner read and did
-        not store, because it died, comes first."""
-        await self._inherit()
-        entries = await self._read("0", None) or await self._read(">", block_ms)
-        if not entries:
-            return 0
-        rows = [_row(decode(fields[b"data"])) for _, fields in entries if fields]
-        async with self._engine.begin() as connection:
-            await insert_absent(connection, interactions, rows)
-        ids = [entry_id for entry_id, _ in entries]
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.xack(STREAM, GROUP, *ids)
-            pipe.xdel(STREAM, *ids)
-            await pipe.execute()
-        return len(rows)
-
-    async def _inherit(self) -> None:
-        """Take over what consumers that have been silent hold, once in as long as they may be; then forget them."""
-        if time.monotonic() < self._inherit_at:
-            return
-        self._inherit_at = time.monotonic() + SILENT_SECONDS
-        try:
-            await self._redis.xautoclaim(
-                STREAM, GROUP, self._consumer, SILENT_SECONDS * 1000, count=STREAM_LENGTH
-            )
-            for other in await self._redis.xinfo_consumers(STREAM, GROUP):
-                silent = other["idle"] > SILENT_SECONDS * 1000 and not other["pending"]
-                if silent and other["name"] != self._consumer.encode():
-                    await self._redis.xgroup_delconsumer(STREAM, GROUP, other["name"])
-        except ResponseError as error:
-            if not _absent(error):
-                raise
-
-    async def _read(self, position: str, block_ms: int | None) -> list[tuple[bytes, Mapping[bytes, bytes]]]:
-        try:
-            answer = await self._redis.xreadgroup(
-                GROUP, self._consumer, {STREAM: position}, count=self._batch, block=block_ms
-            )
-        except ResponseError as error:
-            if not _absent(error):
-                raise
-            await self._make_group()
-            return []
-        return list(_entries(answer))
-
-    async def _make_group(self) -> None:
-        """A fresh Redis knows no group; another learner may make it first."""
-        try:
-            await self._redis.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
-        except ResponseError as error:
-            if "BUSYGROUP" not in str(error):
-                raise
-
-
-def _absent(error: ResponseError) -> bool:
-    """A fresh Redis knows neither the stream nor the group."""
-    return "NOGROUP" in str(error) or "no such key" in str(error)
-
-
-def _entries(answer: Any) -> Sequence[tuple[bytes, Mapping[bytes, bytes]]]:
-    """Redis 8's client answers with a mapping under RESP3 and with pairs under RESP2; here is one stream
-    only."""
-    streams = answer.items() if isinstance(answer, Mapping) else answer or []
-    found: list[tuple[bytes, Mapping[bytes, bytes]]] = []
-    for _, entries in streams:
-        for entry in entries:
-            found += entry if isinstance(entry, list) else [entry]
-    return found
-
-
 def interaction_of(row: Mapping[str, Any]) -> Interaction:
     """An interaction from its SQL row."""
     return Interaction(**dict(row))
-
-
-def _row(interaction: Interaction) -> dict[str, Any]:
-    return asdict(interaction)

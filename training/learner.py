@@ -33,7 +33,7 @@ from training.errors import DoesNotFit, LeaseLost, RunConflict
 from training.evaluate import Asker
 from training.executor import LocalExecutor
 from training.gating import Gate
-from training.journal import JournalDrain
+from training.journal_drain import JournalDrain
 from training.oom import oom_kills
 from training.pipeline import EXPECTED, RunWork
 from training.policies import read_policies, read_policy

@@ -8,6 +8,7 @@ from typing import Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
+from gateway.admission import Admissions
 from gateway.errors import InvalidRequest, RetrievalFailed
 from gateway.keys import Scope
 from gateway.routes.access import Access, json_response
@@ -26,25 +27,30 @@ class EmbeddingsBody(BaseModel):
     user: str | None = None
 
 
-def embeddings_router(access: Access, retrieval: RetrievalClient) -> APIRouter:
+def embeddings_router(access: Access, retrieval: RetrievalClient, admissions: Admissions) -> APIRouter:
     router = APIRouter(prefix="/v1/embeddings", tags=["embeddings"])
 
     @router.post("")
     async def embed(request: Request) -> Response:
-        access.principal(request, Scope.CHAT)
+        principal = access.principal(request, Scope.CHAT)
         body = await access.json(request, EmbeddingsBody)
         texts = _texts(body)
+        tokens = sum(max(1, len(text) // 4) for text in texts)
+        reservation = await admissions.reserve(principal, tokens)
         try:
             vectors = await retrieval.embed(texts)
+            reservation.settle(tokens)
         except RetrievalUnavailable as error:
             raise RetrievalFailed("The encoder is not available.", retry_after_s=1.0) from error
+        finally:
+            reservation.release()
         data = [
             {"object": "embedding", "index": index, "embedding": _encoded(vector, body.encoding_format)}
             for index, vector in enumerate(vectors)
         ]
-        tokens = sum(max(1, len(text) // 4) for text in texts)
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-        return json_response(200, {"object": "list", "data": data, "model": body.model, "usage": usage})
+        answer = {"object": "list", "data": data, "model": body.model, "usage": usage}
+        return json_response(200, answer, dict(reservation.headers()))
 
     return router
 

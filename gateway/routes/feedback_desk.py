@@ -13,8 +13,8 @@ from gateway.errors import (
     Forbidden,
     InvalidRequest,
     KeyReused,
+    NoMore,
     NotFound,
-    RateLimited,
     ResponseNotLogged,
 )
 from gateway.feedback_tokens import Claims, FeedbackTokens
@@ -196,7 +196,7 @@ def _translated() -> Iterator[None]:
     except FeedbackConflict as error:
         raise Conflict(str(error)) from error
     except TooMuchFeedback as error:
-        raise RateLimited(str(error)) from error
+        raise NoMore(str(error)) from error
 
 
 def _no_response(response_id: str) -> NotFound:

@@ -58,7 +58,7 @@ MAX_SESSION_ID = 128
 NO_WAIT_S = 0.0001
 """What takes less is no wait."""
 BROKEN = EngineUnavailable("The engine stopped in the middle of the answer.")
-STOPPING = Unavailable("The server is stopping.", retry_after_s=1.0)
+STOPPING = Unavailable("The server is stopping.")
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,8 @@ class GenerationEndpoint:
                 with DisconnectWatch(scope) as watch:
                     if isinstance(request, ResponseRequest):
                         request = await parts.responses.resume(principal.tenant, request)
-                    policy = principal.tenant.policy
-                    wanted = wants(policy, headers.get(b"x-retrieval"), headers.get(b"x-memory"))
+                    asks = headers.get(b"x-retrieval"), headers.get(b"x-memory")
+                    wanted = wants(principal.tenant.policy, *asks)
                     began = time.perf_counter()
                     context = await parts.contexts.gather(
                         principal.tenant, chosen.version_id, request.question, wanted
@@ -153,6 +153,9 @@ class GenerationEndpoint:
                 raise
             except asyncio.CancelledError:
                 exchange.status = STOPPING.status
+                raise
+            except Exception:
+                exchange.status = GatewayError.status
                 raise
             finally:
                 if exchange.responding or exchange.status == CLIENT_LEFT:
@@ -259,10 +262,11 @@ class GenerationEndpoint:
                         await send({"type": "http.response.body", "body": events, "more_body": True})
         except (EngineHttpError, EngineUnavailable) as error:
             log.warning("stream of req_%s broke off: %r", exchange.token, error)
-        if renamer.error is not None or not renamer.done:
-            if not isinstance(renamer.error, InvalidRequest):
-                self._parts.proxy.broke_off(call)
-            await self._break_off(exchange, renamer, send, renamer.error or BROKEN)
+        if renamer.error is None and renamer.done:
+            return self._parts.proxy.ended(call)
+        if not isinstance(renamer.error, InvalidRequest):
+            self._parts.proxy.broke_off(call)
+        await self._break_off(exchange, renamer, send, renamer.error or BROKEN)
 
     async def _keep(self, decided: Decided, request: ResponseRequest, document: dict[str, Any]) -> None:
         """Before the client reads it: by then it is kept, or says that it is not."""

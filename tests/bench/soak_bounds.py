@@ -15,7 +15,8 @@ from adapters.database import connect
 from adapters.slot_ledger import HELD_KEY, WAITING_KEY
 from gateway.supervisor import Supervised
 from tests.bench.study_house import House
-from training.journal import GROUP, STREAM
+from training.journal import STREAM
+from training.journal_drain import GROUP
 from training.runs import ACTIVE
 
 TABLES = (

@@ -38,7 +38,7 @@ from training.evaluate import Asker, Case
 from training.executor import LocalExecutor
 from training.feedback import FeedbackStore
 from training.gating import Gate
-from training.journal import JournalDrain
+from training.journal_drain import JournalDrain
 from training.learner import Learner
 from training.packed import PackedTrainer
 from training.pipeline import RunWork

@@ -18,6 +18,7 @@ from gateway.leases import Heartbeat, Leases
 from gateway.ledger import RedisLedger
 from gateway.limits import KEEP, Limiter, Reservation
 from gateway.policy import Caps
+from gateway.workers import RedisWorkers
 
 
 @dataclass(frozen=True)
@@ -165,3 +166,31 @@ async def test_a_redis_that_lost_everything_learns_the_days_use_from_a_worker(re
         await worker.redis.flushall()
         with pytest.raises(InsufficientQuota):
             await worker.admit(caps, 80)
+
+
+async def test_a_clock_that_is_set_back_charges_nobody(redis_url: str) -> None:
+    caps = Caps(requests_per_minute=10)
+    async with workers(redis_url, 1) as (worker,):
+        (await worker.admit(caps)).settle(1)
+        await worker.limiter.synchronise()
+        seconds, _ = await worker.redis.time()
+        await worker.redis.hset("graft:limit:ten_1:requests", "at", seconds + 3600)
+        assert await worker.admitted(caps, 10) == 9
+
+
+async def test_a_worker_whose_clock_is_wrong_is_no_less_alive(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each of them would take the whole limit for its part once Redis is gone."""
+    async with Redis.from_url(redis_url) as redis:
+        late, right = Heartbeat(redis, "w_1", Leases()), Heartbeat(redis, "w_2", Leases())
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "time", lambda: 1_000_000.0)
+            await late.start()
+            found = await RedisWorkers(redis).live()
+        await right.start()
+        assert [worker.id for worker in found] == ["w_1"]
+        assert (right.share.live, right.share.rank) == (2, 1)
+        await until(lambda: late.share.live == 2)
+        await late.close()
+        await right.close()

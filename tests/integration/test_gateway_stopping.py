@@ -2,6 +2,8 @@
 
 import asyncio
 import gzip
+import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from redis.asyncio import Redis
 
 from gateway.policy import Policy
 from tests.integration.gateway_house import Customer, House, house, until
@@ -79,6 +82,25 @@ async def test_what_does_not_finish_in_time_is_told_why(tmp_path: Path) -> None:
         assert await ended(started, 10) == 0
         assert "Traceback" not in started.log.read_text()
         stub.hold = None
+
+
+async def test_a_redis_that_stands_still_holds_up_neither_requests_nor_the_end(tmp_path: Path) -> None:
+    """What a worker has left of its half minute, when its last request took all the time that it was given."""
+    async with served(StubEngine()) as url, serving(tmp_path, url) as (started, acme):
+        assert (await acme.ask("Hello?")).status_code == 200
+        async with Redis.from_url(started.house.settings.redis_url) as redis:
+            server = (await redis.info("server"))["process_id"]
+        os.kill(server, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            answered = await acme.ask("Hello?")
+            assert (answered.status_code, time.monotonic() - began < 1.0) == (200, True)
+            told = time.monotonic()
+            started.process.terminate()
+            assert await ended(started, 20) == 0
+            assert time.monotonic() - told < 30 - 25
+        finally:
+            os.kill(server, signal.SIGCONT)
 
 
 async def test_the_overhead_is_what_an_outside_clock_says(tmp_path: Path) -> None:

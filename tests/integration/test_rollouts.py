@@ -22,7 +22,7 @@ from gateway.control import Control, assembled
 from tests.integration.control_house import administered
 from tests.integration.gateway_house import House, house, until
 from tests.integration.random_adapters import write_adapter
-from training.journal import JournalDrain
+from training.journal_drain import JournalDrain
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from redis.asyncio import Redis
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from training import journal
+from adapters.database import connect
+from training import journal, journal_drain
 from training.errors import InteractionNotFound
-from training.journal import Interactions, JournalDrain, JournalWriter
+from training.journal import Interactions, JournalWriter
+from training.journal_drain import JournalDrain
 from training.tables import interactions, metadata
 from training.types import Interaction
 
@@ -43,7 +45,7 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 async def sql(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
-    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/graft.db?timeout=30")
+    engine = connect(f"sqlite+aiosqlite:///{tmp_path}/graft.db?timeout=30")
     async with engine.begin() as connection:
         await connection.run_sync(metadata.create_all)
     yield engine
@@ -123,7 +125,7 @@ async def test_nothing_to_drain_is_no_error(redis: Redis, sql: AsyncEngine) -> N
 async def test_what_a_learner_read_and_did_not_store_passes_to_the_next(
     redis: Redis, sql: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal, "SILENT_SECONDS", 0)
+    monkeypatch.setattr(journal_drain, "SILENT_SECONDS", 0)
     async with JournalWriter(redis) as writer:
         writer.write(ANSWERED)
     killed = JournalDrain(redis, sql, "killed")
@@ -134,3 +136,86 @@ async def test_what_a_learner_read_and_did_not_store_passes_to_the_next(
     await successor.drain(block_ms=10)
     names = [each["name"] for each in await redis.xinfo_consumers("graft:journal", "learner")]
     assert (await stored(sql), await redis.xlen("graft:journal"), names) == (1, 0, [b"successor"])
+
+
+async def responses(engine: AsyncEngine) -> dict[str, str]:
+    async with engine.connect() as connection:
+        rows = await connection.execute(sa.select(interactions.c.id, interactions.c.response))
+    return {row.id: row.response for row in rows}
+
+
+async def test_text_that_no_database_takes_is_stored_without_what_it_refuses(
+    redis: Redis, sql: AsyncEngine
+) -> None:
+    async with JournalWriter(redis) as writer:
+        writer.write(replace(ANSWERED, response="a\0b", session_id="s\0", messages=[{"content": "c\0d"}]))
+    await drain_all(JournalDrain(redis, sql, "learner"), 1)
+    async with sql.connect() as connection:
+        (row,) = (await connection.execute(sa.select(interactions))).all()
+    assert (row.response, row.session_id, row.messages) == ("a\ufffdb", "s\ufffd", [{"content": "c\ufffdd"}])
+
+
+async def test_what_cannot_be_written_is_counted_and_ends_nothing(redis: Redis, sql: AsyncEngine) -> None:
+    async with JournalWriter(redis) as writer:
+        writer.write(replace(ANSWERED, id="chatcmpl-half", response="\ud800"))
+        writer.write(ANSWERED)
+    assert writer.dropped == 1
+    await drain_all(JournalDrain(redis, sql, "learner"), 1)
+
+
+async def test_what_the_record_refuses_is_lost_alone(redis: Redis, sql: AsyncEngine) -> None:
+    async with JournalWriter(redis) as writer:
+        for n in range(5):
+            writer.write(replace(ANSWERED, id=f"chatcmpl-{n}", status=2**63 if n == 3 else 200))
+    await redis.xadd("graft:journal", {"data": b"nothing that was ever an interaction"})
+    await JournalDrain(redis, sql, "learner").drain(block_ms=50)
+    await JournalDrain(redis, sql, "learner").drain(block_ms=50)
+    assert sorted(await responses(sql)) == ["chatcmpl-0", "chatcmpl-1", "chatcmpl-2", "chatcmpl-4"]
+    assert await redis.xlen("graft:journal") == 0
+
+
+async def test_what_is_in_the_record_is_no_longer_in_redis(redis: Redis, sql: AsyncEngine) -> None:
+    async with JournalWriter(redis) as writer:
+        for n in range(3):
+            writer.write(replace(ANSWERED, id=f"chatcmpl-{n}"))
+    assert len(await redis.keys("graft:interaction:*")) == 3
+    await drain_all(JournalDrain(redis, sql, "learner"), 3)
+    assert await redis.keys("graft:interaction:*") == await redis.keys("graft:journal:bytes") == []
+    assert await Interactions(redis, sql).find("ten_1", "chatcmpl-1") == replace(ANSWERED, id="chatcmpl-1")
+
+
+async def test_redis_holds_so_many_bytes_at_most(redis: Redis, sql: AsyncEngine) -> None:
+    """Should nothing drain it, the oldest goes, and is counted."""
+    long = replace(ANSWERED, response="x" * 1000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journal, "SCRIPT", journal.SCRIPT.replace(str(journal.STREAM_BYTES), "5000"))
+        async with JournalWriter(redis) as writer:
+            for n in range(10):
+                writer.write(replace(long, id=f"chatcmpl-{n}"))
+    left = 10 - writer.dropped
+    assert 1 < left < 5
+    assert int(await redis.get("graft:journal:bytes")) <= 5000
+    assert len(await redis.keys("graft:interaction:*")) == await redis.xlen("graft:journal") == left
+    await drain_all(JournalDrain(redis, sql, "learner"), left)
+    assert sorted(await responses(sql)) == [f"chatcmpl-{n}" for n in range(10 - left, 10)]
+
+
+async def test_a_worker_holds_so_many_bytes_at_most(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "QUEUE_BYTES", 3 * len(journal.encode(ANSWERED)))
+    writer = JournalWriter(redis)
+    for n in range(5):
+        writer.write(replace(ANSWERED, id=f"chatcmpl{n}"))
+    assert writer.dropped == 2
+    async with writer:
+        pass
+    writer.write(ANSWERED)
+    assert writer.dropped == 2
+
+
+async def test_of_a_very_long_conversation_the_answer_is_kept(redis: Redis, sql: AsyncEngine) -> None:
+    long = [{"role": "user", "content": "Hello?", "unread": "x" * journal.LARGEST}]
+    async with JournalWriter(redis) as writer:
+        writer.write(replace(ANSWERED, messages=long, detail={"tools": long, "base": "base"}))
+    await drain_all(JournalDrain(redis, sql, "learner"), 1)
+    found = await Interactions(redis, sql).find("ten_1", ANSWERED.id)
+    assert found == replace(ANSWERED, messages=[], detail={"base": "base"})

@@ -40,7 +40,7 @@ class MemoryLedger:
 
     def settle(self, me: str, ask: Ask) -> Grant:
         book = self.books.setdefault(ask.meter.key, Book(ask.known, self.clock.now))
-        faded = (self.clock.now - book.at) * ask.meter.rate
+        faded = max(0.0, self.clock.now - book.at) * ask.meter.rate
         book.spent = max(0.0, max(0.0, book.spent - faded) + ask.spent)
         book.at = self.clock.now
         others = sum(held for name, held in book.held.items() if name != me and name in self.live)

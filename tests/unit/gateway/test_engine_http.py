@@ -193,6 +193,14 @@ async def test_a_silent_engine_is_given_up() -> None:
                 await answer.chunk()
 
 
+async def test_an_answer_without_end_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_http, "ANSWER_BYTES", 10_000)
+    talk = Peer(CHUNKED, *[b"64\r\n" + b"x" * 100 + b"\r\n"] * 1000, b"0\r\n\r\n")
+    async with peer(talk) as origin:
+        with pytest.raises(BrokenOff):
+            await asked(origin)
+
+
 async def test_nobody_there_is_not_an_answer() -> None:
     with pytest.raises(NotConnected):
         await asked(Origin(unused_url(), "token", 5.0))

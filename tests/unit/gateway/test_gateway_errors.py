@@ -10,6 +10,11 @@ def test_every_error_has_all_four_keys() -> None:
         assert set(kind("message").body()["error"]) == {"message", "type", "param", "code"}
 
 
+def test_whoever_is_to_come_back_is_told_when() -> None:
+    for kind in subclasses(GatewayError):
+        assert (kind.status in (429, 503)) == ("retry-after" in kind("message").headers())
+
+
 def test_retry_after_is_rounded_up_for_those_who_read_seconds() -> None:
     assert RateLimited("slow down", retry_after_s=0.02).headers() == {
         "retry-after": "1",

@@ -47,3 +47,14 @@ async def test_a_request_whose_body_takes_long_is_answered_by_what_serves_when_i
         "/v1/chat/completions", content=slow(), headers={"authorization": bench.acme.bearer}
     )
     assert (response.status_code, bench.engine.asked[0]["model"]) == (200, "ver_2")
+
+
+async def test_a_fault_of_ours_is_counted_as_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: Any) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(Admission, "turn", fail)
+    assert (await bench.chat()).status_code == 500
+    labels = {"tenant": "ten_acme", "version": "default@v1", "arm": "stable", "status": "500"}
+    name = "gen_ai_server_request_duration_seconds_count"
+    assert bench.telemetry.registry.get_sample_value(name, labels) == 1

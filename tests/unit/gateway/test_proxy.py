@@ -187,6 +187,27 @@ def full_listener() -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
+async def broken(proxy: Proxy, *ends_well: bool) -> None:
+    """Streams one after the other."""
+    for well in ends_well:
+        call = call_of(VERSION, STREAM)
+        async with proxy.stream(call) as answer:
+            await answer.chunk()
+            (proxy.ended if well else proxy.broke_off)(call)
+
+
+async def test_streams_that_break_off_one_after_the_other_open_the_breaker() -> None:
+    async with served(StubEngine()) as one, served(StubEngine()) as two:
+        replicas = Replicas({"base": [one, two]})
+        proxy = Proxy(replicas, slots([one, two]), Leases(), "token", 5.0)
+        first = replicas.pick("base", VERSION.engine_model)
+        await broken(proxy, False, False, True, False, False)
+        assert replicas.pick("base", VERSION.engine_model) is first
+        await broken(proxy, False)
+        assert replicas.pick("base", VERSION.engine_model) is not first
+        await proxy.close()
+
+
 async def test_a_stream_that_broke_off_counts_against_its_replica() -> None:
     replicas = Replicas({"base": ["http://a", "http://b"]})
     proxy = Proxy(replicas, slots(["http://a", "http://b"]), Leases(), "token", 5.0)

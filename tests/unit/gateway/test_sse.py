@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway import sse
 from gateway.errors import EngineUnavailable, InvalidRequest
 from gateway.protocol import MAX_EVENT_BYTES, Names
 from gateway.sse import StreamRenamer
@@ -91,6 +92,14 @@ def test_an_event_that_never_ends_is_given_up() -> None:
     with pytest.raises(EngineUnavailable):
         for _ in range(MAX_EVENT_BYTES // 2**20 + 1):
             stream.feed(b"x" * 2**20)
+
+
+def test_of_a_stream_without_end_so_much_text_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "KEPT_BYTES", 10 * len(chunk("x")))
+    stream = renamer()
+    for _ in range(1000):
+        stream.feed(chunk("x"))
+    assert stream.outcome().text == "x" * 10
 
 
 def test_an_error_event_is_one_event() -> None:

@@ -85,6 +85,24 @@ def test_a_request_that_finds_room_does_not_wait() -> None:
     simulate(play)
 
 
+def test_ten_thousand_tenants_are_not_looked_through_for_every_request() -> None:
+    async def play() -> None:
+        queue = turns(places=1)
+        tables: list[object] = []
+        for number in range(10_000):
+            (await queue.enter(f"ten_{number}", 1.0, 1.0)).leave()
+            if not any(queue._finish is table for table in tables):
+                tables.append(queue._finish)
+            assert len(tables) < 5
+        for _ in range(2):
+            for number in range(10_000):
+                (await queue.enter("other", 1.0, 1.0)).leave()
+                (await queue.enter(f"new_{number}", 1.0, 1.0)).leave()
+        assert len(queue._finish) < 10_000
+
+    simulate(play)
+
+
 def test_past_the_bound_the_flood_is_refused_and_told_when_to_come_back() -> None:
     async def play() -> None:
         queue = turns(bound=10)
