@@ -1,7 +1,6 @@
 """PEFT's `adapter_config.json`: read, and refused when it asks for what the engine does not serve as a plain
 LoRA."""
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.errors import InvalidAdapter
+from adapters.strict_json import read_json
 
 CONFIG = "adapter_config.json"
 MAX_CONFIG_BYTES = 256 * 1024
@@ -91,11 +91,9 @@ def read_config(path: Path) -> PeftConfig:
     if path.stat().st_size > MAX_CONFIG_BYTES:
         raise InvalidAdapter(f"is larger than {MAX_CONFIG_BYTES} bytes", CONFIG)
     try:
-        config = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unambiguous)
-    except UnicodeDecodeError as error:
-        raise InvalidAdapter("is not UTF-8", CONFIG) from error
-    except (ValueError, RecursionError) as error:
-        raise InvalidAdapter("is not JSON", CONFIG) from error
+        config = read_json(path.read_bytes())
+    except ValueError as error:
+        raise InvalidAdapter(str(error), CONFIG) from error
     if not isinstance(config, dict):
         raise InvalidAdapter("is not a JSON object", CONFIG)
     _check_supported(config)
@@ -111,14 +109,6 @@ def read_config(path: Path) -> PeftConfig:
         rank_stabilised=bool(config.get("use_rslora")),
         declared_base=str(config.get("base_model_name_or_path") or ""),
     )
-
-
-def _unambiguous(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Which of two equal keys counts is each reader's own choice: there may be none."""
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        raise InvalidAdapter("names a setting twice", CONFIG)
-    return made
 
 
 def _check_supported(config: Mapping[str, Any]) -> None:
