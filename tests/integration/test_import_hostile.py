@@ -31,14 +31,15 @@ async def home(tmp_path: Path, redis_url: str) -> AsyncIterator[House]:
         yield made
 
 
-async def refused(home: House, answer: Any) -> dict[str, Any]:
-    error: dict[str, Any] = answer["error"]
-    print("SAID", error["param"], "|", error["message"][:160])
-    assert error["type"] == "invalid_request_error"
-    assert 0 < len(error["message"]) < 1000, error["message"][:1000]
-    assert len(error["param"] or "") <= 200
-    assert home.left() == []
-    assert (await home.call("GET", "/versions"))["data"] == []
+async def refused(home: House, kind: str, status: int = 400, **sent: Any) -> dict[str, Any]:
+    """sent: a request's body, as httpx takes it."""
+    response = await home.admin.post("/admin/v1/tenants/acme/adapters/default/versions", **sent)
+    assert (kind, response.status_code) == (kind, status), response.text[:500]
+    error: dict[str, Any] = response.json()["error"]
+    assert 0 < len(error["message"]) < 1000, kind
+    assert len(error["param"]) <= 200, kind
+    assert (kind, home.left()) == (kind, [])
+    assert (kind, (await home.call("GET", "/versions"))["data"]) == (kind, [])
     return error
 
 
@@ -135,40 +136,50 @@ def one_content_under_two_names(files: Files) -> bytes:
     return bytes(content)
 
 
-ARCHIVES: Mapping[str, Harm] = {
-    "an archive in an archive": lambda f: tar({CONFIG: f[CONFIG], WEIGHTS: tar(f)}),
-    "an archive in a zip, twice": lambda f: bytes(zipped({WEIGHTS: zipped({WEIGHTS: tar(f)})})),
-    "a gzip in a gzip": lambda f: gzip.compress(tar(f)),
-    "folders": folders,
-    "global headers": global_headers,
-    "a sparse file by extended header": sparse_tar,
-    "a sparse file of blocks without end": sparse_blocks_without_end,
-    "long names of long names": long_names_of_long_names,
-    "a huge size in an extended header": lambda f: plain_tar(f, size="9" * 30),
-    "a negative size in an extended header": lambda f: plain_tar(f, size="-1024"),
-    "a path out of an extended header": lambda f: plain_tar(f, path="../../evil"),
-    "a long name that ends in .bin": lambda f: plain_tar(f | {"x" * 500_000 + ".bin": b""}),
-    "a name that turns the text around": lambda f: tar(f | {"\u202enosj.gifnoc": b""}),
-    "a name that is no text": lambda f: tar(f | {"\udcff.bin": b""}),
-    "a name with an end in it": lambda f: plain_tar(f, path=f"{CONFIG}\0.bin"),
-    "a zip's name with an end in it": lambda f: bytes(zipped({"aaaaa": b""} | f)).replace(
-        b"aaaaa", b"../a\0"
+ARCHIVES: Mapping[str, tuple[Harm, str]] = {
+    "an archive in an archive": (
+        lambda f: tar({CONFIG: f[CONFIG], WEIGHTS: tar(f)}),
+        "not a safetensors file",
     ),
-    "a size that is too small": zip_that_says(24, (10).to_bytes(4, "little")),
-    "a size that is too large": zip_that_says(24, (200_000).to_bytes(4, "little")),
-    "a packed size that is too large": zip_that_says(20, (200_000).to_bytes(4, "little")),
-    "a place behind the end": zip_that_says(42, b"\xff\xff\xff\x7f"),
-    "another checksum": zip_that_says(16, b"\1\2\3\4"),
-    "one content under two names": one_content_under_two_names,
-    "a device in a zip": zip_of_device,
-    "a folder of our file's name": lambda f: bytes(zipped({f"{CONFIG}/{CONFIG}": b"{}"} | f)),
+    "an archive in a zip, twice": (
+        lambda f: bytes(zipped({WEIGHTS: zipped({WEIGHTS: tar(f)})})),
+        "is missing",
+    ),
+    "a gzip in a gzip": (lambda f: gzip.compress(tar(f)), "neither a tar"),
+    "folders": (folders, "damaged"),
+    "global headers": (global_headers, "damaged"),
+    "a sparse file by extended header": (sparse_tar, "sparse"),
+    "a sparse file of blocks without end": (sparse_blocks_without_end, "damaged"),
+    "long names of long names": (long_names_of_long_names, "damaged"),
+    "a huge size in an extended header": (lambda f: plain_tar(f, size="9" * 30), "damaged"),
+    "a negative size in an extended header": (lambda f: plain_tar(f, size="-1024"), "not of the size"),
+    "a path out of an extended header": (lambda f: plain_tar(f, path="../../evil"), "leads out"),
+    "a long name that ends in .bin": (lambda f: plain_tar(f | {"x" * 500_000 + ".bin": b""}), "run code"),
+    "a name that turns the text around": (lambda f: tar(f | {"\u202enosj.gifnoc": b""}), "characters"),
+    "a name that is no text": (lambda f: tar(f | {"\udcff.bin": b""}), "characters"),
+    "a name with an end in it": (lambda f: plain_tar(f, path=f"{CONFIG}\0.bin"), "characters"),
+    "a zip's name with an end in it": (
+        lambda f: bytes(zipped({"aaaaa": b""} | f)).replace(b"aaaaa", b"../a\0"),
+        "leads out",
+    ),
+    "a size that is too small": (zip_that_says(24, (10).to_bytes(4, "little")), "damaged"),
+    "a size that is too large": (zip_that_says(24, (200_000).to_bytes(4, "little")), "not of the size"),
+    "a packed size that is too large": (zip_that_says(20, (200_000).to_bytes(4, "little")), "not its own"),
+    "a place behind the end": (zip_that_says(42, b"\xff\xff\xff\x7f"), "not its own"),
+    "another checksum": (zip_that_says(16, b"\1\2\3\4"), "damaged"),
+    "one content under two names": (one_content_under_two_names, "damaged"),
+    "a device in a zip": (zip_of_device, "a device"),
+    "a folder of our file's name": (
+        lambda f: bytes(zipped({f"{CONFIG}/{CONFIG}": b"{}"} | f)),
+        "one flat folder",
+    ),
 }
 
 
-@pytest.mark.timeout(60)
-@pytest.mark.parametrize("kind", ARCHIVES)
-async def test_an_archive_that_means_harm_is_refused(home: House, kind: str) -> None:
-    await refused(home, await home.send(ARCHIVES[kind](home.files()), 400))
+async def test_archives_that_mean_harm_are_refused(home: House) -> None:
+    for kind, (harm, why) in ARCHIVES.items():
+        error = await refused(home, kind, content=harm(home.files()))
+        assert why in error["message"], kind
 
 
 async def test_names_that_only_look_like_ours_are_passed_over(home: House) -> None:
@@ -248,15 +259,13 @@ BROKEN: Mapping[str, bytes] = {
 }
 
 
-@pytest.mark.timeout(60)
-@pytest.mark.parametrize("kind", BROKEN)
-async def test_weights_that_mean_harm_are_refused(home: House, kind: str) -> None:
-    content = plain_tar(home.files() | {WEIGHTS: BROKEN[kind]})
-    await refused(home, await home.send(content, 400))
+async def test_weights_that_mean_harm_are_refused(home: House) -> None:
+    for kind, weights in BROKEN.items():
+        await refused(home, kind, content=plain_tar(home.files() | {WEIGHTS: weights}))
 
 
 async def test_a_tensor_that_is_named_twice_is_refused_for_that(home: House) -> None:
-    error = await refused(home, await home.send(tar(home.files() | {WEIGHTS: named_twice()}), 400))
+    error = await refused(home, "twice", content=tar(home.files() | {WEIGHTS: named_twice()}))
     assert "twice" in error["message"]
 
 
@@ -300,12 +309,10 @@ CONFIGS: Mapping[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.mark.timeout(60)
-@pytest.mark.parametrize("kind", CONFIGS)
-async def test_a_configuration_that_means_harm_is_refused(home: House, kind: str) -> None:
-    files = home.files()
-    files[CONFIG] = CONFIGS[kind](files[CONFIG])
-    await refused(home, await home.send(tar(files), 400))
+async def test_configurations_that_mean_harm_are_refused(home: House) -> None:
+    for kind, spoil in CONFIGS.items():
+        files = home.files()
+        await refused(home, kind, content=tar(files | {CONFIG: spoil(files[CONFIG])}))
 
 
 LINEAGES = {
@@ -321,10 +328,9 @@ LINEAGES = {
 }
 
 
-@pytest.mark.parametrize("kind", LINEAGES)
-async def test_a_lineage_that_could_not_be_shown_again_is_refused(home: House, kind: str) -> None:
-    files = home.files() | {"lineage.json": LINEAGES[kind].encode()}
-    await refused(home, await home.send(tar(files), 400))
+async def test_a_lineage_that_could_not_be_shown_again_is_refused(home: House) -> None:
+    for kind, told in LINEAGES.items():
+        await refused(home, kind, content=tar(home.files() | {"lineage.json": told.encode()}))
 
 
 async def test_a_lineage_of_large_numbers_can_be_shown_again(home: House) -> None:
@@ -377,9 +383,8 @@ FOLDERS: Mapping[str, tuple[Callable[[Path], None], int]] = {
 }
 
 
-@pytest.mark.parametrize("kind", FOLDERS)
-async def test_a_folder_that_means_harm_is_refused(home: House, kind: str) -> None:
-    spoil, status = FOLDERS[kind]
-    folder = write_adapter(home.directory / "shared" / "one", home.base, 1, rank=4)
-    spoil(folder)
-    await refused(home, await home.call("POST", "/versions", status, json={"uri": folder.as_uri()}))
+async def test_folders_that_mean_harm_are_refused(home: House) -> None:
+    for number, (kind, (spoil, status)) in enumerate(FOLDERS.items()):
+        folder = write_adapter(home.directory / "shared" / str(number), home.base, 1, rank=4)
+        spoil(folder)
+        await refused(home, kind, status, json={"uri": folder.as_uri()})
