@@ -5,6 +5,7 @@ of the folder. Names that try are refused all the same: whoever made them meant 
 """
 
 import gzip
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -28,7 +29,7 @@ _MAX_TAR_HEADERS = 4 * 1024**2
 _ZIP_END = 22
 """Bytes of a zip's end record without a comment."""
 _MAX_ZIP_DIRECTORY = 1024**2
-_BROKEN = (OSError, EOFError, OverflowError, RuntimeError, ValueError, zlib.error)
+_BROKEN = (OSError, EOFError, LookupError, OverflowError, RuntimeError, ValueError, struct.error, zlib.error)
 _BROKEN_TAR = (tarfile.TarError, *_BROKEN)
 _BROKEN_ZIP = (zipfile.BadZipFile, *_BROKEN)
 
@@ -93,6 +94,8 @@ class _Folder:
     def admit(self, name: str) -> str:
         """The file's own name, once it is a fair one. Raises InvalidAdapter."""
         path = fair(name)
+        if not path.name:
+            raise InvalidAdapter("has no name", _shown(name))
         refuse_code(path.name)
         self._parents.add(path.parent)
         if len(self._parents) > 1 or len(path.parts) > 2:
@@ -221,7 +224,7 @@ def _unzip(archive: Path, into: Path, limit: int) -> None:
 
 def _take_zip(opened: zipfile.ZipFile, member: zipfile.ZipInfo, folder: _Folder) -> None:
     """The upper half of a zip's attributes is a Unix mode: a link is a plain member but for it."""
-    if member.is_dir():
+    if member.filename.endswith("/"):
         fair(member.filename)
         return
     kind = (member.external_attr >> 16) & 0o170000

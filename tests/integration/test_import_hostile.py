@@ -162,6 +162,11 @@ ARCHIVES: Mapping[str, tuple[Harm, str]] = {
         lambda f: bytes(zipped({"aaaaa": b""} | f)).replace(b"aaaaa", b"../a\0"),
         "leads out",
     ),
+    "a zip's name that is none": (
+        lambda f: bytes(zipped({"aaaaa": b""} | f)).replace(b"aaaaa", b"\0aaaa"),
+        "has no name",
+    ),
+    "a file that is called like its folder": (lambda f: plain_tar({".": b""} | f), "has no name"),
     "a size that is too small": (zip_that_says(24, (10).to_bytes(4, "little")), "damaged"),
     "a size that is too large": (zip_that_says(24, (200_000).to_bytes(4, "little")), "not of the size"),
     "a packed size that is too large": (zip_that_says(20, (200_000).to_bytes(4, "little")), "not its own"),
