@@ -26,6 +26,7 @@ MAX_RATIO = 100
 _RATIO_FREE_BYTES = 4 * 1024**2
 _CHUNK = 1024**2
 _MAX_TAR_HEADERS = 4 * 1024**2
+"""Bytes of all of them together. A reader remembers what they say."""
 _ZIP_END = 22
 """Bytes of a zip's end record without a comment."""
 _MAX_ZIP_DIRECTORY = 1024**2
