@@ -5,6 +5,7 @@ of the folder. Names that try are refused all the same: whoever made them meant 
 """
 
 import gzip
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -24,10 +25,12 @@ MAX_RATIO = 100
 """Trained weights hardly shrink; what unpacks to a hundred times its size was made to fill a disk."""
 _RATIO_FREE_BYTES = 4 * 1024**2
 _CHUNK = 1024**2
+_MAX_TAR_HEADERS = 4 * 1024**2
+"""Bytes of all of them together. A reader remembers what they say."""
 _ZIP_END = 22
 """Bytes of a zip's end record without a comment."""
 _MAX_ZIP_DIRECTORY = 1024**2
-_BROKEN = (OSError, EOFError, OverflowError, RuntimeError, ValueError, zlib.error)
+_BROKEN = (OSError, EOFError, LookupError, OverflowError, RuntimeError, ValueError, struct.error, zlib.error)
 _BROKEN_TAR = (tarfile.TarError, *_BROKEN)
 _BROKEN_ZIP = (zipfile.BadZipFile, *_BROKEN)
 
@@ -49,14 +52,22 @@ def unpack(archive: Path, into: Path, limit: int) -> None:
         _untar(archive, into, limit)
 
 
-def packed(directory: Path, names: Mapping[str, int], lineage: bytes) -> Iterator[bytes]:
-    """A `.tar.gz` of these files (name to size in bytes) and the lineage; the same files give the same bytes."""
+def packed(
+    sizes: Mapping[str, int], contents: Mapping[str, Iterator[bytes]], lineage: bytes
+) -> Iterator[bytes]:
+    """A `.tar.gz` of these files (sizes in bytes) and the lineage; the same files give the same bytes.
+
+    Raises EOFError for a content that is not of its size.
+    """
     squeeze = zlib.compressobj(1, zlib.DEFLATED, 31)
-    for name, size in sorted(names.items()):
+    for name, size in sorted(sizes.items()):
         yield squeeze.compress(_header(name, size))
-        with (directory / name).open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                yield squeeze.compress(chunk)
+        left = size
+        for chunk in contents[name]:
+            left -= len(chunk)
+            yield squeeze.compress(chunk)
+        if left:
+            raise EOFError(f"{name} is {-left} bytes larger than it was")
         yield squeeze.compress(bytes(-size % tarfile.BLOCKSIZE))
     yield squeeze.compress(_header(LINEAGE, len(lineage)))
     yield squeeze.compress(lineage + bytes(-len(lineage) % tarfile.BLOCKSIZE))
@@ -84,6 +95,8 @@ class _Folder:
     def admit(self, name: str) -> str:
         """The file's own name, once it is a fair one. Raises InvalidAdapter."""
         path = fair(name)
+        if not path.name:
+            raise InvalidAdapter("has no name", _shown(name))
         refuse_code(path.name)
         self._parents.add(path.parent)
         if len(self._parents) > 1 or len(path.parts) > 2:
@@ -95,16 +108,19 @@ class _Folder:
             raise InvalidAdapter(f"the archive holds more than {MAX_MEMBERS} files", "file")
         return path.name
 
-    def take(self, name: str, content: IO[bytes]) -> None:
-        """Counts what comes out, not what the archive says would."""
+    def take(self, name: str, content: IO[bytes], size: int) -> None:
+        """Counts what comes out, not what the archive says would: `size`. Raises InvalidAdapter."""
         if name not in KEPT:
             return
+        before = self._left
         with (self._path / name).open("xb") as file:
             while chunk := content.read(_CHUNK):
                 self._left -= len(chunk)
                 if self._left < 0:
                     raise AdapterTooLarge(self._limit, "The unpacked files")
                 file.write(chunk)
+        if before - self._left != size:
+            raise InvalidAdapter("is not of the size that the archive says", name)
 
 
 def fair(name: str) -> PurePosixPath:
@@ -141,11 +157,15 @@ def _bomb() -> InvalidAdapter:
 
 class _Forward:
     """A file for `tarfile` that a crafted header can neither send back, into a loop, nor make read at once
-    what should come in pieces."""
+    what should come in pieces; nor do headers without end fill the memory.
+
+    left: bytes that may still be read: of headers, and of the contents that were taken on.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self.tell = file.tell
+        self.left = _MAX_TAR_HEADERS
 
     def seek(self, position: int) -> int:
         if position < self._file.tell() - 1:
@@ -153,23 +173,26 @@ class _Forward:
         return self._file.seek(position)
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= _CHUNK:
+        if not 0 <= size <= min(_CHUNK, self.left):
             raise tarfile.ReadError("a header is too large")
+        self.left -= size
         return self._file.read(size)
 
 
 def _untar(archive: Path, into: Path, limit: int) -> None:
     folder = _Folder(into, limit)
     try:
-        with archive.open("rb") as file, tarfile.open(fileobj=_Forward(file), mode="r:") as tar:  # type: ignore[call-overload]
-            for member in tar:
-                _take_tar(tar, member, folder)
+        with archive.open("rb") as file:
+            forward = _Forward(file)
+            with tarfile.open(fileobj=forward, mode="r:") as tar:  # type: ignore[call-overload]
+                for member in tar:
+                    _take_tar(tar, member, folder, forward)
     except _BROKEN_TAR as error:
         reason = f"is neither a tar, a tar.gz nor a zip, or it is damaged ({type(error).__name__})"
         raise InvalidAdapter(reason, "file") from error
 
 
-def _take_tar(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: _Folder) -> None:
+def _take_tar(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: _Folder, forward: _Forward) -> None:
     if member.isdir():
         fair(member.name)
         return
@@ -180,7 +203,9 @@ def _take_tar(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: _Folder) ->
     name = folder.admit(member.name)
     content = tar.extractfile(member)
     assert content is not None
-    folder.take(name, content)
+    if name in KEPT:
+        forward.left += max(0, member.size)
+    folder.take(name, content, member.size)
 
 
 def _unzip(archive: Path, into: Path, limit: int) -> None:
@@ -200,7 +225,7 @@ def _unzip(archive: Path, into: Path, limit: int) -> None:
 
 def _take_zip(opened: zipfile.ZipFile, member: zipfile.ZipInfo, folder: _Folder) -> None:
     """The upper half of a zip's attributes is a Unix mode: a link is a plain member but for it."""
-    if member.is_dir():
+    if member.filename.endswith("/"):
         fair(member.filename)
         return
     kind = (member.external_attr >> 16) & 0o170000
@@ -210,9 +235,11 @@ def _take_zip(opened: zipfile.ZipFile, member: zipfile.ZipInfo, folder: _Folder)
         raise InvalidAdapter("is encrypted", _shown(member.filename))
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise InvalidAdapter("is compressed in a way that is not read here", _shown(member.filename))
+    if member.header_offset + member.compress_size > opened.start_dir:
+        raise InvalidAdapter("reaches into what is not its own", _shown(member.filename))
     name = folder.admit(member.filename)
     with opened.open(member) as content:
-        folder.take(name, content)
+        folder.take(name, content, member.file_size)
 
 
 def _check_zip_end(archive: Path) -> None:

@@ -71,6 +71,13 @@ class ArtifactStore:
         """What an artifact consists of. Raises ArtifactMissing, ArtifactCorrupt."""
         return _artifact(digest, await asyncio.to_thread(self._manifest, digest))
 
+    async def verified(self, digest: str) -> Artifact:
+        """What an artifact consists of, once every byte of it was read in the store and is right.
+
+        Raises ArtifactMissing, ArtifactCorrupt.
+        """
+        return _artifact(digest, await asyncio.to_thread(self._verified, digest))
+
     async def pieces(self, digest: str, name: str) -> Iterator[bytes]:
         """One file as the store holds it, manifest included, for somebody who verifies it himself.
 
@@ -86,6 +93,17 @@ class ArtifactStore:
         except FileNotFoundError:
             raise ArtifactMissing(digest) from None
         return _chunks(file)
+
+    def _verified(self, digest: str) -> _Manifest:
+        manifest = self._manifest(digest)
+        for name, entry in manifest.items():
+            seen, size = hashlib.sha256(), 0
+            for piece in self._pieces(digest, name):
+                seen.update(piece)
+                size += len(piece)
+            if (size, seen.hexdigest()) != (entry.size, entry.sha256):
+                raise ArtifactCorrupt(digest, f"{name} differs from what was written")
+        return manifest
 
     def _put(self, directory: Path) -> Artifact:
         manifest = _manifest_of(directory)

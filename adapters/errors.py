@@ -15,6 +15,7 @@ AdaptersError
 ├── InvalidAdapter            the files of an adapter are refused; `reason` and `param` say why
 │   └── AdapterTooLarge       more bytes than an import may have
 ├── SourceRefused             a URI that may not be read, or cannot be
+├── ImportTooSlow             an import that was not done within its bound
 ├── ArtifactError
 │   ├── ArtifactMissing
 │   ├── ArtifactCorrupt
@@ -30,6 +31,9 @@ AdaptersError
 """
 
 from pathlib import Path
+
+_MAX_REASON = 500
+_MAX_PARAM = 200
 
 
 class AdaptersError(Exception):
@@ -91,13 +95,19 @@ class WrongBase(ConflictError):
 class InvalidAdapter(AdaptersError):
     """Files that must not reach an engine.
 
-    reason: a sentence for the person who made them. param: the file, setting or tensor at fault.
+    reason: a sentence for the person who made them. param: the file, setting or tensor at fault. Both may quote the
+    files: they are cut, and made Unicode.
     """
 
     def __init__(self, reason: str, param: str) -> None:
-        self.reason = reason
-        self.param = param
-        super().__init__(f"{param}: {reason}")
+        self.reason = _shown(reason, _MAX_REASON)
+        self.param = _shown(param, _MAX_PARAM)
+        super().__init__(f"{self.param}: {self.reason}")
+
+
+def _shown(text: str, most: int) -> str:
+    """Names on a disk need not be Unicode; what is answered must be."""
+    return text.encode(errors="backslashreplace").decode()[:most]
 
 
 class AdapterTooLarge(InvalidAdapter):
@@ -109,6 +119,13 @@ class SourceRefused(AdaptersError):
     """Nothing is imported from this URI; the message never repeats its query, which may hold a secret."""
 
     param = "uri"
+
+
+class ImportTooSlow(AdaptersError):
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"The import was not done in {seconds:g} s, the wait for its turn included (GRAFT_IMPORT_SECONDS)."
+        )
 
 
 class BadBaseModel(AdaptersError):

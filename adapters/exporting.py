@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from adapters.archives import packed
@@ -16,17 +15,16 @@ async def export(
     base: BaseModel | None,
     gate: Mapping[str, Any] | None,
     store: ArtifactStore,
-    cache_dir: Path,
 ) -> Iterator[bytes]:
-    """A `.tar.gz` in pieces, the same bytes every time; the files were verified before the first of them.
+    """A `.tar.gz` in pieces, the same bytes every time, straight from the store, where the files were verified before.
 
     base: None where nobody knows more of the version's base model than its digest. gate: what the gate decided; None
     for a version that none has judged.
     Raises ArtifactMissing, ArtifactCorrupt.
     """
-    directory = await store.fetch(version.artifact_digest, cache_dir)
-    artifact = await store.files(version.artifact_digest)
-    return packed(directory, artifact.files, lineage_of(version, base, gate))
+    artifact = await store.verified(version.artifact_digest)
+    contents = {name: await store.pieces(artifact.digest, name) for name in artifact.files}
+    return packed(artifact.files, contents, lineage_of(version, base, gate))
 
 
 def lineage_of(version: Version, base: BaseModel | None, gate: Mapping[str, Any] | None) -> bytes:

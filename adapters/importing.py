@@ -1,30 +1,33 @@
 """Importing: from somebody's file to a registered version, or to a reason and nothing left on disk."""
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
-import json
 import re
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from adapters.archives import LINEAGE, unpack
 from adapters.artifacts import ArtifactStore, digest_of
 from adapters.base import BaseModel
-from adapters.errors import InvalidAdapter, WrongBase
+from adapters.errors import ImportTooSlow, InvalidAdapter, WrongBase
 from adapters.peft_config import CONFIG, read_config
 from adapters.registry import Registry
 from adapters.rooms import room
 from adapters.sources import Sources, write_bounded
+from adapters.strict_json import read_json
 from adapters.types import CLAIMED, Lineage, Version
 from adapters.validation import AdapterShape, validate
 
 AT_ONCE = 2
-"""Imports that may fill the disk and a core at the same time; others wait."""
+"""Imports that may fill the disk and a core at the same time, each of another tenant; others wait."""
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _MAX_LINEAGE_BYTES = 1024**2
+T = TypeVar("T")
 _CLAIMS = ("version", "version_id", "artifact_digest", "parent_id", "run_id", "created_at", "gate")
 
 
@@ -68,6 +71,7 @@ class Importer:
         *,
         max_rank: int,
         max_bytes: int,
+        max_seconds: float,
     ) -> None:
         self._registry = registry
         self._store = store
@@ -75,29 +79,44 @@ class Importer:
         self._scratch = scratch
         self._max_rank = max_rank
         self._max_bytes = max_bytes
+        self._max_seconds = max_seconds
         self._turns = asyncio.Semaphore(AT_ONCE)
+        self._turns_of: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def upload(self, order: Order, chunks: AsyncIterable[bytes]) -> tuple[Version, bool]:
         """A `.tar`, `.tar.gz` or `.zip` as it arrives. Returns the version, and whether it is new: the same
         artifact is the same version of an adapter, so that repeating an import changes nothing.
 
-        Raises InvalidAdapter, WrongBase, UnknownAdapter.
+        Raises InvalidAdapter, WrongBase, UnknownAdapter, ImportTooSlow.
         """
-        async with self._turns:
-            with room(self._scratch) as here:
-                archive = here / "source"
-                await write_bounded(chunks, archive, self._max_bytes)
-                return await self._take(order, archive, "upload")
+        async with self._turn(order.tenant_id) as here:
+            archive = here / "source"
+            await write_bounded(chunks, archive, self._max_bytes)
+            return await self._take(order, archive, "upload")
 
     async def fetch(self, order: Order, uri: str) -> tuple[Version, bool]:
         """An archive or a folder at a URI. Returns and raises as `upload`, and SourceRefused."""
-        async with self._turns:
-            with room(self._scratch) as here:
-                found = await self._sources.fetch(uri, here, self._max_bytes)
-                return await self._take(order, found, uri.partition("?")[0])
+        async with self._turn(order.tenant_id) as here:
+            found = await self._sources.fetch(uri, here, self._max_bytes)
+            return await self._take(order, found, uri.partition("?")[0])
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, tenant_id: str) -> AsyncIterator[Path]:
+        """A directory to work in, once it is the tenant's turn, and for as long as an import may take. A tenant has one
+        turn at a time, so that its slow imports keep none of the others' waiting."""
+        own = self._turns_of.setdefault(tenant_id, asyncio.Lock())
+        bound = asyncio.timeout(self._max_seconds)
+        try:
+            async with bound, own, self._turns:
+                with room(self._scratch) as here:
+                    yield here
+        except TimeoutError as error:
+            if bound.expired():
+                raise ImportTooSlow(self._max_seconds) from error
+            raise
 
     async def _take(self, order: Order, found: Path, source: str) -> tuple[Version, bool]:
-        folder, claims, shape = await asyncio.to_thread(self._examine, order, found)
+        folder, claims, shape = await _to_its_end(asyncio.to_thread(self._examine, order, found))
         artifact = await self._store.put(folder)
         lineage = Lineage(
             base_digest=order.base.digest,
@@ -130,6 +149,16 @@ class Importer:
         return folder, claims, shape
 
 
+async def _to_its_end(work: Awaitable[T]) -> T:
+    """A thread cannot be broken off: who is, waits for it, so that it finds its files and its turn is no other's."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+
+
 def _claims(path: Path) -> _Claims:
     """Read and removed: it tells of the artifact and is no part of it."""
     if not path.exists():
@@ -137,9 +166,9 @@ def _claims(path: Path) -> _Claims:
     if path.stat().st_size > _MAX_LINEAGE_BYTES:
         raise InvalidAdapter(f"is larger than {_MAX_LINEAGE_BYTES} bytes", LINEAGE)
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InvalidAdapter("is not JSON in UTF-8", LINEAGE) from error
+        told = read_json(path.read_bytes())
+    except ValueError as error:
+        raise InvalidAdapter(str(error), LINEAGE) from error
     path.unlink()
     if not isinstance(told, dict) or not isinstance(told.get("recipe", {}), dict):
         raise InvalidAdapter("is not the lineage that an export writes", LINEAGE)

@@ -1,15 +1,15 @@
 """PEFT's `adapter_config.json`: read, and refused when it asks for what the engine does not serve as a plain
 LoRA."""
 
-import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from adapters.errors import InvalidAdapter
+from adapters.strict_json import read_json
 
 CONFIG = "adapter_config.json"
 MAX_CONFIG_BYTES = 256 * 1024
@@ -35,6 +35,7 @@ _HARMLESS_INITS = frozenset({"gaussian", "eva", "orthogonal", "mica"})
 """Initialisations that leave the base weights as they are."""
 _CONVERTIBLE_INITS = ("pissa", "olora", "corda", "lora_ga")
 """Beginnings of the names of those that take a product out of the base weights, which PEFT can put into the file."""
+V = TypeVar("V", int, float)
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.]+")
 
 
@@ -44,9 +45,9 @@ class PeftConfig:
 
     rank: int
     alpha: float
-    target_names: Sequence[str] | None
+    target_names: frozenset[str] | None
     """Module names or their endings; None means every linear layer."""
-    excluded_names: Sequence[str]
+    excluded_names: frozenset[str]
     layers: frozenset[int] | None
     """Indices of the layers that it changes; None means all."""
     ranks: Mapping[str, int]
@@ -62,24 +63,25 @@ class PeftConfig:
 
         Raises InvalidAdapter for a target that the base model does not have.
         """
-        for name in self.target_names or ():
-            if not any(_is_named(module, name) for module in modules):
-                raise InvalidAdapter(f"the base model has no linear layer {name!r}", "target_modules")
+        known = {name for module in modules for name in _names_of(module)}
+        for name in sorted((self.target_names or frozenset()) - known):
+            raise InvalidAdapter(f"the base model has no linear layer {name!r}", "target_modules")
         return [module for module in modules if self._selects(module)]
 
     def rank_of(self, module: str) -> int:
-        return next((rank for name, rank in self.ranks.items() if _is_named(module, name)), self.rank)
+        return _first(self.ranks, module, self.rank)
 
     def scale_of(self, module: str) -> float:
         """What a module's B·A is multiplied with: alpha / r, rank-stabilised alpha / √r."""
-        alpha = next((alpha for name, alpha in self.alphas.items() if _is_named(module, name)), self.alpha)
+        alpha = _first(self.alphas, module, self.alpha)
         rank = self.rank_of(module)
         return alpha / (math.sqrt(rank) if self.rank_stabilised else rank)
 
     def _selects(self, module: str) -> bool:
-        if self.target_names is not None and not any(_is_named(module, name) for name in self.target_names):
+        names = set(_names_of(module))
+        if self.target_names is not None and names.isdisjoint(self.target_names):
             return False
-        if any(_is_named(module, name) for name in self.excluded_names):
+        if not names.isdisjoint(self.excluded_names):
             return False
         return self.layers is None or _layer(module) in self.layers
 
@@ -91,11 +93,9 @@ def read_config(path: Path) -> PeftConfig:
     if path.stat().st_size > MAX_CONFIG_BYTES:
         raise InvalidAdapter(f"is larger than {MAX_CONFIG_BYTES} bytes", CONFIG)
     try:
-        config = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unambiguous)
-    except UnicodeDecodeError as error:
-        raise InvalidAdapter("is not UTF-8", CONFIG) from error
-    except (ValueError, RecursionError) as error:
-        raise InvalidAdapter("is not JSON", CONFIG) from error
+        config = read_json(path.read_bytes())
+    except ValueError as error:
+        raise InvalidAdapter(str(error), CONFIG) from error
     if not isinstance(config, dict):
         raise InvalidAdapter("is not a JSON object", CONFIG)
     _check_supported(config)
@@ -111,14 +111,6 @@ def read_config(path: Path) -> PeftConfig:
         rank_stabilised=bool(config.get("use_rslora")),
         declared_base=str(config.get("base_model_name_or_path") or ""),
     )
-
-
-def _unambiguous(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Which of two equal keys counts is each reader's own choice: there may be none."""
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        raise InvalidAdapter("names a setting twice", CONFIG)
-    return made
 
 
 def _check_supported(config: Mapping[str, Any]) -> None:
@@ -139,7 +131,7 @@ def _check_supported(config: Mapping[str, Any]) -> None:
         raise InvalidAdapter(f"{start!r} changes the base weights; {way_out}", "init_lora_weights")
 
 
-def _names(value: Any, setting: str, *, may_be_empty: bool = False) -> list[str]:
+def _names(value: Any, setting: str, *, may_be_empty: bool = False) -> frozenset[str]:
     """A regular expression is refused: it would be ours and the engine's to run, on every module."""
     if isinstance(value, str):
         raise InvalidAdapter("must be a list of module names, not a regular expression", setting)
@@ -147,7 +139,7 @@ def _names(value: Any, setting: str, *, may_be_empty: bool = False) -> list[str]
         raise InvalidAdapter("must be a list of module names", setting)
     if not value and not may_be_empty:
         raise InvalidAdapter("must name at least one module", setting)
-    return value
+    return frozenset(value)
 
 
 def _layers(value: Any) -> frozenset[int] | None:
@@ -195,9 +187,17 @@ def _alpha(value: Any, setting: str) -> float:
     return float(value)
 
 
-def _is_named(module: str, name: str) -> bool:
+def _names_of(module: str) -> Iterator[str]:
     """PEFT's rule: the whole name, or its end after a dot."""
-    return module == name or module.endswith(f".{name}")
+    while module:
+        yield module
+        module = module.partition(".")[2]
+
+
+def _first(values: Mapping[str, V], module: str, default: V) -> V:
+    """What the first of the names that are the module's says."""
+    named = {name for name in _names_of(module) if name in values}
+    return next((value for name, value in values.items() if name in named), default) if named else default
 
 
 def _layer(module: str) -> int:

@@ -98,6 +98,8 @@ class Settings(Addresses):
     """Whether an `https` source may be at a private address."""
     import_max_bytes: int = Field(2 * 1024**3, ge=1024)
     """Of an imported archive, and of what it unpacks to."""
+    import_seconds: float = Field(1800.0, gt=0)
+    """The most that an import may take, from the request to its answer."""
 
     @property
     def artifact_store(self) -> str:

@@ -3,27 +3,29 @@ from the address that was looked at."""
 
 import asyncio
 import contextlib
+import json
 import socket
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Sequence
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import SplitResult, urljoin
 
-import fsspec
 import httpx
 
-from adapters.archives import KEPT
-from adapters.errors import AdaptersError, AdapterTooLarge, InvalidAdapter, SourceRefused
+from adapters.copying import translated
+from adapters.errors import AdapterTooLarge, InvalidAdapter, SourceRefused
 from adapters.uris import allowed, parse_uri, public
-from adapters.validation import refuse_code
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """From host and port to IP addresses."""
 
 MAX_REDIRECTS = 3
 SILENCE_S = 30.0
-WHOLE_S = 1800.0
-_CHUNK = 1024**2
+KILLED_S = 5.0
+"""How long a killed process may take to end."""
+_COPYING = (sys.executable, "-m", "adapters.copying")
+_ROOT = Path(__file__).resolve().parents[1]
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -67,12 +69,11 @@ class Sources:
         """
         parts = self._require(uri)
         target = scratch / "source"
-        with _translated():
+        with translated():
             if parts.scheme == "https":
-                async with asyncio.timeout(WHOLE_S):
-                    await self._download(uri, target, limit)
+                await self._download(uri, target, limit)
             else:
-                await asyncio.to_thread(self._copy, uri, parts, target, limit)
+                await self._copy(uri, target, limit)
         return target
 
     def _require(self, uri: str) -> SplitResult:
@@ -116,58 +117,29 @@ class Sources:
             raise SourceRefused("The source is at a private address (GRAFT_IMPORT_PRIVATE_HOSTS allows it).")
         return addresses[0]
 
-    def _copy(self, uri: str, parts: SplitResult, target: Path, limit: int) -> None:
-        if parts.scheme == "file" and not self._allows(Path(parts.path).resolve()):
-            raise SourceRefused("The path leads over a link out of what GRAFT_IMPORT_SOURCES names.")
-        fs, path = fsspec.core.url_to_fs(uri)
-        if not fs.isdir(path):
-            _copy_file(fs, path, target, limit)
-            return
-        target.mkdir()
-        for entry in fs.ls(path, detail=True):
-            limit -= _copy_entry(fs, entry, target, limit)
-
-    def _allows(self, path: Path) -> bool:
-        return any(path.is_relative_to(Path(place).resolve()) for place in self._folders())
-
-    def _folders(self) -> list[str]:
-        return [parse_uri(place).path for place in self._places if place.startswith("file:")]
-
-
-def _copy_entry(fs: Any, entry: dict[str, Any], target: Path, limit: int) -> int:
-    """Bytes copied: none for a file that an import does not keep."""
-    name = str(entry["name"]).rstrip("/").rpartition("/")[2]
-    refuse_code(name)
-    if name not in KEPT:
-        return 0
-    if entry["type"] != "file" or entry.get("islink"):
-        raise InvalidAdapter("only plain files are allowed", name)
-    return _copy_file(fs, entry["name"], target / name, limit)
-
-
-def _copy_file(fs: Any, path: str, target: Path, limit: int) -> int:
-    size = 0
-    with fs.open(path, "rb") as source, target.open("xb") as file:
-        while chunk := source.read(_CHUNK):
-            size += len(chunk)
-            if size > limit:
+    async def _copy(self, uri: str, target: Path, limit: int) -> None:
+        """In a process that ends with this call, however that ends. target: an absolute path."""
+        folders = [parse_uri(place).path for place in self._places if place.startswith("file:")]
+        order = {"uri": uri, "target": str(target), "limit": limit, "folders": folders}
+        process = await asyncio.create_subprocess_exec(
+            *_COPYING, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, cwd=_ROOT
+        )
+        try:
+            said, _ = await process.communicate(json.dumps(order).encode())
+        finally:
+            await _ended(process)
+        if said:
+            kind, reason, param = json.loads(said)
+            if kind == AdapterTooLarge.__name__:
                 raise AdapterTooLarge(limit, "The files")
-            file.write(chunk)
-    return size
+            raise InvalidAdapter(reason, param) if kind == InvalidAdapter.__name__ else SourceRefused(reason)
+        if process.returncode != 0:
+            raise SourceRefused(f"The source cannot be read (its reader ended with {process.returncode}).")
 
 
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    """What a store or a network says becomes ours, by its kind alone: its text may hold a signed address."""
-    try:
-        yield
-    except AdaptersError:
-        raise
-    except ImportError as error:
-        raise SourceRefused(
-            f"This scheme needs a package that is not installed: {error.name or error}."
-        ) from error
-    except TimeoutError as error:
-        raise SourceRefused("The source took too long.") from error
-    except Exception as error:  # each store's client has errors of its own
-        raise SourceRefused(f"The source cannot be read ({type(error).__name__}).") from error
+async def _ended(process: Process) -> None:
+    """One that a dead disk holds cannot be waited for."""
+    if process.returncode is None:
+        process.kill()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), KILLED_S)

@@ -1,6 +1,5 @@
 """Safetensors files, read one tensor at a time and never whole."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import safetensors
 
+from adapters.strict_json import read_json
+
 Floats = npt.NDArray[np.floating[Any]]
 
 _FLOATS: Mapping[str, np.dtype[Any]] = {
@@ -19,6 +20,10 @@ _FLOATS: Mapping[str, np.dtype[Any]] = {
     "F16": np.dtype("<f2"),
     "BF16": np.dtype("<u2"),
 }
+
+
+MAX_HEADER_BYTES = 16 * 1024**2
+"""A hundred thousand tensors' names and places. Read into memory whole, and many times as large there."""
 
 
 class NotTensors(ValueError):
@@ -59,14 +64,17 @@ def read_tensors(path: Path) -> Mapping[str, Tensor]:
 
     Raises NotTensors, OSError.
     """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > MAX_HEADER_BYTES:
+            raise NotTensors(f"its header is larger than {MAX_HEADER_BYTES} bytes")
+        body = file.read(length)
     try:
         with safetensors.safe_open(str(path), framework="np"):
             pass
-    except safetensors.SafetensorError as error:
+        header: dict[str, Any] = read_json(body)
+    except (safetensors.SafetensorError, ValueError) as error:
         raise NotTensors(str(error)) from error
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header: dict[str, Any] = json.loads(file.read(length))
     return {
         name: Tensor(path, name, entry["dtype"], tuple(entry["shape"]), 8 + length + entry["data_offsets"][0])
         for name, entry in header.items()

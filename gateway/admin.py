@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from adapters.settings import Settings as AdaptersSettings
 from gateway import admin_errors
+from gateway.connection import connections
 from gateway.control import Control, assembled
 from gateway.loops import Loops
 from gateway.routes import (
@@ -77,6 +78,7 @@ def main() -> None:
         app,
         host=settings.admin_host,
         port=settings.admin_port,
+        http=connections(settings.client_patience_seconds),
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=5,

@@ -17,6 +17,7 @@ from gateway.errors import (
     InvalidRequest,
     NotFound,
     RetrievalFailed,
+    Timeout,
     TooLarge,
     Unavailable,
 )
@@ -30,6 +31,7 @@ TABLE: Mapping[type[Exception], type[GatewayError]] = {
     adapters.InvalidAdapter: InvalidRequest,
     adapters.AdapterTooLarge: TooLarge,
     adapters.SourceRefused: InvalidRequest,
+    adapters.ImportTooSlow: Timeout,
     adapters.BadBaseModel: Conflict,
     adapters.ArtifactError: Conflict,
     adapters.ProbeFailed: Conflict,

@@ -18,6 +18,7 @@ from adapters.engine import Engine
 from adapters.errors import AdaptersError
 from adapters.holds import Holds
 from adapters.importing import Importer
+from adapters.measuring import Measurer
 from adapters.own_slots import own_slots
 from adapters.reconcile import Reconciler
 from adapters.registry import Registry
@@ -77,6 +78,7 @@ class Control:
     retrieval: RetrievalClient
     leadership: Leadership
     importer: Importer
+    measurer: Measurer
     pruner: Pruner
     anchors: Path
     """Of the first base model."""
@@ -123,7 +125,8 @@ async def assembled(settings: Settings, adapters: AdaptersSettings) -> AsyncIter
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(sql.dispose)
         stack.push_async_callback(redis.aclose)
-        http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        trusted = httpx.create_ssl_context()  # as SSL_CERT_FILE says; proxies of the environment are not used
+        http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, verify=trusted))
         retrieval = await stack.enter_async_context(RetrievalClient(settings.retrieval, token))
         slots = await stack.enter_async_context(own_slots(redis, urls, settings.max_loras))
         engines = _engines(settings, found, http, slots)
@@ -180,6 +183,7 @@ def _control(
         retrieval=retrieval,
         leadership=Leadership(redis),
         importer=_importer(adapters, registry, store, http),
+        measurer=Measurer(store, adapters.cache_dir.parent / "compared"),
         pruner=Pruner(sql, store, engines, workers, tenants, runs, adapters.cache_dir),
         anchors=TrainingSettings(base_model=adapters.base_model).anchors,
         canaries=Canaries(sql, registry, swapper, workers, RolloutMoves(sql, tenants), ShadowCounts(redis)),
@@ -222,4 +226,5 @@ def _importer(
         adapters.cache_dir.parent / "imports",
         max_rank=adapters.max_lora_rank,
         max_bytes=adapters.import_max_bytes,
+        max_seconds=adapters.import_seconds,
     )

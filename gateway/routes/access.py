@@ -2,7 +2,7 @@
 shape."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -61,15 +61,21 @@ async def read_all(request: Request, limit: int) -> bytes:
     """Raises TooLarge, and InvalidRequest when the client leaves before the end."""
     parts: list[bytes] = []
     size = 0
+    async for part in arriving(request):
+        size += len(part)
+        if size > limit:
+            raise TooLarge(f"The body may have {limit} bytes at most.")
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def arriving(request: Request) -> AsyncIterator[bytes]:
+    """The body as it comes. Raises InvalidRequest when the client leaves before the end."""
     try:
         async for part in request.stream():
-            size += len(part)
-            if size > limit:
-                raise TooLarge(f"The body may have {limit} bytes at most.")
-            parts.append(part)
+            yield part
     except ClientDisconnect as error:
         raise InvalidRequest("The body is not complete.") from error
-    return b"".join(parts)
 
 
 def json_response(status: int, content: Any, headers: dict[str, str] | None = None) -> Response:

@@ -1,16 +1,10 @@
 """Adapters of all tenants beside each other: for the operator alone."""
 
-import asyncio
-from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from adapters.base import BaseModel
-from adapters.drift import Factors, read_factors, similarity
-from adapters.rooms import room
-from adapters.types import Version
-from gateway.control import Control
+from adapters.drift import similarity
 from gateway.errors import Conflict
 from gateway.routes import admin_documents as documents
 from gateway.routes.admin_access import Access
@@ -33,17 +27,12 @@ async def similarities(
         raise Conflict(f"The files of {one.label} were pruned.")
     base = control.bases.of(one.lineage.base_digest)
     others = await control.wants.live(base.digest, after, limit + 1)
-    mine = await _factors(control, one, base)
+    mine = await control.measurer.factors(one, base)
     shown = []
     for other in others[:limit]:
-        total = 1.0 if other.id == one.id else similarity(mine, await _factors(control, other, base)).total
+        total = (
+            1.0 if other.id == one.id else similarity(mine, await control.measurer.factors(other, base)).total
+        )
         shown.append({"id": other.id, "tenant_id": other.tenant_id, "version": other.label, "total": total})
     page = documents.page(shown, limit, lambda each: each)
     return {**page, "has_more": len(others) > limit}
-
-
-async def _factors(control: Control, version: Version, base: BaseModel) -> Mapping[str, Factors]:
-    """Without leaving a copy of the files behind."""
-    with room(control.cache_dir.parent / "compared") as place:
-        path = await control.store.fetch(version.artifact_digest, place)
-        return await asyncio.to_thread(read_factors, path, base)

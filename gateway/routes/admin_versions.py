@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from adapters import audit
 from adapters.acts import of_version
 from adapters.base import BaseModel as Base
-from adapters.drift import base_norms, drift, read_factors, similarity
+from adapters.drift import base_norms, drift, similarity
 from adapters.errors import WrongBase
 from adapters.exporting import export
 from adapters.importing import Order
@@ -21,7 +21,7 @@ from adapters.types import Version, VersionStatus
 from gateway.control import Control
 from gateway.errors import Conflict, InvalidRequest
 from gateway.routes import admin_documents as documents
-from gateway.routes.access import read_all
+from gateway.routes.access import arriving, read_all
 from gateway.routes.admin_access import Access, Actor
 from gateway.routes.admin_adapters import find_adapter, find_version
 from gateway.routes.admin_documents import Document
@@ -89,7 +89,7 @@ async def import_version(
         version, new = await control.importer.fetch(order, source.uri)
     else:
         order = Order(owner.tenant_id, adapter, base, actor, x_graft_digest, accept_base)
-        version, new = await control.importer.upload(order, request.stream())
+        version, new = await control.importer.upload(order, arriving(request))
     if new:
         await control.settle(await control.registry.position())
     response.status_code = 201 if new else 200
@@ -105,7 +105,7 @@ async def export_version(
     found = await find_version(control, await find_adapter(control, tenant, adapter), version)
     base = control.bases.get(found.lineage.base_digest)
     gate = await control.runs.gate(found.lineage.run_id)
-    pieces = await export(found, base, gate, control.store, control.cache_dir)
+    pieces = await export(found, base, gate, control.store)
     act = of_version(found, "exported", actor, artifact_digest=found.artifact_digest)
     await audit.record_alone(control.sql, act)
     headers = {
@@ -138,9 +138,8 @@ async def reject_version(
 async def version_drift(tenant: str, adapter: str, version: str, control: Access) -> Document:
     """How far the version moves the base model: ‖ΔW‖ / ‖W‖, per linear layer and over all."""
     found = await find_version(control, await find_adapter(control, tenant, adapter), version)
-    path = await control.store.fetch(found.artifact_digest, control.cache_dir)
     base = control.bases.of(found.lineage.base_digest)
-    factors = await asyncio.to_thread(read_factors, path, base)
+    factors = await control.measurer.factors(found, base)
     norms = await asyncio.to_thread(base_norms, base, control.cache_dir.parent / "norms")
     measured = drift(factors, norms)
     return {
@@ -167,8 +166,7 @@ async def version_similarity(
     other_owner = await find_adapter(control, tenant, name) if at else owner
     pair = [await find_version(control, owner, version), await find_version(control, other_owner, to)]
     base = _common_base(control, pair)
-    paths = [await control.store.fetch(each.artifact_digest, control.cache_dir) for each in pair]
-    one, other = [await asyncio.to_thread(read_factors, path, base) for path in paths]
+    one, other = [await control.measurer.factors(each, base) for each in pair]
     measured = similarity(one, other)
     return {
         "object": "similarity",

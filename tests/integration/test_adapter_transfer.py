@@ -6,104 +6,27 @@ import io
 import json
 import tarfile
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
-from fastapi import FastAPI
-from safetensors.numpy import load_file, save, save_file
+from safetensors.numpy import load_file, save
 from typer.testing import CliRunner
 
-from adapters.base import BaseModel
-from adapters.database import connect
-from adapters.settings import Settings as AdaptersSettings
-from adapters.tables import metadata as adapters
 from adapters.types import Alias, Artifact, Lineage, VersionStatus
 from gateway.cli.main import app as cli
-from gateway.control import Control, assembled
-from gateway.settings import Settings
-from gateway.tables import metadata as gateway
-from tests.integration.control_house import ADMIN_KEY, administered
+from tests.integration.control_house import ADMIN_KEY
 from tests.integration.gateway_house import listening
 from tests.integration.random_adapters import write_adapter
-from training.tables import metadata as training
-
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-FIRST, SECOND = (f"base_model.model.model.layers.{number}.mlp.up_proj" for number in range(2))
-
-
-@dataclass(frozen=True)
-class House:
-    admin: httpx.AsyncClient
-    control: Control
-    directory: Path
-    app: FastAPI
-
-    @property
-    def base(self) -> BaseModel:
-        return self.control.base
-
-    def files(self, seed: int = 1) -> dict[str, bytes]:
-        """A good adapter's."""
-        folder = self.directory / "made" / str(seed)
-        if not folder.exists():
-            write_adapter(folder, self.base, seed, rank=4)
-        return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-    async def call(self, method: str, path: str, status: int = 200, **more: Any) -> Any:
-        response = await self.admin.request(method, f"/admin/v1/tenants/acme/adapters/default{path}", **more)
-        assert response.status_code == status, response.text
-        return response.json()
-
-    async def send(self, content: bytes, status: int = 201, **more: Any) -> Any:
-        return await self.call("POST", "/versions", status, content=content, **more)
-
-    def left(self) -> list[Path]:
-        """Files of imports and of the artifact store."""
-        places = [self.directory / "data" / "cache" / "imports", self.directory / "data" / "artifacts"]
-        return [path for place in places for path in place.rglob("*") if path.is_file()]
+from tests.integration.transfer_house import CONFIG, FIRST, SECOND, WEIGHTS, House, housed, tar
 
 
 @pytest.fixture
 async def home(tmp_path: Path, redis_url: str) -> AsyncIterator[House]:
-    base = tmp_path / "tiny"
-    base.mkdir()
-    (base / "config.json").write_text('{"hidden_size": 8, "num_hidden_layers": 2}')
-    (base / "tokenizer.json").write_text("{}")
-    weights = {f"model.layers.{n}.mlp.up_proj.weight": np.full((16, 8), 2, np.float32) for n in range(2)}
-    save_file(weights, base / "m.safetensors")
-    data = tmp_path / "data"
-    data.mkdir()
-    settings = Settings(data_dir=data, redis_url=redis_url)
-    told = AdaptersSettings(
-        data_dir=data,
-        base_model=str(base),
-        import_sources=(tmp_path / "shared").as_uri(),
-        import_max_bytes=1024 * 1024,
-    )
-    sql = connect(settings.database)
-    async with sql.begin() as connection:
-        for metadata in (gateway, adapters, training):
-            await connection.run_sync(metadata.create_all)
-    await sql.dispose()
-    async with administered(lambda: assembled(settings, told)) as (app, admin):
-        made = await admin.post("/admin/v1/tenants", json={"external_id": "acme"})
-        assert made.status_code == 201
-        yield House(admin, app.state.control, tmp_path, app)
-
-
-def tar(files: dict[str, bytes]) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz") as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return out.getvalue()
+    async with housed(tmp_path, redis_url) as made:
+        yield made
 
 
 async def test_an_imported_version_is_registered_with_its_lineage_and_audited(home: House) -> None:

@@ -4,9 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
-import fsspec
 import httpx
-import huggingface_hub.constants
 import pytest
 
 from adapters.errors import AdapterTooLarge, InvalidAdapter, SourceRefused
@@ -19,30 +17,21 @@ from tests.integration.hub import hub
 LIMIT = 1_000_000
 
 
-@pytest.fixture
-def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """Where the client looks, and nothing that it remembers of other places."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    yield monkeypatch
-    fsspec.get_filesystem_class("hf").clear_instance_cache()
-
-
-def pointed(endpoint: pytest.MonkeyPatch, url: str) -> None:
-    endpoint.setattr(huggingface_hub.constants, "ENDPOINT", url)
-    template = url + "/{repo_id}/resolve/{revision}/{filename}"
-    endpoint.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    fsspec.get_filesystem_class("hf").clear_instance_cache()
+def pointed(environment: pytest.MonkeyPatch, url: str) -> None:
+    """Where the client looks."""
+    environment.setenv("HF_HUB_OFFLINE", "0")
+    environment.setenv("HF_ENDPOINT", url)
 
 
 @pytest.fixture
-def owner(tmp_path: Path, endpoint: pytest.MonkeyPatch) -> Iterator[Path]:
+def owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     place = tmp_path / "root" / "team" / "adapter"
     place.mkdir(parents=True)
     (place / CONFIG).write_text("{}")
     (place / WEIGHTS).write_bytes(b"w" * 70_000)
     (place / "README.md").write_text("left out")
     with hub(tmp_path / "root") as url:
-        pointed(endpoint, url)
+        pointed(monkeypatch, url)
         yield place.parent
 
 
@@ -82,8 +71,8 @@ async def test_another_owner_is_refused(owner: Path, tmp_path: Path, uri: str) -
 
 
 async def test_a_hub_that_cannot_be_reached_is_a_refusal(
-    endpoint: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    pointed(endpoint, f"http://127.0.0.1:{free_port()}")
+    pointed(monkeypatch, f"http://127.0.0.1:{free_port()}")
     with pytest.raises(SourceRefused, match="cannot be read"):
         await fetched("hf://team/adapter", tmp_path)

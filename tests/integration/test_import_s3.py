@@ -5,7 +5,6 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import fsspec
 import httpx
 import pytest
 
@@ -29,9 +28,7 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        fsspec.filesystem("s3").clear_instance_cache()
         yield place
-    fsspec.filesystem("s3").clear_instance_cache()
 
 
 async def fetched(uri: str, to: Path, limit: int = LIMIT) -> Path:

@@ -86,9 +86,9 @@ def huge_pax_header() -> bytes:
     return member.tobuf() + bytes(member.size) + tar(GOOD)
 
 
-def backwards() -> bytes:
+def backwards(name: str) -> bytes:
     """A size below zero, which sends a reader that believes it back to this header for ever."""
-    block = bytearray(tarfile.TarInfo(CONFIG).tobuf(tarfile.GNU_FORMAT))
+    block = bytearray(tarfile.TarInfo(name).tobuf(tarfile.GNU_FORMAT))
     block[124:136] = b"\xff" + (-1024).to_bytes(11, "big", signed=True)
     block[148:156] = b" " * 8
     block[148:156] = f"{sum(block):06o}\0 ".encode()
@@ -158,7 +158,8 @@ HOSTILE: Mapping[str, tuple[Callable[[], bytes], str]] = {
     "cut gzip": (lambda: gzip.compress(tar(GOOD))[:-20], "damaged"),
     "cut tar": (lambda: tar({WEIGHTS: bytes(100_000)})[:50_000], "damaged"),
     "large header": (huge_pax_header, "damaged"),
-    "negative size": (backwards, "damaged"),
+    "negative size": (lambda: backwards("README.md"), "damaged"),
+    "negative size of what is kept": (lambda: backwards(CONFIG), "not of the size"),
     "text": (lambda: b"hello" * 1000, "neither"),
     "nothing": (lambda: b"", "neither"),
 }
@@ -196,7 +197,10 @@ def test_a_damaged_archive_is_unpacked_or_refused(
 
 
 def pieces(directory: Path) -> Iterator[bytes]:
-    return packed(directory, {name: len(content) for name, content in GOOD.items()}, b'{"version": "v1"}')
+    sizes = {name: len(content) for name, content in GOOD.items()}
+    return packed(
+        sizes, {name: iter([(directory / name).read_bytes()]) for name in sizes}, b'{"version": "v1"}'
+    )
 
 
 def test_what_is_packed_unpacks_to_the_same_files(tmp_path: Path) -> None:
@@ -215,3 +219,8 @@ def test_the_same_files_pack_to_the_same_bytes(tmp_path: Path) -> None:
             (directory / name).write_bytes(content)
         made.append(b"".join(pieces(directory)))
     assert made[0] == made[1]
+
+
+def test_a_content_that_is_not_of_its_size_breaks_off(tmp_path: Path) -> None:
+    with pytest.raises(EOFError, match=WEIGHTS):
+        list(packed({WEIGHTS: 7}, {WEIGHTS: iter([b"eight by"])}, b"{}"))

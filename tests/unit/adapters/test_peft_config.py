@@ -1,5 +1,6 @@
-"""Which of PEFT's adapters are plain LoRAs of our base weights, held against PEFT's own source."""
+"""Which of PEFT's adapters are plain LoRAs of our base weights, by PEFT's own source, and how names select modules."""
 
+import json
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from adapters.base import BaseModel
 from adapters.errors import InvalidAdapter
+from adapters.peft_config import read_config
 from adapters.validation import validate
 from tests.unit.adapters.conftest import WriteAdapter, lora_config
 
@@ -52,3 +54,21 @@ def test_an_initialisation_that_leaves_the_base_weights_alone_passes(
     write_adapter: WriteAdapter, base: BaseModel, init: str | bool
 ) -> None:
     validate(write_adapter(lora_config(init_lora_weights=init)), base, max_rank=8)
+
+
+def test_of_two_names_of_a_module_the_first_counts(tmp_path: Path) -> None:
+    pattern = {"other": 1, "mlp.up_proj": 2, "up_proj": 3}
+    (tmp_path / "config.json").write_text(
+        json.dumps(lora_config(rank_pattern=pattern, alpha_pattern=pattern))
+    )
+    config = read_config(tmp_path / "config.json")
+    assert [config.rank_of(name) for name in ("0.mlp.up_proj", "0.up_proj", "up_proj.0")] == [2, 3, 4]
+    assert config.scale_of("0.mlp.up_proj") == 1
+
+
+@pytest.mark.timeout(20)
+def test_many_names_against_many_modules_take_no_longer_than_to_look_each_up(tmp_path: Path) -> None:
+    names = [f"{number}.x" for number in range(18_000)]
+    (tmp_path / "config.json").write_text(json.dumps(lora_config(exclude_modules=names)))
+    modules = [f"layers.{number}.mlp.up_proj" for number in range(20_000)]
+    assert read_config(tmp_path / "config.json").targets(modules) == modules

@@ -140,7 +140,7 @@ def test_broken_weights_are_refused(write_adapter: WriteAdapter, base: BaseModel
         ({"r": 0}, "r"),
         ({"r": "4"}, "r"),
         ({"r": 2.5}, "r"),
-        ({"lora_alpha": float("nan")}, "lora_alpha"),
+        ({"lora_alpha": float("nan")}, "adapter_config.json"),
         ({"lora_alpha": 1e30}, "lora_alpha"),
         ({"alpha_pattern": {"up_proj": 1e30}}, "alpha_pattern"),
     ],
