@@ -4,8 +4,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import event
+from sqlalchemy import event, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from adapters import postgres
+
+Integer64 = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+"""SQLite's INTEGER has 64 bits anyway, and counts rows only by that name."""
 
 
 class Moment(sa.TypeDecorator[datetime]):
@@ -18,7 +23,7 @@ class Moment(sa.TypeDecorator[datetime]):
         return value and value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, _dialect: sa.Dialect) -> datetime | None:
-        return value and (value if value.tzinfo else value.replace(tzinfo=UTC))
+        return value and (value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC))
 
 
 def older(made: sa.Column[datetime], name: sa.Column[str], at: datetime, row: str) -> sa.ColumnElement[bool]:
@@ -38,11 +43,17 @@ def connect(url: str) -> AsyncEngine:
     """An engine for SQLite or PostgreSQL.
 
     SQLite gets a write-ahead log, so that readers never wait for the writer; `synchronous=FULL`, because what
-    was acknowledged must survive a power cut.
+    was acknowledged must survive a power cut. PostgreSQL's connections are looked at before each use: one that a
+    restart, or a firewall, has cut fails nobody.
     """
-    engine = create_async_engine(url)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    if make_url(url).get_backend_name() == "sqlite":
+        engine, prepare = create_async_engine(url), _prepare_sqlite
+    else:
+        engine, prepare = (
+            create_async_engine(url, pool_pre_ping=True, json_serializer=postgres.to_json),
+            postgres.prepare,
+        )
+    event.listen(engine.sync_engine, "connect", prepare)
     return engine
 
 

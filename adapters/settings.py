@@ -10,6 +10,8 @@ from adapters.pools import parse_pools
 from adapters.types import BASE_NAME
 from adapters.uris import parse_uri
 
+DRIVERS = ("postgresql", "postgresql+psycopg", "sqlite+aiosqlite")
+"""How an SQLAlchemy URL of the record may begin."""
 _SHIPPED_BASE = Path(__file__).resolve().parents[1] / "deploy" / "demo" / "model"
 
 
@@ -54,6 +56,14 @@ class Addresses(BaseSettings):
         """URLs of the replicas by the name of their base model."""
         more = parse_pools(self.more_bases)
         return {BASE_NAME: self.engines, **{name: pool.engines for name, pool in more.items()}}
+
+    @field_validator("database_url")
+    @classmethod
+    def _ours(cls, value: str) -> str:
+        driver = value.partition("://")[0]
+        if value and driver not in DRIVERS:
+            raise ValueError(f"begins with {' or '.join(f'{each}://' for each in DRIVERS)}")
+        return value
 
     @field_validator("more_bases")
     @classmethod

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
-from sqlalchemy import event
+from psycopg.adapt import Dumper
+from sqlalchemy import event, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 
@@ -20,14 +21,17 @@ class Moment(sa.TypeDecorator[datetime]):
         return value and value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, _dialect: sa.Dialect) -> datetime | None:
-        return value and (value if value.tzinfo else value.replace(tzinfo=UTC))
+        return value and (value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC))
 
 
 def open_engine(url: str) -> AsyncEngine:
-    """An engine for the URL. SQLite is put into WAL mode, so that readers and the writer do not wait."""
-    engine = create_async_engine(url)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine.sync_engine, "connect", _write_ahead)
+    """An engine for the URL. SQLite is put into WAL mode, so that readers and the writer do not wait. PostgreSQL's
+    connections are looked at before each use."""
+    if make_url(url).get_backend_name() == "sqlite":
+        engine, prepare = create_async_engine(url), _write_ahead
+    else:
+        engine, prepare = create_async_engine(url, pool_pre_ping=True), _take_any_text
+    event.listen(engine.sync_engine, "connect", prepare)
     return engine
 
 
@@ -35,6 +39,17 @@ def _write_ahead(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.close()
+
+
+class _Text(Dumper):
+    """PostgreSQL's texts have no U+0000 and no halves of surrogate pairs, which a document may hold."""
+
+    def dump(self, value: str) -> bytes:
+        return value.replace("\0", "\ufffd").encode("utf-8", "replace")
+
+
+def _take_any_text(connection: Any, _record: Any) -> None:
+    connection.driver_connection.adapters.register_dumper(str, _Text)
 
 
 def to_bytes(vector: NDArray[np.float32]) -> bytes:

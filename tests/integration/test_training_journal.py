@@ -4,17 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from redis.asyncio import Redis
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from adapters.database import connect
 from training import journal
 from training.errors import InteractionNotFound
 from training.journal import Interactions, JournalDrain, JournalWriter
-from training.tables import interactions, metadata
+from training.tables import interactions
 from training.types import Interaction
 
 ANSWERED = Interaction(
@@ -42,10 +42,8 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-async def sql(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
-    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/graft.db?timeout=30")
-    async with engine.begin() as connection:
-        await connection.run_sync(metadata.create_all)
+async def sql(database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = connect(database_url)
     yield engine
     await engine.dispose()
 
@@ -134,3 +132,17 @@ async def test_what_a_learner_read_and_did_not_store_passes_to_the_next(
     await successor.drain(block_ms=10)
     names = [each["name"] for each in await redis.xinfo_consumers("graft:journal", "learner")]
     assert (await stored(sql), await redis.xlen("graft:journal"), names) == (1, 0, [b"successor"])
+
+
+async def test_text_with_a_character_that_not_every_database_has_holds_up_nothing(
+    redis: Redis, sql: AsyncEngine
+) -> None:
+    said = [{"role": "user", "content": "What is \0?"}]
+    async with JournalWriter(redis) as writer:
+        writer.write(replace(ANSWERED, id="chatcmpl-0", messages=said, response="A \0."))
+        writer.write(ANSWERED)
+    await drain_all(JournalDrain(redis, sql, "learner"), 2)
+    await redis.flushall()
+    found = await Interactions(redis, sql).find("ten_1", "chatcmpl-0")
+    assert (found.messages, found.response) in [(said, "A \0."), (said, "A \ufffd.")]
+    assert await Interactions(redis, sql).find("ten_1", ANSWERED.id) == ANSWERED
