@@ -1,14 +1,15 @@
 """The one way our processes open the record, and what its columns hold that SQL has no word for."""
 
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from adapters import postgres
-
+POSTGRES = "adapters.postgres"
+"""Loads the driver, which takes a tenth of a second."""
 Integer64 = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 """SQLite's INTEGER has 64 bits anyway, and counts rows only by that name."""
 
@@ -47,13 +48,12 @@ def connect(url: str) -> AsyncEngine:
     restart, or a firewall, has cut fails nobody.
     """
     if make_url(url).get_backend_name() == "sqlite":
-        engine, prepare = create_async_engine(url), _prepare_sqlite
+        engine = create_async_engine(url)
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     else:
-        engine, prepare = (
-            create_async_engine(url, pool_pre_ping=True, json_serializer=postgres.to_json),
-            postgres.prepare,
-        )
-    event.listen(engine.sync_engine, "connect", prepare)
+        postgres = import_module(POSTGRES)
+        engine = create_async_engine(url, pool_pre_ping=True, json_serializer=postgres.to_json)
+        event.listen(engine.sync_engine, "connect", postgres.prepare)
     return engine
 
 

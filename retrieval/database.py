@@ -28,10 +28,11 @@ def open_engine(url: str) -> AsyncEngine:
     """An engine for the URL. SQLite is put into WAL mode, so that readers and the writer do not wait. PostgreSQL's
     connections are looked at before each use."""
     if make_url(url).get_backend_name() == "sqlite":
-        engine, prepare = create_async_engine(url), _write_ahead
+        engine = create_async_engine(url)
+        event.listen(engine.sync_engine, "connect", _write_ahead)
     else:
-        engine, prepare = create_async_engine(url, pool_pre_ping=True), _take_any_text
-    event.listen(engine.sync_engine, "connect", prepare)
+        engine = create_async_engine(url, pool_pre_ping=True)
+        event.listen(engine.sync_engine, "connect", _take_any_text)
     return engine
 
 

@@ -19,8 +19,6 @@ router = APIRouter(tags=["tenants"])
 
 Limit = Annotated[int, Query(ge=1, le=200)]
 Revision = Annotated[str | None, Header(alias="If-Match")]
-
-
 MAX_DIGITS = 9
 """Of a policy's revision, which the record counts with 32 bits."""
 
