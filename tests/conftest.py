@@ -80,12 +80,18 @@ def sqlite_record() -> Iterator[Path]:
         yield path
 
 
+@pytest.fixture
+def sqlite_url(sqlite_record: Path, tmp_path: Path) -> str:
+    """A migrated record."""
+    made = shutil.copy(sqlite_record, tmp_path / "graft.db")
+    return f"sqlite+aiosqlite:///{made}?timeout=30"
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A migrated record, in each of our databases."""
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A migrated record, in each of our databases. A module whose tests hardly ask SQL has this fixture of its own."""
     if request.param == "sqlite":
-        made = shutil.copy(request.getfixturevalue("sqlite_record"), tmp_path / "graft.db")
-        yield f"sqlite+aiosqlite:///{made}?timeout=30"
+        yield request.getfixturevalue("sqlite_url")
     else:
         with request.getfixturevalue("postgres_server").database() as url:
             yield url

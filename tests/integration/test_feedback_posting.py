@@ -23,8 +23,9 @@ RESPONSE = "chatcmpl-1"
 
 
 @pytest.fixture
-async def built(tmp_path: Path, database_url: str) -> AsyncIterator[House]:
-    async with house(tmp_path, NOWHERE, SECRET, searching=False, database_url=database_url) as made:
+async def built(tmp_path: Path, database_url: str, redis_url: str) -> AsyncIterator[House]:
+    places = {"database_url": database_url, "redis_url": redis_url}
+    async with house(tmp_path, NOWHERE, SECRET, searching=False, **places) as made:
         yield made
 
 
