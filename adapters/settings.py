@@ -19,7 +19,7 @@ class Addresses(BaseSettings):
     """Where the parts of a deployment are, for whoever asks them. Empty URLs mean the embedded part under `data_dir`;
     the properties resolve them."""
 
-    model_config = SettingsConfigDict(env_prefix="GRAFT_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="GRAFT_", frozen=True, hide_input_in_errors=True)
 
     data_dir: Path = Path(".graft")
     database_url: str = ""
@@ -62,7 +62,7 @@ class Addresses(BaseSettings):
     def _ours(cls, value: str) -> str:
         driver = value.partition("://")[0]
         if value and driver not in DRIVERS:
-            raise ValueError(f"begins with {' or '.join(f'{each}://' for each in DRIVERS)}")
+            raise ValueError(f"the URL begins with {' or '.join(f'{each}://' for each in DRIVERS)}")
         return value
 
     @field_validator("more_bases")

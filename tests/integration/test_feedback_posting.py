@@ -158,4 +158,4 @@ async def test_a_correction_repeated_at_once_under_one_key_is_one(built: House) 
         other = await acme.client.post("/v1/feedback", json=body | {"correction": "3 years"}, headers=headers)
     assert {answer.status_code for answer in answers} <= {200, 201}
     assert len({answer.json()["id"] for answer in answers}) == 1
-    assert other.status_code in (400, 409, 422)
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "idempotency_key_reused")

@@ -2,9 +2,13 @@
 
 import asyncio
 import math
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -195,3 +199,28 @@ async def test_an_entry_that_many_put_at_once_is_there_once(searched: AsyncEngin
     (found,) = await entries.of("ten_1")
     assert found.entry.question in {each.entry.question for each in said}
     assert np.array_equal(found.vector, vector)
+
+
+def graft_migrate(url: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    """The operator's command, in a process of its own."""
+    command = [sys.executable, "-m", "gateway.cli.main", "migrate", "--data-dir", str(directory)]
+    told = {**os.environ, "GRAFT_DATABASE_URL": url}
+    return subprocess.run(command, env=told, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("empty_url", ["postgresql"], indirect=True)
+def test_the_command_migrates_what_the_environment_names(empty_url: str, tmp_path: Path) -> None:
+    for _ in range(2):
+        done = graft_migrate(empty_url, tmp_path)
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    engine = sa.create_engine(empty_url)
+    with engine.connect() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(tenants)) == 0
+    engine.dispose()
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
+def test_the_command_says_in_a_sentence_what_it_cannot_use(scheme: str, tmp_path: Path) -> None:
+    done = graft_migrate(f"{scheme}://graft:hunter2@127.0.0.1:1/graft", tmp_path)
+    assert done.returncode != 0 and "GRAFT_DATABASE_URL" in done.stderr
+    assert "Traceback" not in done.stderr and "hunter2" not in done.stderr
