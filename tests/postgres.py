@@ -68,18 +68,19 @@ def migrated(url: str) -> None:
 @contextmanager
 def serving(directory: Path) -> Iterator[Postgres]:
     """directory: an empty one with a short path. PostgreSQL refuses to run as root: then its programs, which root alone
-    may be able to reach, are copied, and all is nobody's."""
+    may be able to reach, are copied, and all is nobody's. One that outlives us ends by itself, within a minute of the
+    removal of its directory."""
     programs, data, who = _installed() / "bin", directory / "data", dict[str, Any]()
     if os.geteuid() == 0:
         nobody = pwd.getpwnam("nobody")
         programs = _copied(programs.parent, directory) / "bin"
         os.chown(directory, nobody.pw_uid, nobody.pw_gid)
         who = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": [], "cwd": directory}
-    init = [programs / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-sync"]
-    subprocess.run([*init, "--locale=C.UTF-8"], check=True, stdout=subprocess.DEVNULL, **who)
+    init = [f"{programs}/initdb", "-D", f"{data}", "-U", "postgres", "--auth=trust", "--encoding=UTF8"]
+    subprocess.run([*init, "--no-locale", "--no-sync"], check=True, stdout=subprocess.DEVNULL, **who)
     told = [f"-c{name}={value}" for name, value in SETTINGS.items()]
     with (directory / "log").open("w") as log:
-        start = [programs / "postgres", "-D", data, "-k", directory, *told]
+        start = [f"{programs}/postgres", "-D", f"{data}", "-k", f"{directory}", *told]
         server = subprocess.Popen(start, stdout=log, stderr=log, **who)
     try:
         _await(directory, server)

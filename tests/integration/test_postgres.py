@@ -19,6 +19,7 @@ from adapters import audit, changes
 from adapters.audit import Act
 from adapters.database import connect
 from adapters.registry import Registry
+from adapters.tables import changes as change_log
 from adapters.types import Lineage
 from gateway import migrate
 from gateway.keys import ALL_SCOPES
@@ -105,7 +106,7 @@ async def test_counts_go_beyond_32_bits(record: AsyncEngine) -> None:
         await audit.record_alone(record, Act("ada", "test.done", "it"))
     assert len(await audit.entries(record, after=2**40)) == 2
     async with record.begin() as connection:
-        await connection.execute(sa.insert(changes.changes).values(id=2**40, tenant_id="ten_1"))
+        await connection.execute(sa.insert(change_log).values(id=2**40, tenant_id="ten_1"))
         assert await changes.since(connection, 2**40 - 1) == (2**40, {"ten_1"})
 
 
