@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from adapters import audit, changes, tables
 from adapters.audit import Act
 from adapters.base import BaseModel
+from adapters.database import hold
 from adapters.errors import BadBaseModel, BaseNotServed, UnknownBase
 
 ACTOR = "system:bases"
@@ -64,6 +65,7 @@ class Bases:
             if _by_name(await connection.execute(sa.select(table))) == now:
                 return
         async with self._engine.begin() as connection:
+            await hold(connection, "bases")
             before = _by_name(await connection.execute(sa.delete(table).returning(table)))
             named = [{"name": name, "digest": digest} for name, digest in now.items()]
             await connection.execute(sa.insert(table), named)

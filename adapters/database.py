@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
-from sqlalchemy import event
+from sqlalchemy import event, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 """As JSON writes it: behind an even number of backslashes, each pair of which is one in the text."""
+Integer64 = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+"""SQLite's INTEGER has 64 bits anyway, and counts rows only by that name."""
 
 
 class Moment(sa.TypeDecorator[datetime]):
@@ -24,7 +27,7 @@ class Moment(sa.TypeDecorator[datetime]):
         return value and value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, _dialect: sa.Dialect) -> datetime | None:
-        return value and (value if value.tzinfo else value.replace(tzinfo=UTC))
+        return value and (value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC))
 
 
 def older(made: sa.Column[datetime], name: sa.Column[str], at: datetime, row: str) -> sa.ColumnElement[bool]:
@@ -44,12 +47,13 @@ def connect(url: str) -> AsyncEngine:
     """An engine for SQLite or PostgreSQL.
 
     SQLite gets a write-ahead log, so that readers never wait for the writer; `synchronous=FULL`, because what
-    was acknowledged must survive a power cut.
+    was acknowledged must survive a power cut. PostgreSQL's connections are looked at before each use: one that a
+    restart, or a firewall, has cut fails nobody.
     """
-    engine = create_async_engine(url, json_serializer=_json)
+    sqlite = make_url(url).get_backend_name() == "sqlite"
+    engine = create_async_engine(url, pool_pre_ping=not sqlite, json_serializer=_json)
+    event.listen(engine.sync_engine, "connect", _prepare_sqlite if sqlite else _prepare_postgres)
     event.listen(engine.sync_engine, "before_cursor_execute", _storable, retval=True)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     return engine
 
 
@@ -58,6 +62,14 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _prepare_postgres(connection: Any, _record: Any) -> None:
+    """In UTC, because a moment late in the year 9999 cannot be read in a zone east of it."""
+    cursor = connection.cursor()
+    cursor.execute("SET TIME ZONE 'UTC'")
+    cursor.close()
+    connection.commit()
 
 
 def _storable(
@@ -69,8 +81,12 @@ def _storable(
 
 
 def _json(value: Any) -> str:
-    """PostgreSQL stores JSON with a NUL in it, and then fails on whoever looks for a field of it."""
-    text = json.dumps(value)
+    """PostgreSQL stores JSON with a NUL in it, and then fails on whoever looks for a field of it. No NaN and no infinity
+    is JSON: they become null."""
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except ValueError:
+        text = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY).decode()
     return _NUL.sub(r"\1\\ufffd", text) if "\\u0000" in text else text
 
 

@@ -10,6 +10,8 @@ from adapters.pools import parse_pools
 from adapters.types import BASE_NAME
 from adapters.uris import parse_uri
 
+DRIVERS = ("postgresql", "postgresql+psycopg", "sqlite+aiosqlite")
+"""How an SQLAlchemy URL of the record may begin."""
 _SHIPPED_BASE = Path(__file__).resolve().parents[1] / "deploy" / "demo" / "model"
 
 
@@ -17,7 +19,7 @@ class Addresses(BaseSettings):
     """Where the parts of a deployment are, for whoever asks them. Empty URLs mean the embedded part under `data_dir`;
     the properties resolve them."""
 
-    model_config = SettingsConfigDict(env_prefix="GRAFT_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="GRAFT_", frozen=True, hide_input_in_errors=True)
 
     data_dir: Path = Path(".graft")
     database_url: str = ""
@@ -54,6 +56,14 @@ class Addresses(BaseSettings):
         """URLs of the replicas by the name of their base model."""
         more = parse_pools(self.more_bases)
         return {BASE_NAME: self.engines, **{name: pool.engines for name, pool in more.items()}}
+
+    @field_validator("database_url")
+    @classmethod
+    def _ours(cls, value: str) -> str:
+        driver = value.partition("://")[0]
+        if value and driver not in DRIVERS:
+            raise ValueError(f"the URL begins with {' or '.join(f'{each}://' for each in DRIVERS)}")
+        return value
 
     @field_validator("more_bases")
     @classmethod

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from adapters.database import Moment
+from adapters.database import Integer64, Moment
 
 metadata = sa.MetaData()
 _OPEN = "slot IS NOT NULL"
@@ -77,7 +77,7 @@ pins = sa.Table(
 alias_history = sa.Table(
     "alias_history",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", Integer64, primary_key=True, autoincrement=True),
     sa.Column("tenant_id", sa.String(64), nullable=False),
     sa.Column("adapter", sa.String(64), nullable=False),
     sa.Column("alias", sa.String(16), nullable=False),
@@ -102,7 +102,7 @@ rollouts = sa.Table(
     sa.Column("plan", sa.JSON, nullable=False),
     sa.Column("step", sa.Integer, nullable=False),
     sa.Column("shares", sa.JSON, nullable=False),
-    sa.Column("budget_tokens", sa.Integer),
+    sa.Column("budget_tokens", Integer64),
     sa.Column("slow_ms", sa.Float),
     sa.Column("bounds", sa.JSON, nullable=False),
     sa.Column("actor", sa.String(128), nullable=False),
@@ -120,7 +120,7 @@ rollouts = sa.Table(
 rollout_decisions = sa.Table(
     "rollout_decisions",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", Integer64, primary_key=True, autoincrement=True),
     sa.Column("rollout_id", sa.String(64), nullable=False),
     sa.Column("at", Moment, nullable=False),
     sa.Column("actor", sa.String(128), nullable=False),
@@ -133,7 +133,7 @@ rollout_decisions = sa.Table(
 changes = sa.Table(
     "changes",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", Integer64, primary_key=True, autoincrement=True),
     sa.Column("tenant_id", sa.String(64), nullable=False),
     sqlite_autoincrement=True,
 )
@@ -143,7 +143,7 @@ row in its own transaction, and a worker reloads the tenants named after the las
 audit = sa.Table(
     "audit",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", Integer64, primary_key=True, autoincrement=True),
     sa.Column("at", Moment, nullable=False),
     sa.Column("actor", sa.String(128), nullable=False),
     sa.Column("action", sa.String(64), nullable=False),

@@ -73,7 +73,7 @@ def read_settings(told: Mapping[str, str], overrides: Mapping[str, Any]) -> AllS
         try:
             made.append(each(**given))
         except ValidationError as error:
-            problems += [_bad_value(problem) for problem in error.errors()]
+            problems += [bad_value(problem) for problem in error.errors()]
     if problems:
         raise LaunchError(
             "The settings cannot be used: " + "; ".join(dict.fromkeys(problems)) + ".",
@@ -87,7 +87,8 @@ def _unknown(name: str, known: set[str]) -> str:
     return f"{name} is not known" + (f" (did you mean {close[0]}?)" if close else "")
 
 
-def _bad_value(problem: Any) -> str:
+def bad_value(problem: Any) -> str:
+    """What is wrong with a setting, as pydantic tells it; a secret one is masked."""
     field = str(problem["loc"][0]) if problem["loc"] else ""
     value = "***" if field in SECRET_FIELDS else repr(problem["input"])
     return f"{OWN_PREFIX}{field.upper()}={value}: {problem['msg']}"

@@ -7,8 +7,10 @@ from pathlib import Path
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from sqlalchemy.exc import OperationalError
 
-from adapters.database import connect
+from adapters.database import connect, hold
+from gateway.launch_errors import LaunchError
 
 MIGRATIONS = Path(__file__).parents[1] / "deploy" / "migrations"
 
@@ -23,11 +25,17 @@ def config(connection: sa.Connection | None = None) -> Config:
 
 
 async def upgrade(database_url: str) -> None:
-    """Apply every migration that is missing, in one transaction."""
+    """Apply every migration that is missing, in one transaction, one process at a time. Raises LaunchError."""
     engine = connect(database_url)
     try:
         async with engine.begin() as connection:
+            await hold(connection, "migrations")
             await connection.run_sync(_upgrade)
+    except OperationalError as error:
+        raise LaunchError(
+            f"The record cannot be brought to this version's schema: {error.orig}",
+            fix="Start the database, or correct GRAFT_DATABASE_URL.",
+        ) from error
     finally:
         await engine.dispose()
 

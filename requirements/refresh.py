@@ -131,7 +131,15 @@ def resolve(
     excludes.write_text("".join(f"{package}\n" for package in excluded))
     made.write_text(preferred)
     command = [uv, "pip", "compile", HERE / f"{name}.in", "--output-file", made, "--excludes", excludes]
-    command += ["--no-annotate", "--no-header", "--quiet", "--generate-hashes", "--only-binary", ":all:"]
+    command += [
+        "--no-annotate",
+        "--no-header",
+        "--strip-extras",
+        "--quiet",
+        "--generate-hashes",
+        "--only-binary",
+        ":all:",
+    ]
     command += ["--cache-dir", work / "cache"]
     command += ["--python-version", PYTHON_VERSION, "--python-platform", PLATFORM]
     run(*command, *options)

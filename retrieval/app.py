@@ -26,6 +26,7 @@ from retrieval.wire import Json
 
 DEFAULT_STORE = "default"
 """Stands for the tenant's default vector store wherever a vector store's id is expected."""
+MAX_FILENAME = 512
 
 
 @dataclass(frozen=True)
@@ -179,15 +180,15 @@ def _file_routes() -> APIRouter:
         tenant: str,
         use: Use,
         file: Annotated[UploadFile, File()],
-        purpose: Annotated[str, Form()],
+        purpose: Annotated[str, Form(max_length=32)],
         vector_store_id: Annotated[str, Form()] = DEFAULT_STORE,
     ) -> Json:
         """vector_store_id: where a file for `assistants` becomes searchable at once; `none` for nowhere."""
         content = await file.read(use.max_file_bytes + 1)
         if len(content) > use.max_file_bytes:
             raise TooLarge(f"Files may have at most {use.max_file_bytes} bytes.", "file")
-        if not file.filename:
-            raise InvalidRequest("The file needs a name.", "file")
+        if not file.filename or len(file.filename) > MAX_FILENAME:
+            raise InvalidRequest(f"The file needs a name, of at most {MAX_FILENAME} characters.", "file")
         searchable = purpose == "assistants" and vector_store_id != "none"
         store = ""
         if searchable and vector_store_id == DEFAULT_STORE:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
-from sqlalchemy import event
+from sqlalchemy import event, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 
@@ -21,15 +21,17 @@ class Moment(sa.TypeDecorator[datetime]):
         return value and value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, _dialect: sa.Dialect) -> datetime | None:
-        return value and (value if value.tzinfo else value.replace(tzinfo=UTC))
+        return value and (value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC))
 
 
 def open_engine(url: str) -> AsyncEngine:
-    """An engine for the URL. SQLite is put into WAL mode, so that readers and the writer do not wait."""
-    engine = create_async_engine(url)
-    event.listen(engine.sync_engine, "before_cursor_execute", _storable, retval=True)
-    if engine.dialect.name == "sqlite":
+    """An engine for the URL. SQLite is put into WAL mode, so that readers and the writer do not wait. PostgreSQL's
+    connections are looked at before each use."""
+    sqlite = make_url(url).get_backend_name() == "sqlite"
+    engine = create_async_engine(url, pool_pre_ping=not sqlite)
+    if sqlite:
         event.listen(engine.sync_engine, "connect", _write_ahead)
+    event.listen(engine.sync_engine, "before_cursor_execute", _storable, retval=True)
     return engine
 
 

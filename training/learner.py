@@ -55,6 +55,8 @@ LEASE_SECONDS = 10.0
 """How long a run stands still when its learner was killed."""
 PRESENCE_SECONDS = 6.0
 _RETRY_SECONDS = 2.0
+MAX_OWNER = 64
+"""Characters of a learner's name in the record; the end of a long host's name tells it from others."""
 
 _log = logging.getLogger("training.learner")
 
@@ -185,7 +187,7 @@ async def assemble(
     store = ArtifactStore(settings.artifact_store)
     asker = Asker(engines)
     teacher = Teacher(asker, retrieval)
-    owner = f"{socket.gethostname()}:{os.getpid()}"
+    owner = f"{socket.gethostname()}:{os.getpid()}"[-MAX_OWNER:]
     workshop = Workshop(
         runs=RunStore(engine),
         registry=Registry(engine),

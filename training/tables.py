@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from adapters.database import Moment
+from adapters.database import Integer64, Moment
 
 metadata = sa.MetaData()
 _ACTIVE = "status IN ('queued', 'running')"
@@ -73,7 +73,7 @@ of a correction, `training.screening.question_digest`; NULL where nothing is cor
 outbox = sa.Table(
     "outbox",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", Integer64, primary_key=True, autoincrement=True),
     sa.Column("kind", sa.String(32), nullable=False),
     sa.Column("subject", sa.String(64), nullable=False),
     sa.Column("payload", sa.JSON, nullable=False),
@@ -142,7 +142,7 @@ learner last took it up."""
 run_events = sa.Table(
     "run_events",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", Integer64, primary_key=True, autoincrement=True),
     sa.Column("run_id", sa.String(64), nullable=False),
     sa.Column("kind", sa.String(32), nullable=False),
     sa.Column("data", sa.JSON, nullable=False),

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from pydantic import ValidationError
 
-from gateway import credentials, preflight
+from gateway import credentials, launch, preflight
 from gateway.cli.client import Api
 from gateway.cli.output import CommandError, Exit, Output
 from gateway.launch_errors import LaunchError
@@ -26,7 +27,11 @@ class Session:
 
     @property
     def settings(self) -> Settings:
-        return Settings() if self.data_dir is None else Settings(data_dir=self.data_dir)
+        try:
+            return Settings() if self.data_dir is None else Settings(data_dir=self.data_dir)
+        except ValidationError as error:
+            bad = "; ".join(launch.bad_value(problem) for problem in error.errors())
+            raise CommandError(f"{bad}.", fix="Correct these environment variables.") from error
 
     @property
     def directory(self) -> Path:

@@ -8,7 +8,7 @@ import psutil
 import typer
 
 from gateway import launch, migrate, preflight
-from gateway.cli.output import Exit
+from gateway.cli.output import CommandError, Exit
 from gateway.cli.session import Session, of
 from gateway.credentials import Credentials
 from gateway.launch_errors import LaunchError
@@ -120,7 +120,10 @@ def migrate_command(context: typer.Context) -> None:
     session = of(context)
     if not session.settings.database_url:
         preflight.require_writable(session.directory)
-    asyncio.run(migrate.upgrade(session.settings.database))
+    try:
+        asyncio.run(migrate.upgrade(session.settings.database))
+    except LaunchError as error:
+        raise CommandError(error.message, fix=error.fix) from error
     session.output.line("The schema is up to date.")
 
 

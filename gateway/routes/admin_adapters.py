@@ -19,7 +19,7 @@ router = APIRouter(prefix="/tenants/{tenant}/adapters", tags=["adapters"])
 
 Limit = Annotated[int, Query(ge=1, le=200)]
 IfMatch = Annotated[str | None, Header()]
-_NUMBER = re.compile(r"(?:(?P<adapter>[^@]+)@)?v?(?P<number>\d+)")
+_NUMBER = re.compile(r"(?:(?P<adapter>[^@]+)@)?v?(?P<number>\d{1,9})")
 
 
 class Target(BaseModel):

@@ -25,6 +25,7 @@ from training.types import LEARNER_OF, RunStatus
 router = APIRouter(prefix="/runs", tags=["runs"])
 
 EVENTS_EVERY_S = 0.5
+Number = Annotated[int, Query(ge=0, lt=2**63)]
 Limit = Annotated[int, Query(ge=1, le=200)]
 
 
@@ -104,9 +105,9 @@ async def run_events(
     run_id: str,
     request: Request,
     control: Access,
-    after: int = 0,
+    after: Number = 0,
     accept: Annotated[str, Header()] = "",
-    last_event_id: Annotated[int | None, Header()] = None,
+    last_event_id: Annotated[int | None, Header(ge=0, lt=2**63)] = None,
 ) -> Response:
     """The run's story: a list, or with `Accept: text/event-stream` as it happens, until the run has ended."""
     await control.runs.get(run_id)

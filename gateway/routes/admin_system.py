@@ -25,6 +25,7 @@ router = APIRouter(tags=["system"])
 public = APIRouter()
 
 Limit = Annotated[int, Query(ge=1, le=200)]
+Number = Annotated[int, Query(ge=0, lt=2**63)]
 
 
 @public.get("/healthz")
@@ -73,7 +74,7 @@ async def replicas(control: Access) -> Document:
 
 @router.get("/audit")
 async def list_audit(
-    control: Access, tenant_id: str | None = None, after: int | None = None, limit: Limit = 50
+    control: Access, tenant_id: str | None = None, after: Number | None = None, limit: Limit = 50
 ) -> Document:
     """Newest first."""
     owner = None if tenant_id is None else (await control.tenants.get(tenant_id)).id

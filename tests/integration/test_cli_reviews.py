@@ -14,6 +14,11 @@ from training.tables import interactions
 SECRET = "Use password: hunter2hunter{}"
 
 
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    return sqlite_url
+
+
 async def corrected(system: System, tenant_id: str, number: int, answer: str = "{} euros.") -> str:
     draft = FeedbackDraft(
         tenant_id=tenant_id,

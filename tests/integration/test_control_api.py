@@ -176,3 +176,14 @@ async def test_statistics_come_in_pages_of_tenants(system: System) -> None:
     assert shown[made[0]["id"]]["versions"] == []
     (only,) = (await system.call("GET", "stats?tenant_id=t1"))["data"]
     assert only == shown[made[1]["id"]]
+
+
+async def test_a_number_that_no_record_counts_to_is_answered_like_any_other(system: System) -> None:
+    await system.tenant()
+    assert len((await system.call("GET", f"audit?after={2**62}"))["data"]) > 0
+    await system.call("GET", f"audit?after={2**63}", status=400)
+    await system.call("GET", f"tenants/acme/adapters/default/versions/v{10**12}", status=404)
+    stale = await system.admin.put(
+        "/admin/v1/tenants/acme/policy", json={}, headers={"if-match": str(10**12)}
+    )
+    assert (stale.status_code, stale.json()["error"]["param"]) == (400, "If-Match")

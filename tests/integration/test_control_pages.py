@@ -26,6 +26,11 @@ LISTS = {
 
 
 @pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    return sqlite_url
+
+
+@pytest.fixture
 async def version(system: System) -> Version:
     return await system.version((await system.tenant())["id"])
 

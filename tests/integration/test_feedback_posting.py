@@ -1,5 +1,7 @@
 """What is posted about a response, by a page with a token too: a real gateway without engine and retrieval."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import sqlalchemy as sa
 
 from gateway.app import data_plane
 from gateway.feedback_tokens import Claims, FeedbackTokens
+from gateway.keys import Scope
 from tests.integration.gateway_house import NOWHERE, Customer, House, house, listening
 from training.corrections import functions_of
 from training.feedback import MAX_PER_RESPONSE
@@ -17,6 +20,13 @@ from training.tables import interactions
 
 SECRET = "internal"
 RESPONSE = "chatcmpl-1"
+
+
+@pytest.fixture
+async def built(tmp_path: Path, database_url: str, redis_url: str) -> AsyncIterator[House]:
+    places = {"database_url": database_url, "redis_url": redis_url}
+    async with house(tmp_path, NOWHERE, SECRET, searching=False, **places) as made:
+        yield made
 
 
 async def logged(built: House, customer: Customer, **more: Any) -> None:
@@ -39,8 +49,8 @@ async def post(customer: Customer, token: str, **body: object) -> httpx.Response
     return await customer.client.post("/v1/feedback", json=body, headers=bearing(token))
 
 
-async def test_a_token_that_has_expired_is_refused_in_a_way_that_a_page_can_read(tmp_path: Path) -> None:
-    async with house(tmp_path, NOWHERE, SECRET, searching=False) as built, built.customer("acme") as acme:
+async def test_a_token_that_has_expired_is_refused_in_a_way_that_a_page_can_read(built: House) -> None:
+    async with built.customer("acme") as acme:
         await logged(built, acme)
         made = await acme.client.post("/v1/feedback/tokens", json={"response_id": RESPONSE, "expires_in": 60})
         lasts = made.json()["expires_at"] - datetime.now(UTC).timestamp()
@@ -59,8 +69,8 @@ async def test_a_token_that_has_expired_is_refused_in_a_way_that_a_page_can_read
     assert (taken.status_code, short.status_code) == (201, 400)
 
 
-async def test_a_page_can_say_so_much_about_its_response_and_no_more(tmp_path: Path) -> None:
-    async with house(tmp_path, NOWHERE, SECRET, searching=False) as built, built.customer("acme") as acme:
+async def test_a_page_can_say_so_much_about_its_response_and_no_more(built: House) -> None:
+    async with built.customer("acme") as acme:
         await logged(built, acme)
         made = await acme.client.post("/v1/feedback/tokens", json={"response_id": RESPONSE})
         said = [
@@ -77,11 +87,11 @@ async def test_a_page_can_say_so_much_about_its_response_and_no_more(tmp_path: P
     assert own.status_code == 201 and len(kept) == MAX_PER_RESPONSE + 1
 
 
-async def test_a_correction_keeps_the_functions_that_its_request_offered(tmp_path: Path) -> None:
+async def test_a_correction_keeps_the_functions_that_its_request_offered(built: House) -> None:
     flat = {"type": "function", "name": "look_up", "description": None, "parameters": None}
     tools = functions_of([flat])
     asked = [{"role": "user", "content": "Where is my order?"}]
-    async with house(tmp_path, NOWHERE, SECRET, searching=False) as built, built.customer("acme") as acme:
+    async with built.customer("acme") as acme:
         await logged(built, acme, detail={"scores": {}, "tools": tools})
         said = {
             "response_id": RESPONSE,
@@ -105,19 +115,47 @@ CALL = {"type": "function", "function": {"name": "look_up", "arguments": '{"orde
 
 @pytest.mark.parametrize("parser", ["llama3_json", ""])
 async def test_a_call_of_tools_is_no_correction_where_the_engine_reads_calls_in_another_form(
-    tmp_path: Path, parser: str
+    built: House, parser: str
 ) -> None:
     asked = {"messages": [{"role": "user", "content": "Where is my order?"}]}
     calling = {"correction": {"role": "assistant", "tool_calls": [CALL]}}
-    async with house(tmp_path, NOWHERE, SECRET, searching=False) as built:
-        told = built.settings.model_copy(update={"tool_parser": parser})
-        async with data_plane(told) as plane, listening(plane) as url, built.customer("acme") as acme:
-            path = f"{url}/v1/feedback"
-            posted = await acme.client.post(path, json=asked | calling)
-            text = await acme.client.post(path, json=asked | {"correction": "On its way."})
-            edited = await acme.client.patch(f"{path}/{text.json()['id']}", json=calling)
+    told = built.settings.model_copy(update={"tool_parser": parser})
+    async with data_plane(told) as plane, listening(plane) as url, built.customer("acme") as acme:
+        path = f"{url}/v1/feedback"
+        posted = await acme.client.post(path, json=asked | calling)
+        text = await acme.client.post(path, json=asked | {"correction": "On its way."})
+        edited = await acme.client.patch(f"{path}/{text.json()['id']}", json=calling)
     assert text.status_code == 201
     for refused in (posted, edited):
         error = refused.json()["error"]
         assert (refused.status_code, error["param"]) == (400, "correction.tool_calls")
         assert "`hermes`" in error["message"] and f"`{parser or 'none'}`" in error["message"]
+
+
+async def test_corrections_that_contradict_each_other_at_once_all_wait(built: House) -> None:
+    """Of end users, posted to two workers."""
+    asked = {"messages": [{"role": "user", "content": "How long is the warranty?"}]}
+    async with (
+        data_plane(built.settings) as plane,
+        listening(plane) as url,
+        built.customer("acme", Scope.FEEDBACK) as acme,
+    ):
+        said = [{**asked, "correction": f"{n} years", "user": f"user {n}"} for n in range(2, 8)]
+        places = [f"{url}/v1/feedback", "/v1/feedback"] * 3
+        posted = [acme.client.post(place, json=body) for place, body in zip(places, said, strict=True)]
+        answers = await asyncio.gather(*posted)
+        kept = (await acme.client.get("/v1/feedback?limit=100")).json()["data"]
+    assert [answer.status_code for answer in answers] == [201] * 6
+    assert [(each["status"], each["reasons"]) for each in kept] == [("quarantined", ["contradiction"])] * 6
+
+
+async def test_a_correction_repeated_at_once_under_one_key_is_one(built: House) -> None:
+    body = {"messages": [{"role": "user", "content": "How long is the warranty?"}], "correction": "2 years"}
+    headers = {"idempotency-key": "once"}
+    async with built.customer("acme") as acme:
+        posts = [acme.client.post("/v1/feedback", json=body, headers=headers) for _ in range(6)]
+        answers = await asyncio.gather(*posts)
+        other = await acme.client.post("/v1/feedback", json=body | {"correction": "3 years"}, headers=headers)
+    assert {answer.status_code for answer in answers} <= {200, 201}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "idempotency_key_reused")

@@ -1,7 +1,6 @@
 """A move that control announces, over a real Redis and a real record."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -26,9 +25,9 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-async def record(worker: CurrentSnapshot, tmp_path: Path) -> AsyncIterator[AsyncEngine]:
+async def record(worker: CurrentSnapshot, database_url: str) -> AsyncIterator[AsyncEngine]:
     """As control has it: the worker's own, over connections of its own."""
-    sql = connect(f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}")
+    sql = connect(database_url)
     yield sql
     await sql.dispose()
 

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -16,7 +15,7 @@ from training import journal, journal_drain
 from training.errors import InteractionNotFound
 from training.journal import Interactions, JournalWriter
 from training.journal_drain import JournalDrain
-from training.tables import interactions, metadata
+from training.tables import interactions
 from training.types import Interaction
 
 ANSWERED = Interaction(
@@ -44,10 +43,8 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-async def sql(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
-    engine = connect(f"sqlite+aiosqlite:///{tmp_path}/graft.db?timeout=30")
-    async with engine.begin() as connection:
-        await connection.run_sync(metadata.create_all)
+async def sql(database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = connect(database_url)
     yield engine
     await engine.dispose()
 

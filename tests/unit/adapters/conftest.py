@@ -1,4 +1,4 @@
-"""Fixtures of the adapters package's unit tests: a record in SQLite, a tiny base model, adapters on disk."""
+"""Fixtures of the adapters package's unit tests: a record, a tiny base model, adapters on disk."""
 
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters import tables
 from adapters.artifacts import ArtifactStore
 from adapters.base import BaseModel, describe_base
+from adapters.database import connect
 from adapters.registry import Registry
 from adapters.types import Lineage, Version
 
@@ -22,10 +22,8 @@ WriteAdapter = Callable[..., Path]
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
-    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}?timeout=30")
-    async with engine.begin() as connection:
-        await connection.run_sync(tables.metadata.create_all)
+async def database(database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = connect(database_url)
     yield engine
     await engine.dispose()
 

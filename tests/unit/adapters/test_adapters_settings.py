@@ -29,3 +29,18 @@ def test_a_bad_value_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAFT_MAX_LORAS", "0")
     with pytest.raises(ValidationError):
         Settings()
+
+
+@pytest.mark.parametrize(
+    "url", ["", "postgresql://a@b/c", "postgresql+psycopg:///c", "sqlite+aiosqlite:///c"]
+)
+def test_the_record_is_in_one_of_our_databases(url: str) -> None:
+    assert Settings(database_url=url).database.startswith(url or "sqlite+aiosqlite:")
+
+
+@pytest.mark.parametrize(
+    "url", ["postgres://a@b/c", "postgresql+asyncpg://a@b/c", "sqlite:///c", "/c/graft.db"]
+)
+def test_another_database_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError, match="begins with postgresql://"):
+        Settings(database_url=url)

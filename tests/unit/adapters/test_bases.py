@@ -1,3 +1,4 @@
+import asyncio
 import shutil
 from pathlib import Path
 
@@ -81,3 +82,13 @@ def test_what_is_not_served_is_said(database: AsyncEngine, base: BaseModel) -> N
         bases.named("large")
     with pytest.raises(BaseNotServed):
         bases.of("sha256:gone")
+
+
+async def test_several_processes_name_the_base_models_at_once(
+    database: AsyncEngine, base: BaseModel, other: BaseModel
+) -> None:
+    registry = Registry(database)
+    await registry.ensure_adapter("ten_1", "default", base.digest)
+    for found in ({"base": base}, {"base": other, "large": base}) * 3:
+        await asyncio.gather(*(Bases(database, found).publish() for _ in range(4)))
+    assert await served(registry, "ten_1") == {"default": "large"}

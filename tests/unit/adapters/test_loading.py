@@ -22,6 +22,11 @@ from tests.unit.adapters.conftest import MakeVersion
 
 
 @pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    return sqlite_url
+
+
+@pytest.fixture
 def engines() -> list[FakeEngine]:
     return [FakeEngine("fake://one"), FakeEngine("fake://two")]
 

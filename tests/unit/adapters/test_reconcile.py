@@ -18,6 +18,11 @@ OTHER = "sha256:other"
 
 
 @pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    return sqlite_url
+
+
+@pytest.fixture
 def engines() -> list[FakeEngine]:
     return [FakeEngine("fake://one"), FakeEngine("fake://two")]
 

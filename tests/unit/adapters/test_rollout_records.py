@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from adapters import rollout_records, tables
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("read", ["open", "splits", "in use"])
 async def test_open_rollouts_are_found_without_reading_those_that_ended(
     database: AsyncEngine, read: str

@@ -29,21 +29,23 @@ async def test_one_version_pinned_by_many_at_once_is_pinned_once(
 
 
 async def test_a_pin_that_somebody_else_sets_in_the_same_moment_stays(
-    database: AsyncEngine, make_version: MakeVersion, tmp_path: Path
+    database: AsyncEngine, make_version: MakeVersion
 ) -> None:
     """Between the look at the version and the write of the pin."""
     version = await make_version()
+    other = sa.create_engine(database.url.set(drivername=database.dialect.name))
 
     def be_faster(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         if statement.startswith("INSERT INTO pins"):
-            with contextlib.closing(sqlite3.connect(tmp_path / "graft.db", timeout=1)) as other, other:
-                row = (version.id, "bob", "2026-01-01 00:00:00.000000")
-                other.execute("INSERT INTO pins (version_id, actor, at) VALUES (?, ?, ?)", row)
+            row = {"version_id": version.id, "actor": "bob", "at": datetime.now(UTC)}
+            with other.begin() as connection:
+                connection.execute(sa.insert(pins).values(row))
 
     event.listen(database.sync_engine, "before_cursor_execute", be_faster)
     await Wants(database).pin(version.id, "ada")
     async with database.connect() as connection:
         (pin,) = (await connection.execute(sa.select(pins))).all()
+    other.dispose()
     assert (pin.version_id, pin.actor) == (version.id, "bob")
 
 
@@ -62,6 +64,7 @@ async def filled(database: AsyncEngine, numbers: range) -> None:
         await connection.execute(sa.insert(aliases), pointers)
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_what_is_wanted_is_found_without_reading_every_tenant(database: AsyncEngine) -> None:
     wants = Wants(database)
 

@@ -12,7 +12,6 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.database import connect
-from adapters.tables import metadata as adapters
 from gateway.app import DataPlane
 from gateway.context import ContextSource
 from gateway.demand import Demand
@@ -36,7 +35,6 @@ from tests.unit.gateway.accounting import admissions, slots
 from tests.unit.gateway.rollout_world import World, rollout_world
 from tests.unit.gateway.stub_engine import StubEngine, served
 from tests.unit.gateway.worlds import Member, adapter, member, snapshot, tenant
-from training.tables import metadata as training
 from training.types import Interaction
 
 
@@ -158,17 +156,13 @@ async def bench(tmp_path: Path, redis_url: str) -> AsyncIterator[Bench]:
 
 
 @pytest.fixture
-async def sql(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
-    """The record with every package's tables."""
-    engine = connect(f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}")
-    async with engine.begin() as connection:
-        for each in (metadata, adapters, training):
-            await connection.run_sync(each.create_all)
+async def sql(database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = connect(database_url)
     yield engine
     await engine.dispose()
 
 
 @pytest.fixture
-async def world(tmp_path: Path, redis_url: str) -> AsyncIterator[World]:
-    async with rollout_world(tmp_path, redis_url) as made:
+async def world(tmp_path: Path, database_url: str, redis_url: str) -> AsyncIterator[World]:
+    async with rollout_world(tmp_path, database_url, redis_url) as made:
         yield made

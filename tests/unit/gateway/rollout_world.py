@@ -17,7 +17,6 @@ from adapters.database import connect
 from adapters.holds import Holds
 from adapters.registry import Registry
 from adapters.swap import Swapper
-from adapters.tables import metadata as adapters
 from adapters.testing import FakeEngine, FakeWorkers
 from adapters.types import Alias, Check, Lineage, Rollout, Version, VersionStatus
 from gateway.canaries import Canaries
@@ -25,12 +24,10 @@ from gateway.policy import Policy
 from gateway.rollout_moves import RolloutMoves
 from gateway.rollouts import Rollouts
 from gateway.shadow_counts import ShadowCounts
-from gateway.tables import metadata as gateway
 from gateway.tables import tenants as tenant_table
 from gateway.tenants import TenantStore
 from gateway.version_notices import tell_rolled_back
 from training.tables import interactions
-from training.tables import metadata as training
 
 APPROVED = VersionStatus.APPROVED
 
@@ -62,13 +59,11 @@ class World:
 
 
 @asynccontextmanager
-async def rollout_world(tmp_path: Path, redis_url: str) -> AsyncIterator[World]:
+async def rollout_world(tmp_path: Path, database_url: str, redis_url: str) -> AsyncIterator[World]:
     """One tenant, `ten_a`, with the default policy."""
     redis = Redis.from_url(redis_url)
-    sql = connect(f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}")
+    sql = connect(database_url)
     async with sql.begin() as connection:
-        for metadata in (adapters, gateway, training):
-            await connection.run_sync(metadata.create_all)
         await connection.execute(
             sa.insert(tenant_table).values(
                 id="ten_a",

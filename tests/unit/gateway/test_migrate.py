@@ -2,7 +2,6 @@
 
 import json
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -27,23 +26,21 @@ from training.tables import metadata as training
 ALL = [gateway, adapters, retrieval, training]
 
 
-async def test_the_migrated_schema_is_the_schema_of_the_tables(tmp_path: Path) -> None:
+async def test_the_migrated_schema_is_the_schema_of_the_tables(empty_url: str) -> None:
     def differences(connection: sa.Connection) -> list[object]:
         return compare_metadata(MigrationContext.configure(connection), ALL)  # type: ignore[arg-type]
 
-    url = f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}"
-    await migrate.upgrade(url)
-    engine = connect(url)
+    await migrate.upgrade(empty_url)
+    engine = connect(empty_url)
     async with engine.connect() as connection:
         found = await connection.run_sync(differences)
     await engine.dispose()
     assert found == []
 
 
-async def test_upgrading_twice_changes_nothing(tmp_path: Path) -> None:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}"
-    await migrate.upgrade(url)
-    await migrate.upgrade(url)
+async def test_upgrading_twice_changes_nothing(empty_url: str) -> None:
+    await migrate.upgrade(empty_url)
+    await migrate.upgrade(empty_url)
 
 
 def test_the_history_has_one_head() -> None:
@@ -57,12 +54,12 @@ def test_no_table_belongs_to_two_packages() -> None:
 
 @pytest.mark.parametrize(("digests", "named"), [(["a", "a"], [("base", "a")]), (["a", "b"], []), ([], [])])
 async def test_adapters_that_share_a_base_model_are_served_before_control_has_named_it(
-    tmp_path: Path, digests: list[str], named: list[tuple[str, str]]
+    empty_url: str, digests: list[str], named: list[tuple[str, str]]
 ) -> None:
     def move(connection: sa.Connection, revision: str) -> None:
         command.upgrade(migrate.config(connection), revision)
 
-    engine = connect(f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}")
+    engine = connect(empty_url)
     async with engine.begin() as connection:
         await connection.run_sync(move, "0009")
         for number, digest in enumerate(digests):
@@ -74,7 +71,7 @@ async def test_adapters_that_share_a_base_model_are_served_before_control_has_na
     assert [tuple(row) for row in found] == named
 
 
-async def test_datasets_that_are_there_name_their_corrections(tmp_path: Path) -> None:
+async def test_datasets_that_are_there_name_their_corrections(empty_url: str) -> None:
     def move(connection: sa.Connection, revision: str) -> None:
         command.upgrade(migrate.config(connection), revision)
 
@@ -86,7 +83,7 @@ async def test_datasets_that_are_there_name_their_corrections(tmp_path: Path) ->
         {"train": [{"correction_id": None}], "held": [{"correction_id": "fb_3"}]},
     ]
     row = {"tenant_id": "ten_1", "adapter": "default", "created_at": datetime.now(UTC)}
-    engine = connect(f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}")
+    engine = connect(empty_url)
     async with engine.begin() as connection:
         await connection.run_sync(move, "0010")
         for digest, content in (("sha256:1", {"facts": facts}), ("sha256:2", {"facts": []})):
@@ -97,11 +94,11 @@ async def test_datasets_that_are_there_name_their_corrections(tmp_path: Path) ->
     assert sorted(tuple(each) for each in found) == [(f"fb_{n}", "sha256:1") for n in (1, 2, 3)]
 
 
-async def test_a_run_that_was_asked_to_stop_is_cancelled_by_the_upgrade(tmp_path: Path) -> None:
+async def test_a_run_that_was_asked_to_stop_is_cancelled_by_the_upgrade(empty_url: str) -> None:
     def move(connection: sa.Connection, revision: str) -> None:
         command.upgrade(migrate.config(connection), revision)
 
-    engine = connect(f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}")
+    engine = connect(empty_url)
     async with engine.begin() as connection:
         await connection.run_sync(move, "0011")
         plain = {"tenant_id": "ten_1", "phase": "gate", "trigger": "manual", "attempts": 0} | dict.fromkeys(
@@ -119,11 +116,11 @@ async def test_a_run_that_was_asked_to_stop_is_cancelled_by_the_upgrade(tmp_path
     assert dict(map(tuple, found)) == {"asked": "cancelled", "untouched": "running", "ended": "succeeded"}
 
 
-async def test_a_policys_screening_is_told_to_the_learner_by_the_upgrade(tmp_path: Path) -> None:
+async def test_a_policys_screening_is_told_to_the_learner_by_the_upgrade(empty_url: str) -> None:
     def move(connection: sa.Connection, revision: str) -> None:
         command.upgrade(migrate.config(connection), revision)
 
-    engine = connect(f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}")
+    engine = connect(empty_url)
     async with engine.begin() as connection:
         await connection.run_sync(move, "0013")
         for name, policy in (("ten_1", {"screening": {"pii": "allow"}}), ("ten_2", {})):
@@ -141,7 +138,7 @@ async def test_a_policys_screening_is_told_to_the_learner_by_the_upgrade(tmp_pat
     assert {policy.approval for policy in read.values()} == {"manual"}
 
 
-async def test_files_of_what_was_pruned_long_ago_are_not_looked_for_after_the_upgrade(tmp_path: Path) -> None:
+async def test_files_of_what_was_pruned_long_ago_are_not_looked_for_after_the_upgrade(empty_url: str) -> None:
     def move(connection: sa.Connection, revision: str) -> None:
         command.upgrade(migrate.config(connection), revision)
 
@@ -149,7 +146,7 @@ async def test_files_of_what_was_pruned_long_ago_are_not_looked_for_after_the_up
     ages = {"kept": None, "lately": timedelta(days=1), "long": timedelta(days=3)}
     plain = {"tenant_id": "ten_1", "adapter": "default", "base_digest": "b", "source": "trained"}
     plain |= {"recipe": {}, "metrics": {}, "status": "retired", "created_at": now - timedelta(days=9)}
-    engine = connect(f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}")
+    engine = connect(empty_url)
     async with engine.begin() as connection:
         await connection.run_sync(move, "0014")
         for number, (name, age) in enumerate(ages.items()):

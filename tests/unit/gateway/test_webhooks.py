@@ -6,7 +6,6 @@ import hmac
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import httpx
 import pytest
@@ -15,8 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters import audit
 from adapters.database import connect
-from adapters.tables import metadata as adapters
-from gateway.tables import metadata as gateway
 from gateway.tables import webhook_calls
 from gateway.webhooks import ATTEMPTS, Webhooks, enqueue
 
@@ -56,11 +53,8 @@ class Receiver:
 
 
 @pytest.fixture
-async def receiver(tmp_path: Path) -> AsyncIterator[Receiver]:
-    sql = connect(f"sqlite+aiosqlite:///{tmp_path}/graft.db")
-    async with sql.begin() as connection:
-        for metadata in (gateway, adapters):
-            await connection.run_sync(metadata.create_all)
+async def receiver(database_url: str) -> AsyncIterator[Receiver]:
+    sql = connect(database_url)
     yield Receiver(sql)
     await sql.dispose()
 

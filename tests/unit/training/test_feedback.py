@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from adapters.database import connect
+from adapters.database import connect, hold
 from adapters.tables import versions
 from training.drafts import FeedbackDraft
 from training.errors import (
@@ -52,6 +52,7 @@ async def test_a_step_is_owed_until_it_is_done(database: AsyncEngine) -> None:
     assert await Outbox(database).pending(min_age_s=0) == []
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_who_is_done_late_settles_nobody_elses_step(database: AsyncEngine) -> None:
     store = FeedbackStore(database)
     (first,) = (await store.record(DRAFT)).steps
@@ -327,10 +328,12 @@ async def test_a_correction_that_is_withdrawn_while_it_is_accepted_is_not_in_use
 
 
 async def test_one_tenants_posts_leave_connections_to_the_others(database: AsyncEngine) -> None:
-    small = create_async_engine(database.url, pool_size=2, max_overflow=0, connect_args={"timeout": 30})
+    small = create_async_engine(database.url, pool_size=2, max_overflow=0)
     store = FeedbackStore(small)
     async with database.connect() as writer:
-        await writer.exec_driver_sql("BEGIN IMMEDIATE")
+        if database.dialect.name == "sqlite":
+            await writer.exec_driver_sql("BEGIN IMMEDIATE")
+        await hold(writer, "feedback:ten_1")
         posts = [
             asyncio.create_task(store.record(replace(DRAFT, correction=f"{n} years"))) for n in range(20)
         ]

@@ -112,6 +112,7 @@ async def tidied(random: Random, store: FeedbackStore, entry: Feedback) -> None:
         await store.withdraw(entry.tenant_id, entry.id)
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(("trusted", "each"), [(True, 0.1), (False, 30)])
 async def test_what_a_post_costs_hardly_grows_with_the_corrections(
     database: AsyncEngine, trusted: bool, each: float
