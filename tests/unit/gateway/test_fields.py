@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.bounds import MAX_STOPS
 from gateway.chat_request import TEXT_PARTS, ChatRequest
 from gateway.completion_request import CompletionRequest
 from gateway.parts import MEDIA
@@ -28,8 +29,8 @@ TALKING = {
 }  # fmt: skip
 PASSING: dict[type[GenerationRequest], set[str]] = {
     ChatRequest: {
-        *SAMPLING, *TALKING, "add_generation_prompt", "continue_final_message", "max_completion_tokens",
-        "reasoning_effort",
+        *SAMPLING, *TALKING, "add_generation_prompt", "continue_final_message", "documents",
+        "max_completion_tokens", "reasoning_effort",
     },
     CompletionRequest: {*SAMPLING, "suffix"},
     ResponseRequest: {
@@ -92,6 +93,18 @@ def test_a_field_that_passes_reaches_the_engine_as_it_came(kind: type[Generation
     request = PARSE[kind](json.dumps({"model": "default", **ASKED[kind], **given}).encode())
     body = json.loads(engine_body(request, "", "ver_1", "salt", "abc"))
     assert {name: body[name] for name in passing} == given
+
+
+def test_as_many_stop_texts_pass_as_vllm_takes() -> None:
+    tree = ast.parse((vllm() / "envs.py").read_text())
+    (most,) = (
+        line.value.value
+        for line in ast.walk(tree)
+        if isinstance(line, ast.AnnAssign)
+        and getattr(line.target, "id", "") == "VLLM_MAX_STOP_STRINGS"
+        and isinstance(line.value, ast.Constant)
+    )
+    assert most == MAX_STOPS
 
 
 def test_parts_that_are_no_text_to_vllm_are_none_to_us() -> None:
