@@ -57,6 +57,7 @@ NOT_OURS = (
     "prompt_logprobs",
     "prompt_text",
     "prompt_token_ids",
+    "routed_experts",
     "system_fingerprint",
 )
 """Parts of an engine's answer that show the composed prompt or the engine itself: its release, what it is set to, how

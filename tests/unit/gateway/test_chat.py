@@ -10,6 +10,7 @@ import pytest
 
 from gateway.keys import ALL_SCOPES, Scope
 from gateway.policy import Caps, Policy
+from gateway.replicas import Replicas
 from gateway.snapshot import CurrentSnapshot
 from retrieval.types import MemoryHit
 from tests.unit.gateway.conftest import Bench
@@ -111,6 +112,19 @@ async def test_a_stream_that_breaks_off_ends_with_an_error_event(bench: Bench) -
     assert json.loads(events(response)[-1])["error"]["code"] == "engine_unavailable"
     await until(lambda: bool(bench.journal.written))
     assert bench.journal.written[0].status == 503
+
+
+@pytest.mark.parametrize("ask", ["chat", "complete", "respond"])
+async def test_a_stream_that_breaks_off_counts_against_its_replica(
+    bench: Bench, ask: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed: list[str] = []
+    monkeypatch.setattr(Replicas, "failed", lambda _, replica: failed.append(replica.url))
+    await getattr(bench, ask)(stream=True)
+    assert failed == []
+    bench.engine.break_after = 2
+    await getattr(bench, ask)(stream=True)
+    assert len(failed) == 1
 
 
 async def test_memory_goes_into_the_prompt_and_is_named(bench: Bench) -> None:

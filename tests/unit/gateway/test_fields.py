@@ -140,7 +140,7 @@ ANSWERED = {
     "background", "choices", "created", "created_at", "finish_reason", "frequency_penalty", "id",
     "incomplete_details", "index", "instructions", "logprobs", "max_output_tokens", "max_tool_calls", "message",
     "metadata", "model", "object", "output", "parallel_tool_calls", "presence_penalty", "previous_response_id",
-    "prompt", "reasoning", "routed_experts", "service_tier", "status", "stop_reason", "temperature", "text",
+    "prompt", "reasoning", "service_tier", "status", "stop_reason", "temperature", "text",
     "token_ids", "tool_choice", "tools", "top_logprobs", "top_p", "truncation", "usage", "user",
 }  # fmt: skip
-"""`routed_experts` and `token_ids` come only with fields that we drop; the others are the client's own or OpenAI's."""
+"""`token_ids` come only with a field that we drop; the others are the client's own or OpenAI's."""

@@ -98,12 +98,13 @@ def test_an_answer_is_renamed_and_shows_nothing_of_the_engine() -> None:
         "model": "ver_1",
         "prompt_logprobs": [1],
         "kv_transfer_params": {},
-        "choices": [{"index": 0, "message": {"content": "Yes."}}],
+        "choices": [{"index": 0, "message": {"content": "Yes."}, "routed_experts": "k05VTVBZ"}],
         "usage": {"total_tokens": 3, "prompt_tokens_details": None},
     }
     answer, outcome = parsed().answer(json.dumps(theirs).encode(), NAMES)
     assert (answer["id"], answer["model"]) == ("chatcmpl-ours", "default")
     assert {"prompt_logprobs", "kv_transfer_params"}.isdisjoint(answer)
+    assert answer["choices"] == [{"index": 0, "message": {"content": "Yes."}}]
     assert (outcome.text, outcome.usage) == ("Yes.", {"total_tokens": 3})
 
 
