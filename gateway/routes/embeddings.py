@@ -33,7 +33,7 @@ class EmbeddingsBody(BaseModel):
         texts = value if isinstance(value, list) else [value]
         if not 1 <= len(texts) <= MAX_INPUTS or not all(isinstance(text, str) and text for text in texts):
             said = f"`input` is a text or a list of 1 to {MAX_INPUTS} texts, none of them empty."
-            raise PydanticCustomError("texts", said)  # type: ignore[arg-type]
+            raise PydanticCustomError("texts", said)
         return value
 
 

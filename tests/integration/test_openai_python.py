@@ -80,7 +80,7 @@ async def test_a_stream_that_is_closed_half_way_stops_the_engine(
     acme: Customer, engine: RunningEngine, endpoint: str
 ) -> None:
     client, more = official(acme), {"stream": True, "extra_body": {"ignore_eos": True}}
-    asked = {
+    asked: dict[str, tuple[Any, dict[str, Any]]] = {
         "chat": (client.chat.completions.create, {**ASKED, "max_tokens": 1500}),
         "completions": (client.completions.create, {"prompt": QUESTION, "max_tokens": 1500}),
         "responses": (client.responses.create, {"input": QUESTION, "max_output_tokens": 1500}),
