@@ -182,10 +182,14 @@ def _check_item(item: Any, param: str) -> None:
 
 
 def _as_read(items: Sequence[Item]) -> Sequence[Item]:
-    """What the assistant said as one text where it is not one already: vLLM reads the first part alone, and fails where
-    there is none, as after an answer without a word."""
-    told = [{**item, "content": _text(item["content"])} if _in_parts(item) else item for item in items]
-    return [item for item in told if item.get("role") != "assistant" or item.get("content") != ""]
+    """What the assistant said as one part: vLLM reads the first one alone, and fails where there is none, as after an
+    answer without a word."""
+    said = [item for item in items if item.get("role") != "assistant" or item.get("content") != []]
+    return [{**item, "content": [_one(item["content"])]} if _in_parts(item) else item for item in said]
+
+
+def _one(parts: Any) -> Mapping[str, Any]:
+    return {"type": "output_text", "text": _text(parts), "annotations": []}
 
 
 def _in_parts(item: Item) -> bool:

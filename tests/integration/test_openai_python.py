@@ -110,6 +110,26 @@ async def test_errors_are_of_the_classes_that_the_client_has_for_them(acme: Cust
         await official(acme).with_options(api_key="gk-00-00").chat.completions.create(**ASKED)
 
 
+async def test_a_conversation_goes_on_after_an_answer_without_a_word(acme: Customer) -> None:
+    said = {"type": "message", "role": "assistant", "id": "msg_1", "status": "completed", "content": []}
+    items: Any = [*CHAT["messages"], said, {"role": "user", "content": "And per year?"}]
+    answer = await official(acme).responses.create(model="default", input=items, max_output_tokens=16)
+    assert answer.usage is not None and answer.usage.output_tokens > 0
+
+
+async def test_documents_pass_and_a_refusal_says_nothing_of_how_engines_are_started(acme: Customer) -> None:
+    create = official(acme).chat.completions.create
+    documents = [{"title": "Prices", "text": "The starter plan costs 19 euros."}]
+    assert (await create(**ASKED, extra_body={"documents": documents})).choices[0].message.content
+    with pytest.raises(openai.BadRequestError) as refused:
+        await create(**ASKED, extra_body={"thinking_token_budget": 5})
+    assert "thinking_token_budget" in refused.value.message and "--" not in refused.value.message
+    with pytest.raises(openai.BadRequestError) as many:
+        await create(**ASKED, stop=["a", "b", "c", "d", "e"])
+    assert many.value.param == "stop"
+    assert (await create(**ASKED, stop=["a", "b", "c", "d"])).choices[0].finish_reason
+
+
 async def limited(built: House, acme: Customer, limits: Caps) -> str:
     issued = await built.tenants.create_key(acme.id, "limited", sorted(ALL_SCOPES), "test", limits=limits)
     await built.applied(issued.change)

@@ -101,7 +101,9 @@ async def test_the_engine_gets_all_parts_of_what_the_assistant_said(bench: Bench
     said = [{"type": "message", "role": "assistant", "content": content} for content in (parts, refused)]
     await bench.respond(input=[USER, *said, {**said[0], "content": parts[:1]}, USER])
     _, first, second, third, _ = bench.engine.asked[0]["input"]
-    assert (first["content"], second["content"], third["content"]) == ("One.\nTwo.", "No.", parts[:1])
+    texts = [[part["text"] for part in item["content"]] for item in (first, second, third)]
+    assert texts == [["One.\nTwo."], ["No."], ["One."]]
+    assert {item["content"][0]["type"] for item in (first, second, third)} == {"output_text"}
 
 
 async def test_a_stored_response_is_fetched_as_it_was_answered(bench: Bench) -> None:
