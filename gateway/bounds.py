@@ -10,7 +10,8 @@ from gateway.errors import InvalidRequest
 MAX_DEPTH = 64
 MAX_CHOICES = 16
 MAX_TOKENS = 1 << 20
-MAX_STOPS = 16
+MAX_STOPS = 4
+"""What vLLM takes, and OpenAI."""
 MAX_STOP_CHARACTERS = 256
 WHOLE = {
     "n": MAX_CHOICES,

@@ -72,17 +72,20 @@ class Follower:
         self._heartbeat.applied(fresh.position)
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
+            began = loop.time()
             try:
                 async with self._redis.pubsub() as channel:
-                    await channel.subscribe(CHANGES_CHANNEL)
+                    async with asyncio.timeout(POLL_S):  # a Redis may take a connection and say nothing
+                        await channel.subscribe(CHANGES_CHANNEL)
                     self._listening = True
                     await self._listen(channel)
             except (RedisError, OSError) as error:
                 if self._listening:
-                    log.warning("no change events until Redis is back, polling: %s", error)
+                    log.warning("no change events until Redis is back, polling: %r", error)
                 self._listening = False
-                await asyncio.sleep(POLL_S)
+                await asyncio.sleep(began + POLL_S - loop.time())
                 await self.catch_up()
 
     async def _listen(self, channel: PubSub) -> None:

@@ -5,6 +5,7 @@ Nothing of the engine's own naming passes: ids and model names in answers are ou
 says about a model is said in the client's words.
 """
 
+import re
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,6 @@ ENGINE_ONLY = frozenset(
     {
         "cache_salt",
         "chat_template",
-        "documents",
         "ec_transfer_params",
         "enable_response_messages",
         "kv_transfer_params",
@@ -57,12 +57,16 @@ NOT_OURS = (
     "prompt_logprobs",
     "prompt_text",
     "prompt_token_ids",
+    "routed_experts",
     "system_fingerprint",
 )
 """Parts of an engine's answer that show the composed prompt or the engine itself: its release, what it is set to, how
 busy it is."""
 REFUSALS = frozenset({400, 413, 422, 501})
 """What an engine answers when it is the client's request that it does not serve."""
+REFUSED = "The engine refused the request."
+FOR_OPERATORS = re.compile(r"[^.]*(?<![\w-])(?:--[a-z]|vllm)[^.]*\.?", re.IGNORECASE)
+"""A sentence on how the engine should have been started."""
 NOT_LOADED = "could not be loaded"
 """vLLM says 400 too when it found an adapter's files and failed on them."""
 NOT_AN_ANSWER = (AttributeError, IndexError, KeyError, TypeError, ValueError)
@@ -255,9 +259,10 @@ def engine_error(status: int, body: bytes, engine_model: str, model: str) -> Gat
         error = orjson.loads(body)["error"]
         message, param = str(error["message"]), error.get("param")
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-        message, param = "The engine refused the request.", None
+        message, param = REFUSED, None
     if engine_model != BASE_NAME and engine_model in message:
         if NOT_LOADED in message:
             return EngineUnavailable("The engine could not load this version.", retry_after_s=1.0)
         message = message.replace(engine_model, model)
+    message = FOR_OPERATORS.sub("", message).strip() or REFUSED
     return InvalidRequest(message, param=param if isinstance(param, str) else None)

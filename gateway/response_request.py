@@ -89,12 +89,13 @@ class ResponseRequest(GenerationRequest):
 
     def composed(self, context: str, token: str) -> Mapping[str, Any]:
         fixed = {"store": False, "request_id": f"{self.id_prefix}{token}"}
-        if context and self.instructions is None and self.items[0].get("role") == "system":
-            return {"input": [_extended(self.items[0], context), *self.items[1:]], **fixed}
+        items = _as_read(self.items)
+        if context and self.instructions is None and items[0].get("role") == "system":
+            return {"input": [_extended(items[0], context), *items[1:]], **fixed}
         if not context:
-            return {"input": self.items, **fixed}
+            return {"input": items, **fixed}
         leading = [{"role": "system", "content": self.instructions}] if self.instructions else []
-        return {"input": self.items, "instructions": compose(leading, context)[0]["content"], **fixed}
+        return {"input": items, "instructions": compose(leading, context)[0]["content"], **fixed}
 
     def engine_ids(self, attempt_id: str) -> Sequence[str]:
         """`_0`: vLLM counts the rounds of its own tools, of which there are none."""
@@ -178,6 +179,24 @@ def _check_item(item: Any, param: str) -> None:
             check_parts(parts, PARTS, f"{param}.{name}")
         elif not isinstance(parts, str | None):
             raise InvalidRequest(f"`{name}` is a text or a list of parts.", param=f"{param}.{name}")
+
+
+def _as_read(items: Sequence[Item]) -> Sequence[Item]:
+    """What the assistant said as one part: vLLM reads the first one alone, and fails where there is none, as after an
+    answer without a word."""
+    said = [item for item in items if item.get("role") != "assistant" or item.get("content") != []]
+    return [{**item, "content": [_one(item["content"])]} if _in_parts(item) else item for item in said]
+
+
+def _one(parts: Any) -> Mapping[str, Any]:
+    return {"type": "output_text", "text": _text(parts), "annotations": []}
+
+
+def _in_parts(item: Item) -> bool:
+    content = item.get("content")
+    if item.get("role") != "assistant" or not isinstance(content, list):
+        return False
+    return len(content) != 1 or "text" not in content[0]
 
 
 def _extended(item: Item, context: str) -> Item:

@@ -145,5 +145,5 @@ def rotate_key(
 ) -> None:
     """A successor with the same scopes."""
     session = of(context)
-    path = f"tenants/{tenant}/keys/{key_id}/rotate"
+    path = f"{_path(tenant)}/{key_id}/rotate"
     session.output.record(session.admin().post(path, {"grace_seconds": grace}))

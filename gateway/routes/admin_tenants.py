@@ -87,10 +87,7 @@ async def revoke_key(tenant: str, key_id: str, control: Access, actor: Actor) ->
 async def rotate_key(tenant: str, key_id: str, body: Rotation, control: Access, actor: Actor) -> Document:
     """A successor; the old key works for `grace_seconds` more."""
     owner = await control.tenants.get(tenant)
-    grace = timedelta(seconds=body.grace_seconds)
-    issued = await control.tenants.rotate_key(owner.id, key_id, grace, actor)
-    await control.settle(issued.change)
-    return _issued(issued)
+    return await _rotated(owner.id, key_id, body, control, actor)
 
 
 @router.post("/keys", status_code=201)
@@ -109,6 +106,11 @@ async def list_platform_keys(control: Access, after: str | None = None, limit: L
 @router.delete("/keys/{key_id}")
 async def revoke_platform_key(key_id: str, control: Access, actor: Actor) -> Document:
     return await _revoked(None, key_id, control, actor)
+
+
+@router.post("/keys/{key_id}/rotate", status_code=201)
+async def rotate_platform_key(key_id: str, body: Rotation, control: Access, actor: Actor) -> Document:
+    return await _rotated(None, key_id, body, control, actor)
 
 
 @router.get("/tenants/{tenant}/policy")
@@ -173,6 +175,15 @@ async def _created(tenant_id: str | None, body: NewKey, control: Access, actor: 
         if expires_at <= datetime.now(UTC):
             raise InvalidRequest("expires_at is in the past", param="expires_at")
     issued = await control.tenants.create_key(tenant_id, body.name, scopes, actor, expires_at, body.limits)
+    await control.settle(issued.change)
+    return _issued(issued)
+
+
+async def _rotated(
+    tenant_id: str | None, key_id: str, body: Rotation, control: Access, actor: str
+) -> Document:
+    grace = timedelta(seconds=body.grace_seconds)
+    issued = await control.tenants.rotate_key(tenant_id, key_id, grace, actor)
     await control.settle(issued.change)
     return _issued(issued)
 

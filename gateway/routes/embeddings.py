@@ -3,10 +3,11 @@
 import base64
 from array import array
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from gateway.admission import Admissions
 from gateway.errors import InvalidRequest, RetrievalFailed
@@ -19,12 +20,22 @@ MAX_INPUTS = 2048
 
 
 class EmbeddingsBody(BaseModel):
-    """`model` is echoed: there is one encoder."""
+    """`model` is echoed: there is one encoder, which has a vocabulary of its own: token ids are no input."""
 
     input: str | list[str] = Field(max_length=1_000_000)
     model: str
     encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = None
     user: str | None = None
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _are_texts(cls, value: Any) -> Any:
+        texts = value if isinstance(value, list) else [value]
+        if not 1 <= len(texts) <= MAX_INPUTS or not all(isinstance(text, str) and text for text in texts):
+            said = f"`input` is a text or a list of 1 to {MAX_INPUTS} texts, none of them empty."
+            raise PydanticCustomError("texts", said)
+        return value
 
 
 def embeddings_router(access: Access, retrieval: RetrievalClient, admissions: Admissions) -> APIRouter:
@@ -34,11 +45,14 @@ def embeddings_router(access: Access, retrieval: RetrievalClient, admissions: Ad
     async def embed(request: Request) -> Response:
         principal = access.principal(request, Scope.CHAT)
         body = await access.json(request, EmbeddingsBody)
-        texts = _texts(body)
+        texts = [body.input] if isinstance(body.input, str) else body.input
         tokens = sum(max(1, len(text) // 4) for text in texts)
         reservation = await admissions.reserve(principal, tokens)
         try:
             vectors = await retrieval.embed(texts)
+            size = len(vectors[0])
+            if body.dimensions not in (None, size):
+                raise InvalidRequest(f"The encoder's vectors have {size} dimensions.", param="dimensions")
             reservation.settle(tokens)
         except RetrievalUnavailable as error:
             raise RetrievalFailed("The encoder is not available.", retry_after_s=1.0) from error
@@ -53,13 +67,6 @@ def embeddings_router(access: Access, retrieval: RetrievalClient, admissions: Ad
         return json_response(200, answer, dict(reservation.headers()))
 
     return router
-
-
-def _texts(body: EmbeddingsBody) -> Sequence[str]:
-    texts = [body.input] if isinstance(body.input, str) else body.input
-    if not 1 <= len(texts) <= MAX_INPUTS or not all(texts):
-        raise InvalidRequest(f"`input` is 1 to {MAX_INPUTS} texts, none of them empty.", param="input")
-    return texts
 
 
 def _encoded(vector: Sequence[float], encoding: str) -> Sequence[float] | str:

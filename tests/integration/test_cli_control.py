@@ -125,6 +125,16 @@ async def test_a_key_of_other_scopes_is_named_and_nothing_is_changed(
     assert len((await system.call("GET", "tenants/acme/keys"))["data"]) == 1
 
 
+async def test_a_platform_key_is_rotated_and_revoked(system: System, graft: Graft) -> None:
+    made = json.loads((await graft("--json", "keys", "create", "platform")).output)
+    rotated = await graft("--json", "keys", "rotate", "platform", made["id"], "--grace", "0")
+    successor = json.loads(rotated.output)
+    assert successor["id"] != made["id"] and successor["secret"].startswith("gk-")
+    await graft("keys", "revoke", "platform", successor["id"])
+    listed = {each["id"]: each for each in (await system.call("GET", "keys"))["data"]}
+    assert listed[made["id"]]["expires_at"] and listed[successor["id"]]["revoked_at"]
+
+
 async def test_a_key_that_was_revoked_or_has_expired_is_made_anew(
     system: System, graft: Graft, file: Path
 ) -> None:

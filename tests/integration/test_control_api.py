@@ -1,13 +1,17 @@
 """The admin API's door, tenants, keys, policies and status."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from adapters.reconcile import Reconciler
+from gateway.errors import Unauthenticated
+from gateway.keys import ALL_SCOPES, Scope
 from gateway.loops import Loops
+from gateway.principal import authenticate
 from gateway.tables import tenants
 from tests.integration.control_house import System
 from training.tables import interactions, runs
@@ -48,11 +52,45 @@ async def test_a_new_key_is_known_to_the_worker_when_the_answer_arrives(system: 
     assert issued["secret"].startswith("gk-")
 
 
-async def test_a_revoked_key_is_gone_from_the_worker_when_the_answer_arrives(system: System) -> None:
+@pytest.mark.parametrize("path", ["tenants/acme/keys", "keys"])
+async def test_a_revoked_key_is_gone_from_the_worker_when_the_answer_arrives(
+    system: System, path: str
+) -> None:
     await system.tenant()
-    issued = await system.call("POST", "tenants/acme/keys", {}, 201)
-    await system.call("DELETE", f"tenants/acme/keys/{issued['id']}")
+    issued = await system.call("POST", path, {}, 201)
+    assert issued["public_id"] in system.seen.value.keys
+    await system.call("DELETE", f"{path}/{issued['id']}")
     assert issued["public_id"] not in system.seen.value.keys
+
+
+def may(system: System, issued: dict[str, Any], at: datetime) -> set[Scope]:
+    """What the worker lets a key do for acme at that time."""
+    given = f"Bearer {issued['secret']}", "acme"
+    return set(authenticate(system.seen.value, *given, at).key.scopes)
+
+
+@pytest.mark.parametrize("path", ["tenants/acme/keys", "keys"])
+async def test_a_rotated_key_works_beside_its_successor_until_its_grace_is_over(
+    system: System, path: str
+) -> None:
+    await system.tenant()
+    old = await system.call("POST", path, {"scopes": ["chat"]}, 201)
+    new = await system.call("POST", f"{path}/{old['id']}/rotate", {"grace_seconds": 60}, 201)
+    now = datetime.now(UTC)
+    later = now + timedelta(seconds=61)
+    assert may(system, old, now) == may(system, new, now) == may(system, new, later) == {Scope.CHAT}
+    with pytest.raises(Unauthenticated):
+        may(system, old, later)
+    await system.call("POST", f"{path}/{old['id']}/rotate", {}, 409)
+
+
+async def test_a_key_ends_at_the_time_that_it_was_given(system: System) -> None:
+    await system.tenant()
+    end = datetime.now(UTC) + timedelta(minutes=1)
+    issued = await system.call("POST", "tenants/acme/keys", {"expires_at": end.isoformat()}, 201)
+    assert may(system, issued, end - timedelta(seconds=1)) == ALL_SCOPES
+    with pytest.raises(Unauthenticated):
+        may(system, issued, end)
 
 
 async def test_a_keys_secret_is_shown_once(system: System) -> None:

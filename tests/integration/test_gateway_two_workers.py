@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -94,6 +95,20 @@ async def test_a_revoked_key_is_refused_by_both_within_a_second(pair: Pair) -> N
 
         await until(refused)
     assert time.monotonic() - revoked <= WITHIN_S
+
+
+async def test_when_a_worker_stops_the_record_says_when_the_keys_that_it_served_were_last_used(
+    pair: Pair,
+) -> None:
+    built, began = pair.house, datetime.now(UTC)
+    async with built.customer("acme") as acme, built.customer("globex") as globex:
+        async with data_plane(built.settings) as third, listening(third) as url:
+            body = {"model": "default", "messages": [{"role": "user", "content": "Hello?"}]}
+            asked = await acme.client.post(f"{url}/v1/chat/completions", json=body)
+            listed = await globex.client.get(f"{url}/v1/models")
+        used = [(await built.tenants.keys_of(each.id))[0].last_used_at for each in (acme, globex)]
+    assert (asked.status_code, listed.status_code) == (200, 200)
+    assert all(at is not None and began <= at <= datetime.now(UTC) for at in used)
 
 
 @pytest.mark.parametrize("announced", [True, False])

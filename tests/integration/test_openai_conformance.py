@@ -2,17 +2,15 @@
 engine is an upstream of ours, whose answers are known. `test_gateway_generation.py` asks the real one."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 
-import httpx
 import openai
 import pytest
 import pytest_asyncio
 
 from gateway.policy import Policy
 from tests.integration.gateway_house import Customer, House, house
-from tests.integration.openai_clients import official, official_sync
+from tests.integration.openai_clients import counted, official, official_sync
 from tests.unit.gateway.stub_engine import StubEngine, served, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -137,18 +135,6 @@ async def test_a_limit_is_the_clients_rate_limit_error(built: House, acme: Custo
     with pytest.raises(openai.RateLimitError) as limited:
         await official(acme).responses.create(model="default", input="Hello?")
     assert int(limited.value.response.headers["retry-after-ms"]) > 0
-
-
-def counted(acme: Customer, retries: int) -> tuple[openai.AsyncOpenAI, list[float]]:
-    """A client, and when it has sent each of its requests."""
-    sent: list[float] = []
-
-    async def note(_: httpx.Request) -> None:
-        sent.append(time.monotonic())
-
-    http = httpx.AsyncClient(event_hooks={"request": [note]}, trust_env=False)
-    acme.closing.push_async_callback(http.aclose)
-    return official(acme).with_options(max_retries=retries, http_client=http), sent
 
 
 async def test_a_retry_waits_as_long_as_it_was_told(acme: Customer, stub: StubEngine) -> None:

@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import httpx
 import pytest
 
+from gateway.keys import ALL_SCOPES, Scope
 from gateway.policy import Caps, Policy
+from gateway.replicas import Replicas
 from gateway.snapshot import CurrentSnapshot
 from retrieval.types import MemoryHit
 from tests.unit.gateway.conftest import Bench
@@ -111,6 +114,19 @@ async def test_a_stream_that_breaks_off_ends_with_an_error_event(bench: Bench) -
     assert bench.journal.written[0].status == 503
 
 
+@pytest.mark.parametrize("ask", ["chat", "complete", "respond"])
+async def test_a_stream_that_breaks_off_counts_against_its_replica(
+    bench: Bench, ask: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed: list[str] = []
+    monkeypatch.setattr(Replicas, "failed", lambda _, replica: failed.append(replica.url))
+    await getattr(bench, ask)(stream=True)
+    assert failed == []
+    bench.engine.break_after = 2
+    await getattr(bench, ask)(stream=True)
+    assert len(failed) == 1
+
+
 async def test_memory_goes_into_the_prompt_and_is_named(bench: Bench) -> None:
     bench.memories.by_tenant["ten_acme"] = HIT
     response = await bench.chat()
@@ -158,6 +174,42 @@ async def test_a_tenant_key_cannot_name_another_tenant(bench: Bench) -> None:
 async def test_a_stranger_is_turned_away_before_the_body_is_read(bench: Bench) -> None:
     response = await bench.client.post("/v1/chat/completions", content=b"not json")
     assert (response.status_code, response.json()["error"]["code"]) == (401, "invalid_api_key")
+
+
+@pytest.mark.parametrize("ask", ["chat", "complete", "respond"])
+async def test_a_key_without_the_scope_is_refused(bench: Bench, ask: str) -> None:
+    other = replace(bench.acme.key, scopes=ALL_SCOPES - {Scope.CHAT})
+    bench.current.value = replace(bench.current.value, keys={other.public_id: other})
+    kept = await bench.client.get("/v1/responses/resp_1", headers={"authorization": bench.acme.bearer})
+    for response in (await getattr(bench, ask)(), kept):
+        assert (response.status_code, response.json()["error"]["code"]) == (403, "permission_denied")
+    assert bench.engine.asked == []
+
+
+@pytest.mark.parametrize("ask", ["chat", "complete", "respond"])
+async def test_no_header_of_a_clients_but_its_trace_context_reaches_the_engine(
+    bench: Bench, ask: str
+) -> None:
+    """vLLM takes a priority, a rank, a session and more from headers."""
+    forged = ("x-vllm-priority", "x-data-parallel-rank", "x-session-id", "x-request-id", "cookie")
+    more = {"endpoint-load-metrics-format": "json", "accept-encoding": "gzip", "traceparent": "00-x"}
+    response = await getattr(bench, ask)(headers={**dict.fromkeys(forged, "7"), **more})
+    (sent,) = bench.engine.headers
+    assert sent.keys() == {"host", "authorization", "content-type", "content-length", "x-request-id"}
+    assert (sent["authorization"], sent["x-request-id"]) == (
+        "Bearer token",
+        response.headers["x-request-id"].removeprefix("req_"),
+    )
+
+
+async def test_a_body_of_unknown_length_over_the_limit_is_refused(bench: Bench) -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield b" " * 10_000
+
+    headers = {"authorization": bench.acme.bearer}
+    response = await bench.client.post("/v1/chat/completions", content=parts(), headers=headers)
+    assert (response.status_code, response.json()["error"]["code"]) == (413, "request_too_large")
 
 
 async def test_a_body_over_the_limit_is_refused(bench: Bench) -> None:

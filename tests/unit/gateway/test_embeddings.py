@@ -1,75 +1,83 @@
-"""What an embedding costs its tenant. The encoder is a stand-in; `tests/integration` asks the real one."""
+"""`/v1/embeddings` as OpenAI's own client sees it; the encoder is the fake one, of 32 dimensions."""
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
 
 import httpx
+import openai
 import pytest
 from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters.database import connect
 from gateway.key_use import KeyUse
-from gateway.policy import Policy
+from gateway.keys import Scope
 from gateway.routes.access import Access, answer_errors
-from gateway.routes.embeddings import embeddings_router
+from gateway.routes.embeddings import MAX_INPUTS, embeddings_router
 from gateway.snapshot import CurrentSnapshot
-from retrieval.errors import RetrievalUnavailable
+from retrieval.testing import FakeRetrieval
 from tests.unit.gateway.accounting import admissions
-from tests.unit.gateway.worlds import member, snapshot, tenant
+from tests.unit.gateway.worlds import Member, member, snapshot, tenant
+
+ACME = member(tenant("acme"))
+KNOWING = member(tenant("knowing"), frozenset({Scope.KNOWLEDGE}))
 
 
 @dataclass
-class Encoder:
-    away: bool = False
+class Desk:
+    transport: httpx.ASGITransport
+    retrieval: FakeRetrieval
+    client: openai.AsyncOpenAI
 
-    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        if self.away:
-            raise RetrievalUnavailable("away")
-        return [[1.0] for _ in texts]
-
-
-@pytest.fixture
-def encoder() -> Encoder:
-    return Encoder()
+    def of(self, who: Member) -> openai.AsyncOpenAI:
+        return self.client.with_options(api_key=who.minted.secret)
 
 
 @pytest.fixture
-async def client(tmp_path: Path, encoder: Encoder) -> AsyncIterator[httpx.AsyncClient]:
-    limited = Policy.model_validate({"limits": {"requests_per_minute": 2, "tokens_per_day": 100}})
-    acme = member(replace(tenant("acme"), policy=limited))
-    record = connect(f"sqlite+aiosqlite:///{tmp_path}/graft.db")
-    app = FastAPI()
+async def desk(sql: AsyncEngine) -> AsyncIterator[Desk]:
+    app, retrieval = FastAPI(), FakeRetrieval()
     answer_errors(app)
-    access = Access(CurrentSnapshot(snapshot(acme)), 100_000, KeyUse(record))
-    app.include_router(embeddings_router(access, encoder, admissions()))
-    headers = {"authorization": acme.bearer}
+    access = Access(CurrentSnapshot(snapshot(ACME, KNOWING)), 100_000, KeyUse(sql))
+    app.include_router(embeddings_router(access, retrieval, admissions()))
     transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://graft", headers=headers) as made:
-        yield made
-    await record.dispose()
+    async with httpx.AsyncClient(transport=transport) as http:
+        told = {"api_key": ACME.minted.secret, "base_url": "http://graft/v1", "max_retries": 0}
+        yield Desk(transport, retrieval, openai.AsyncOpenAI(http_client=http, **told))
 
 
-async def embed(client: httpx.AsyncClient, text: str = "one") -> httpx.Response:
-    return await client.post("/v1/embeddings", json={"model": "minilm", "input": text})
+async def test_both_encodings_are_the_same_vectors_in_the_order_of_the_texts(desk: Desk) -> None:
+    asked: dict[str, Any] = {"model": "any", "input": ["one", "two"]}
+    packed = await desk.client.embeddings.create(**asked)
+    plain = await desk.client.embeddings.create(**asked, encoding_format="float", dimensions=32)
+    assert [each.index for each in packed.data] == [0, 1] and packed.model == "any"
+    for ours, theirs in zip(packed.data, plain.data, strict=True):
+        assert ours.embedding == pytest.approx(theirs.embedding, abs=1e-6)
+    assert plain.data[0].embedding != plain.data[1].embedding
+    alone = await desk.client.embeddings.create(model="any", input="two", encoding_format="float")
+    assert alone.data[0].embedding == plain.data[1].embedding
 
 
-async def test_embeddings_count_as_requests_and_tokens(client: httpx.AsyncClient) -> None:
-    answers = [await embed(client) for _ in range(3)]
-    assert [answer.status_code for answer in answers] == [200, 200, 429]
-    left = [answer.headers["x-ratelimit-remaining-requests"] for answer in answers]
-    assert left == ["1", "0", "0"]
-    assert answers[2].headers["retry-after"] == "30"
+async def test_other_dimensions_than_the_encoders_are_refused(desk: Desk) -> None:
+    with pytest.raises(openai.BadRequestError) as wrong:
+        await desk.client.embeddings.create(model="any", input="one", dimensions=16)
+    assert wrong.value.param == "dimensions" and "32" in wrong.value.message
 
 
-async def test_a_days_budget_is_spent_on_embeddings_too(client: httpx.AsyncClient) -> None:
-    answers = [await embed(client, "x" * 240) for _ in range(2)]
-    assert [answer.status_code for answer in answers] == [200, 429]
-    assert answers[1].json()["error"]["code"] == "insufficient_quota"
+@pytest.mark.parametrize("texts", [[], "", ["one", ""], [1, 2], [[1, 2]], [None], ["x"] * (MAX_INPUTS + 1)])
+async def test_what_is_no_text_is_refused(desk: Desk, texts: Any) -> None:
+    with pytest.raises(openai.BadRequestError) as wrong:
+        await desk.client.embeddings.create(model="any", input=texts)
+    assert wrong.value.param == "input"
 
 
-async def test_an_embedding_that_failed_costs_nothing(client: httpx.AsyncClient, encoder: Encoder) -> None:
-    encoder.away = True
-    assert [(await embed(client)).status_code for _ in range(3)] == [503] * 3
-    encoder.away = False
-    assert [(await embed(client)).status_code for _ in range(3)] == [200, 200, 429]
+async def test_without_an_encoder_there_is_a_time_to_come_back(desk: Desk) -> None:
+    desk.retrieval.available = False
+    with pytest.raises(openai.InternalServerError) as away:
+        await desk.client.embeddings.create(model="any", input="one")
+    assert (away.value.status_code, away.value.code) == (503, "retrieval_unavailable")
+    assert away.value.response.headers["retry-after-ms"] == "1000"
+
+
+async def test_a_key_without_the_scope_is_refused(desk: Desk) -> None:
+    with pytest.raises(openai.PermissionDeniedError):
+        await desk.of(KNOWING).embeddings.create(model="any", input="one")

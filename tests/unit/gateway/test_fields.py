@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.bounds import MAX_STOPS
 from gateway.chat_request import TEXT_PARTS, ChatRequest
 from gateway.completion_request import CompletionRequest
 from gateway.parts import MEDIA
@@ -28,8 +29,8 @@ TALKING = {
 }  # fmt: skip
 PASSING: dict[type[GenerationRequest], set[str]] = {
     ChatRequest: {
-        *SAMPLING, *TALKING, "add_generation_prompt", "continue_final_message", "max_completion_tokens",
-        "reasoning_effort",
+        *SAMPLING, *TALKING, "add_generation_prompt", "continue_final_message", "documents",
+        "max_completion_tokens", "reasoning_effort",
     },
     CompletionRequest: {*SAMPLING, "suffix"},
     ResponseRequest: {
@@ -94,6 +95,18 @@ def test_a_field_that_passes_reaches_the_engine_as_it_came(kind: type[Generation
     assert {name: body[name] for name in passing} == given
 
 
+def test_as_many_stop_texts_pass_as_vllm_takes() -> None:
+    tree = ast.parse((vllm() / "envs.py").read_text())
+    (most,) = (
+        line.value.value
+        for line in ast.walk(tree)
+        if isinstance(line, ast.AnnAssign)
+        and getattr(line.target, "id", "") == "VLLM_MAX_STOP_STRINGS"
+        and isinstance(line.value, ast.Constant)
+    )
+    assert most == MAX_STOPS
+
+
 def test_parts_that_are_no_text_to_vllm_are_none_to_us() -> None:
     tree = ast.parse((vllm() / "renderers/chat_utils.py").read_text())
     (kinds,) = (
@@ -127,7 +140,7 @@ ANSWERED = {
     "background", "choices", "created", "created_at", "finish_reason", "frequency_penalty", "id",
     "incomplete_details", "index", "instructions", "logprobs", "max_output_tokens", "max_tool_calls", "message",
     "metadata", "model", "object", "output", "parallel_tool_calls", "presence_penalty", "previous_response_id",
-    "prompt", "reasoning", "routed_experts", "service_tier", "status", "stop_reason", "temperature", "text",
+    "prompt", "reasoning", "service_tier", "status", "stop_reason", "temperature", "text",
     "token_ids", "tool_choice", "tools", "top_logprobs", "top_p", "truncation", "usage", "user",
 }  # fmt: skip
-"""`routed_experts` and `token_ids` come only with fields that we drop; the others are the client's own or OpenAI's."""
+"""`token_ids` come only with a field that we drop; the others are the client's own or OpenAI's."""

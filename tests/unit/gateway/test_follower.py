@@ -1,10 +1,12 @@
 """What a worker serves between a hint and the record, which has the last word."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 
 import pytest
 import sqlalchemy as sa
+from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.registry import Registry
@@ -15,6 +17,7 @@ from gateway.keys import ALL_SCOPES
 from gateway.loader import SnapshotLoader
 from gateway.snapshot import CurrentSnapshot
 from gateway.tenants import TenantStore
+from tests.unit.gateway.stub_engine import until
 
 
 @dataclass
@@ -158,6 +161,26 @@ async def test_an_event_without_a_move_changes_nothing_by_itself(worker: Worker,
     before = worker.current.value
     worker.follower.foresee(event)
     assert worker.current.value is before
+
+
+async def test_a_redis_that_takes_connections_and_says_nothing_delays_no_revocation(
+    sql: AsyncEngine,
+) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    store, current = TenantStore(sql), CurrentSnapshot()
+    issued = await store.create_key(None, "k", sorted(ALL_SCOPES), "test")
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        redis = Redis(port=server.sockets[0].getsockname()[1])
+        follower = Follower(SnapshotLoader(sql, "salt"), redis, current, Reports())
+        await follower.start()
+        assert issued.key.public_id in current.value.keys
+        await store.revoke_key(None, issued.key.id, "test")
+        await until(lambda: not current.value.keys)
+        await follower.close()
+        await redis.aclose()
 
 
 async def test_while_the_record_cannot_be_read_hints_go_on(worker: Worker) -> None:

@@ -98,12 +98,13 @@ def test_an_answer_is_renamed_and_shows_nothing_of_the_engine() -> None:
         "model": "ver_1",
         "prompt_logprobs": [1],
         "kv_transfer_params": {},
-        "choices": [{"index": 0, "message": {"content": "Yes."}}],
+        "choices": [{"index": 0, "message": {"content": "Yes."}, "routed_experts": "k05VTVBZ"}],
         "usage": {"total_tokens": 3, "prompt_tokens_details": None},
     }
     answer, outcome = parsed().answer(json.dumps(theirs).encode(), NAMES)
     assert (answer["id"], answer["model"]) == ("chatcmpl-ours", "default")
     assert {"prompt_logprobs", "kv_transfer_params"}.isdisjoint(answer)
+    assert answer["choices"] == [{"index": 0, "message": {"content": "Yes."}}]
     assert (outcome.text, outcome.usage) == ("Yes.", {"total_tokens": 3})
 
 
@@ -148,6 +149,27 @@ def test_what_vllm_does_not_serve_is_the_clients_error(status: int) -> None:
     body = json.dumps({"error": {"message": REFUSED_BY_VLLM[status], "code": status}}).encode()
     error = engine_error(status, body, "ver_1", "default")
     assert (error.status, error.message) == (400, REFUSED_BY_VLLM[status])
+
+
+FOR_OPERATORS = {
+    "thinking_token_budget is set but reasoning_config is not configured. Please set --reasoning-parser and/or "
+    "--reasoning-config to use it.": "thinking_token_budget is set but reasoning_config is not configured.",
+    '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set': (
+        "The engine refused the request."
+    ),
+    "The length 9 exceeds 4. To increase this limit, set the VLLM_MAX_PROMPTS environment variable.": (
+        "The length 9 exceeds 4."
+    ),
+    "temperature must be in [0, 2], got -0.5 -- or none.": "temperature must be in [0, 2], got -0.5 -- or none.",
+}
+
+
+@pytest.mark.parametrize("message", FOR_OPERATORS)
+def test_how_an_engine_should_be_started_is_not_for_clients(message: str) -> None:
+    """vLLM's own words."""
+    body = json.dumps({"error": {"message": message, "param": "x", "code": 400}}).encode()
+    error = engine_error(400, body, "ver_1", "default")
+    assert (error.status, error.message, error.param) == (400, FOR_OPERATORS[message], "x")
 
 
 def test_no_token_at_all_is_reserved_for_an_echo_alone() -> None:

@@ -83,6 +83,29 @@ async def test_a_next_turn_gets_the_turns_before_it_without_their_instructions(b
     assert third["previous_response_id"] == second["id"]
 
 
+async def test_a_conversation_goes_on_after_an_answer_without_a_word(bench: Bench) -> None:
+    """vLLM answers 500 to a message of the assistant's that has no content."""
+    bench.engine.words = ()
+    first = (await bench.respond()).json()
+    assert first["output"][0]["content"] == []
+    await bench.respond(input="And then?", previous_response_id=first["id"])
+    await bench.respond(input=[USER, *first["output"], {"role": "user", "content": "And then?"}])
+    said = [[item["content"] for item in asked["input"]] for asked in bench.engine.asked[1:]]
+    assert said == [["Hello?", "And then?"]] * 2
+
+
+async def test_the_engine_gets_all_parts_of_what_the_assistant_said(bench: Bench) -> None:
+    """vLLM reads the first one alone, and of a refusal nothing."""
+    parts = [{"type": "output_text", "text": "One."}, {"type": "output_text", "text": "Two."}]
+    refused = [{"type": "refusal", "refusal": "No."}]
+    said = [{"type": "message", "role": "assistant", "content": content} for content in (parts, refused)]
+    await bench.respond(input=[USER, *said, {**said[0], "content": parts[:1]}, USER])
+    _, first, second, third, _ = bench.engine.asked[0]["input"]
+    texts = [[part["text"] for part in item["content"]] for item in (first, second, third)]
+    assert texts == [["One.\nTwo."], ["No."], ["One."]]
+    assert {item["content"][0]["type"] for item in (first, second, third)} == {"output_text"}
+
+
 async def test_a_stored_response_is_fetched_as_it_was_answered(bench: Bench) -> None:
     answered = (await bench.respond()).json()
     found = await fetched(bench, answered["id"])
