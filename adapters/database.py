@@ -81,8 +81,8 @@ def _storable(
 
 
 def _json(value: Any) -> str:
-    """PostgreSQL stores JSON with a NUL in it, and then fails on whoever looks for a field of it. No NaN and no infinity
-    is JSON: they become null."""
+    """PostgreSQL stores JSON with a NUL in it, and then fails on whoever looks for a field of it. NaN and infinity are
+    no JSON: they become null."""
     try:
         text = json.dumps(value, allow_nan=False)
     except ValueError:

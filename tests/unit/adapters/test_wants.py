@@ -1,10 +1,7 @@
 """What the engines are wanted to hold, and pins."""
 
 import asyncio
-import contextlib
-import sqlite3
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa

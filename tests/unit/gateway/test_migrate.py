@@ -26,6 +26,10 @@ from training.tables import metadata as training
 ALL = [gateway, adapters, retrieval, training]
 
 
+def move(connection: sa.Connection, revision: str) -> None:
+    command.upgrade(migrate.config(connection), revision)
+
+
 async def test_the_migrated_schema_is_the_schema_of_the_tables(empty_url: str) -> None:
     def differences(connection: sa.Connection) -> list[object]:
         return compare_metadata(MigrationContext.configure(connection), ALL)  # type: ignore[arg-type]
@@ -56,9 +60,6 @@ def test_no_table_belongs_to_two_packages() -> None:
 async def test_adapters_that_share_a_base_model_are_served_before_control_has_named_it(
     empty_url: str, digests: list[str], named: list[tuple[str, str]]
 ) -> None:
-    def move(connection: sa.Connection, revision: str) -> None:
-        command.upgrade(migrate.config(connection), revision)
-
     engine = connect(empty_url)
     async with engine.begin() as connection:
         await connection.run_sync(move, "0009")
@@ -72,9 +73,6 @@ async def test_adapters_that_share_a_base_model_are_served_before_control_has_na
 
 
 async def test_datasets_that_are_there_name_their_corrections(empty_url: str) -> None:
-    def move(connection: sa.Connection, revision: str) -> None:
-        command.upgrade(migrate.config(connection), revision)
-
     facts = [
         {
             "train": [{"correction_id": "fb_1"}, {"correction_id": "fb_2"}],
@@ -95,9 +93,6 @@ async def test_datasets_that_are_there_name_their_corrections(empty_url: str) ->
 
 
 async def test_a_run_that_was_asked_to_stop_is_cancelled_by_the_upgrade(empty_url: str) -> None:
-    def move(connection: sa.Connection, revision: str) -> None:
-        command.upgrade(migrate.config(connection), revision)
-
     engine = connect(empty_url)
     async with engine.begin() as connection:
         await connection.run_sync(move, "0011")
@@ -117,9 +112,6 @@ async def test_a_run_that_was_asked_to_stop_is_cancelled_by_the_upgrade(empty_ur
 
 
 async def test_a_policys_screening_is_told_to_the_learner_by_the_upgrade(empty_url: str) -> None:
-    def move(connection: sa.Connection, revision: str) -> None:
-        command.upgrade(migrate.config(connection), revision)
-
     engine = connect(empty_url)
     async with engine.begin() as connection:
         await connection.run_sync(move, "0013")
@@ -139,9 +131,6 @@ async def test_a_policys_screening_is_told_to_the_learner_by_the_upgrade(empty_u
 
 
 async def test_files_of_what_was_pruned_long_ago_are_not_looked_for_after_the_upgrade(empty_url: str) -> None:
-    def move(connection: sa.Connection, revision: str) -> None:
-        command.upgrade(migrate.config(connection), revision)
-
     now = datetime.now(UTC)
     ages = {"kept": None, "lately": timedelta(days=1), "long": timedelta(days=3)}
     plain = {"tenant_id": "ten_1", "adapter": "default", "base_digest": "b", "source": "trained"}
@@ -161,15 +150,12 @@ async def test_files_of_what_was_pruned_long_ago_are_not_looked_for_after_the_up
     assert swept == {"long"} and left == ["sha256:lately"]
 
 
-async def test_the_upgrade_says_what_every_corrections_question_is(tmp_path: Path) -> None:
-    def move(connection: sa.Connection, revision: str) -> None:
-        command.upgrade(migrate.config(connection), revision)
-
+async def test_the_upgrade_says_what_every_corrections_question_is(empty_url: str) -> None:
     plain = {"tenant_id": "ten_1", "adapter": "default", "author": "key_1", "status": "accepted"}
     plain |= {"metadata": "{}", "reasons": "[]", "created_at": "2026-01-01 00:00:00", "trusted": True}
     asked = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "How LONG?"}]
     said = {"fb_corrected": "2 years", "fb_rated": None} | {f"fb_{n:04}": "2 years" for n in range(1000)}
-    engine = connect(f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}")
+    engine = connect(empty_url)
     async with engine.begin() as connection:
         await connection.run_sync(move, "0015")
         names = ", ".join([*plain, "id", "messages", "correction"])
