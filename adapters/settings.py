@@ -59,7 +59,8 @@ class Addresses(BaseSettings):
     @classmethod
     def _readable(cls, value: str, info: ValidationInfo) -> str:
         port = info.data.get("engine_port")  # None: it has a bad value, which is told by itself
-        parse_pools(value, _urls(info.data["engine_urls"]) or [local_engine(port)] * bool(port))
+        started = () if port is None else (local_engine(port),)
+        parse_pools(value, _urls(info.data["engine_urls"]) or started)
         return value
 
     @property
