@@ -16,6 +16,8 @@ from adapters.slot_table import Grants, Word
 from adapters.slots import SlotListener, Slots
 from adapters.tasks import end
 
+OWN_SLOTS = 2
+"""Of each engine's, while Redis is away: control's one and the learner's."""
 LEASE_MS = 5000
 RENEW_S = 1.0
 PATIENCE_S = 60.0

@@ -19,15 +19,18 @@ class Pool(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     model: Path
     """Directory of the base model, absolute. Only control reads it."""
-    engines: tuple[str, ...] = Field(min_length=1)
-    """URLs of the replicas, without a trailing slash."""
+    engines: tuple[str, ...] = ()
+    """URLs of the replicas, without a trailing slash; with `port`, of the one that it is for."""
+    port: int | None = Field(None, ge=1, le=65535)
+    """Of the engine that `graft up` starts on this machine. None: the replicas are started elsewhere."""
 
 
 _POOLS = TypeAdapter(dict[BaseName, Pool])
 
 
 def parse_pools(value: str, engines: Collection[str] = ()) -> Mapping[str, Pool]:
-    """`{"large": {"model": "/models/large", "engines": ["http://gpu2:8000"]}}`, by the name that tenants use.
+    """`{"large": {"model": "/models/large", "engines": ["http://gpu2:8000"]}}`, by the name that tenants use;
+    or a `port` instead of `engines`.
 
     engines: URLs of the first base model's replicas. Raises ValueError.
     """
@@ -45,8 +48,17 @@ def parse_pools(value: str, engines: Collection[str] = ()) -> Mapping[str, Pool]
             raise ValueError(f"{name}: no base model can have this name")
         if not pool.model.is_absolute():
             raise ValueError(f"{name}.model: is not an absolute path")
+        if bool(urls) == (pool.port is not None):
+            raise ValueError(f"{name}: has either engines or the port of one that is started here")
+        if pool.port is not None:
+            urls = (local_engine(pool.port),)
         if len(set(urls)) < len(urls) or seen & set(urls):
             raise ValueError(f"{name}.engines: an engine holds one base model and is named once")
         seen |= set(urls)
-        found[name] = Pool(model=pool.model, engines=urls)
+        found[name] = Pool(model=pool.model, engines=urls, port=pool.port)
     return found
+
+
+def local_engine(port: int) -> str:
+    """URL of an engine that the supervisor starts."""
+    return f"http://127.0.0.1:{port}"

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from adapters.pools import parse_pools
+from adapters.pools import local_engine, parse_pools
 from adapters.types import BASE_NAME
 from adapters.uris import parse_uri
 
@@ -26,9 +26,9 @@ class Addresses(BaseSettings):
     redis_url: str = ""
     engine_urls: str = ""
     """Replicas, separated by commas. Empty: the one that the supervisor starts on `engine_port`."""
+    engine_port: int = Field(8100, ge=1, le=65535)
     more_bases: str = ""
     """Further base models with their replicas, as `adapters.pools` reads them."""
-    engine_port: int = Field(8100, ge=1, le=65535)
     retrieval_url: str = ""
     retrieval_port: int = Field(8200, ge=1, le=65535)
     internal_token: SecretStr = SecretStr("")
@@ -49,7 +49,7 @@ class Addresses(BaseSettings):
     @property
     def engines(self) -> tuple[str, ...]:
         """URLs of the first base model's replicas without a trailing slash, at least one."""
-        return _urls(self.engine_urls) or (f"http://127.0.0.1:{self.engine_port}",)
+        return _urls(self.engine_urls) or (local_engine(self.engine_port),)
 
     @property
     def pools(self) -> Mapping[str, tuple[str, ...]]:
@@ -68,7 +68,9 @@ class Addresses(BaseSettings):
     @field_validator("more_bases")
     @classmethod
     def _readable(cls, value: str, info: ValidationInfo) -> str:
-        parse_pools(value, _urls(info.data["engine_urls"]))
+        port = info.data.get("engine_port")  # None: it has a bad value, which is told by itself
+        started = () if port is None else (local_engine(port),)
+        parse_pools(value, _urls(info.data["engine_urls"]) or started)
         return value
 
     @property

@@ -74,11 +74,11 @@ for _, who in pairs(held) do
   count = count + 1
   for worker in pairs(who) do someone = someone or worker ~= me end
 end
-local free = math.max(0, slots - count)
+local free, over = math.max(0, slots - count), math.max(0, count - slots)
 local short = math.max(0, #line - free)
 local tenured = oldest(held, function(version, at) return now - at >= tenure end)
 local leaving = {{}}
-for i = 1, math.min(short, #tenured) do leaving[tenured[i][2]] = true end
+for i = 1, math.min(short + over, #tenured) do leaving[tenured[i][2]] = true end
 local others = short > 0 and fresh and someone
 local function grant(version)
   held[version] = held[version] or {{}}

@@ -4,7 +4,7 @@ An engine batches at most so many adapters as it has slots; what is asked of it 
 any order. So a slot is granted to a version on a replica, and every worker may send that version's requests there
 while it holds the grant. When more versions are wanted than there are slots, the one whose oldest request has waited
 longest is next, and the versions that have had a slot for longest make room: they take no new requests, and give
-the slot back when those that run have ended.
+the slot back when those that run have ended. So do those that are held beyond the slots, where these became fewer.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -58,10 +58,10 @@ class SlotTable:
         for version, waited in word.wanted.items():
             self.waiting.setdefault(version, {})[worker] = now - waited
         line = _by_age({name: who for name, who in self.waiting.items() if name not in self.held})
-        free = max(0, self.slots - len(self.held))
+        free, over = max(0, self.slots - len(self.held)), max(0, len(self.held) - self.slots)
         short = max(0, len(line) - free)
         tenured = {name: who for name, who in self.held.items() if now - min(who.values()) >= self.tenure_s}
-        leaving = frozenset(_by_age(tenured)[:short])
+        leaving = frozenset(_by_age(tenured)[: short + over])
         others = short > 0 and bool(word.wanted.keys() - before) and _anyone_but(worker, self.held)
         for version in line[:free]:
             others |= self._grant(version, worker, now)

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from adapters.errors import EngineUnavailable
 from adapters.slot_board import NO_SLOT, Board, Slot, Waiter
 from adapters.slot_ledger import SLOTS_CHANNEL
-from adapters.slot_table import Grants, SlotTable, Word
+from adapters.slot_table import TENURE_S, Grants, SlotTable, Word
 from adapters.tasks import end
 
 log = logging.getLogger(__name__)
@@ -109,6 +109,12 @@ class Slots:
             board.short = board.short or 1
             self._poke(board)
 
+    def lost(self) -> None:
+        """The ledger seems to be away: see whether it is, and leave what is held beyond this process's part."""
+        for board in self._boards.values():
+            if board.grants:
+                self._poke(board)
+
     async def close(self) -> None:
         """Gives back what is held."""
         await end(*list(self._asking.values()))
@@ -150,7 +156,7 @@ class Slots:
                 return grants
         table = self._alone.get(board.url)
         if table is None:
-            held = {version_id: {ALONE: now} for version_id in board.grants}
+            held = {version_id: {ALONE: now - TENURE_S} for version_id in board.grants}
             table = self._alone[board.url] = SlotTable(self._count, held)
         table.slots = self._part()
         return table.exchange(ALONE, word, now, (ALONE,))
@@ -181,4 +187,5 @@ class SlotListener:
                         if message is not None:
                             self._slots.changed(bytes(message["data"]).decode())
             except (RedisError, OSError):
+                self._slots.lost()
                 await asyncio.sleep(AGAIN_S)

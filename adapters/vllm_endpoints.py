@@ -32,7 +32,7 @@ from adapters.errors import (
 )
 from adapters.settings import Settings
 from adapters.vllm_plugin import RESOLVER
-from adapters.vllm_residents import NotLoaded, Residents, TooManyPinned
+from adapters.vllm_residents import NotLoaded, OtherFiles, Residents, TooManyPinned, keep_readable
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ STATUS: Mapping[type[Exception], int] = {
     StoreUnavailable: 503,
     CacheFull: 507,
     NotLoaded: 409,
+    OtherFiles: 409,
     TooManyPinned: 409,
 }
 """Never 404: that is how a vLLM without this plugin answers."""
@@ -82,6 +83,7 @@ class EnginePlugin:
         registry = import_module("vllm.lora.resolver").LoRAResolverRegistry
         resolver = registry.get_resolver(RESOLVER)
         self._fetches = resolver.fetches
+        keep_readable(state.openai_serving_models, resolver.cache)
         self._residents = Residents(state.openai_serving_models, engine_client, resolver.cache)
 
     def _authenticate(self, authorization: Annotated[str, Header()] = "") -> None:
@@ -111,6 +113,8 @@ class EnginePlugin:
         protocol = import_module("vllm.entrypoints.serve.lora.protocol").LoadLoRAAdapterRequest
         try:
             refused = await self._all.load(version_id, body.artifact_digest, protocol)
+        except OtherFiles as error:
+            return _refusal(STATUS[OtherFiles], f"{version_id} cannot be loaded: {error}")
         except AdaptersError as error:
             return _refusal(STATUS[type(error)], str(error))
         if refused is not None:

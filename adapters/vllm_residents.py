@@ -6,14 +6,19 @@ worker's memory (`--max-cpu-loras`, least recently used first out), and slots th
 """
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adapters.artifacts import hex_of
 from adapters.engine_cache import EngineCache
+from adapters.errors import AdaptersError
 
 STATE, PIN, UNPIN = "graft_lora_state", "graft_pin_lora", "graft_unpin_lora"
 """What `adapters.vllm_plugin` adds to the worker's methods."""
+FILES = ("adapter_config.json", "adapter_model.safetensors")
+"""What vLLM reads of a version."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,11 @@ class TooManyPinned(Exception):
 
 class NotLoaded(Exception):
     """There is nothing of this name to pin."""
+
+
+class OtherFiles(Exception):
+    """A version of this name is loaded from other files. vLLM knows a version by its name: it would go on with what it
+    has computed of these."""
 
 
 class Residents:
@@ -73,9 +83,12 @@ class Residents:
     async def load(self, name: str, digest: str, protocol: Any) -> Any:
         """Fetch, verify, load; None, or vLLM's ErrorResponse. protocol: the class of its load requests.
 
-        Raises what `EngineCache.path_of` does.
+        Raises OtherFiles, and what `EngineCache.path_of` does.
         """
         if name in self._models.lora_requests:
+            held = Path(self._models.lora_requests[name].lora_path).name
+            if held != hex_of(digest):
+                raise OtherFiles(f"it is loaded with the files of sha256:{held}")
             return None
         path = await self._cache.path_of(name, digest)
         answer = await self._models.load_lora_adapter(protocol(lora_name=name, lora_path=str(path)))
@@ -129,3 +142,29 @@ class Residents:
 
     def _paths(self) -> set[str]:
         return {Path(request.lora_path).name for request in self._models.lora_requests.values()}
+
+
+class _Readable(dict[str, Any]):
+    """Requests by name, as vLLM keeps them. One whose files are gone is there to be read, and not contained."""
+
+    def __contains__(self, name: object) -> bool:
+        request = self.get(name)  # type: ignore[call-overload]
+        return request is not None and all((Path(request.lora_path) / file).is_file() for file in FILES)
+
+
+def keep_readable(models: Any, cache: EngineCache) -> None:
+    """Have vLLM look for a version's files before a request of it is taken, and have them fetched to where they were
+    when they are gone. vLLM reads what memory has let go in the middle of a step, and ends when it finds nothing.
+
+    models: as for `Residents`.
+    """
+    models.lora_requests = _Readable(models.lora_requests)
+    resolve = models.resolve_lora
+
+    async def restored(name: str) -> Any:
+        if models.lora_requests.get(name) is not None:
+            with contextlib.suppress(AdaptersError):
+                await cache.path_of(name)
+        return await resolve(name)
+
+    models.resolve_lora = restored

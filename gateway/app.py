@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import ASGIApp
 
 from adapters.database import connect
+from adapters.own_slots import OWN_SLOTS
 from adapters.registry import Registry
 from adapters.slot_ledger import RedisSlots
 from adapters.slots import SlotListener, Slots
@@ -143,7 +144,7 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
             RedisSlots(redis, worker_id, settings.max_loras),
             replicas.urls,
             settings.max_loras,
-            lambda: max(1, heartbeat.share.of(settings.max_loras)),
+            lambda: max(1, heartbeat.share.of(settings.max_loras - OWN_SLOTS)),
             settings.queue_size,
             settings.queue_seconds,
         )

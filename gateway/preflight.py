@@ -48,6 +48,14 @@ def require_model(path: Path) -> None:
         )
 
 
+def refuse_second_engine(name: str) -> None:
+    """Raises LaunchError."""
+    raise LaunchError(
+        f"On a GPU only the first base model's engine is started here, beside the learner; {name} has a port.",
+        fix="Start its engine elsewhere and name it by `engines` in GRAFT_MORE_BASES, instead of `port`.",
+    )
+
+
 def require_encoder(path: Path) -> None:
     if not (path / "config.json").is_file():
         raise LaunchError(
@@ -170,6 +178,9 @@ def ports(plan: Plan) -> list[tuple[str, int, str]]:
     wanted = [(plan.admin_host, plan.admin_port, "GRAFT_ADMIN_PORT")]
     if plan.engine_port is not None:
         wanted.append(("127.0.0.1", plan.engine_port, "GRAFT_ENGINE_PORT"))
+    for pool in parse_pools(plan.more_bases).values():
+        if pool.port is not None:
+            wanted.append(("127.0.0.1", pool.port, "`port` in GRAFT_MORE_BASES"))
     if plan.retrieval_port is not None:
         wanted.append(("127.0.0.1", plan.retrieval_port, "GRAFT_RETRIEVAL_PORT"))
     return wanted
@@ -195,6 +206,8 @@ def checks(plan: Plan) -> list[tuple[str, Callable[[], object], str]]:
             found.append(("gpu", fits, "the base model fits"))
     for name, pool in parse_pools(plan.more_bases).items():
         found.append((f"base model {name}", partial(require_model, pool.model), str(pool.model)))
+        if pool.port is not None and plan.gpu:
+            found.append((f"gpu for {name}", partial(refuse_second_engine, name), ""))
     if plan.redis_socket is not None:
         found.append(("redis-server", redis_server, "found"))
     for host, port, variable in ports(plan):

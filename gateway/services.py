@@ -4,11 +4,12 @@ installed."""
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
 
+from adapters.pools import parse_pools
 from gateway.accelerator import engine_share
 from gateway.launch_errors import LaunchError
 from gateway.probes import Probes
@@ -53,7 +54,7 @@ class Plan:
     artifacts_url: str
     base_model: Path
     more_bases: str
-    """Further base models, whose engines are somebody else's, as the setting has them."""
+    """Further base models, as the setting has them."""
     encoder: Path
     internal_token: str
     engine_token: str
@@ -130,6 +131,10 @@ def services(plan: Plan, inherited: Mapping[str, str], probes: Probes, gateway_f
         found.append(redis(plan, clean, probes))
     if plan.engine_port is not None:
         found.append(engine(plan, clean, probes))
+    found += [
+        engine(further, clean, probes, f"engine-{number}")
+        for number, further in enumerate(further_engines(plan), 2)
+    ]
     if plan.retrieval_port is not None:
         told = {**ours, **numeric(1), "GRAFT_RETRIEVAL_PORT": str(plan.retrieval_port)}
         ready = probes.http(f"{plan.retrieval_url}/healthz")
@@ -164,7 +169,22 @@ def redis(plan: Plan, environment: Mapping[str, str], probes: Probes) -> Process
     return ProcessSpec("redis", command, environment, probes.redis(plan.redis_url))
 
 
-def engine(plan: Plan, environment: Mapping[str, str], probes: Probes) -> ProcessSpec:
+def further_engines(plan: Plan) -> list[Plan]:
+    """For each engine of a further base model that is started here, the plan as it is for that one."""
+    return [
+        replace(
+            plan,
+            base_model=pool.model,
+            engine_urls=pool.engines,
+            engine_port=pool.port,
+            engine_cache=plan.engine_cache / "bases" / name,
+        )
+        for name, pool in parse_pools(plan.more_bases).items()
+        if pool.port is not None
+    ]
+
+
+def engine(plan: Plan, environment: Mapping[str, str], probes: Probes, name: str = "engine") -> ProcessSpec:
     """vLLM with LoRA, loopback only: its key does not cover every route it has."""
     command = [
         sys.executable, "-m", "vllm.entrypoints.openai.api_server",
@@ -209,7 +229,7 @@ def engine(plan: Plan, environment: Mapping[str, str], probes: Probes) -> Proces
             "TORCHDYNAMO_DISABLE": "1",
         }
     ready = probes.http(f"{plan.engine_urls[0]}/health")
-    return ProcessSpec("engine", command, told, ready, ready_within_s=900.0, stop_within_s=15.0)
+    return ProcessSpec(name, command, told, ready, ready_within_s=900.0, stop_within_s=15.0)
 
 
 def _control(plan: Plan, environment: Mapping[str, str], probes: Probes) -> ProcessSpec:

@@ -5,10 +5,11 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -19,12 +20,13 @@ from adapters.base import describe_base
 from adapters.errors import EngineRefused
 from adapters.settings import Settings as AdaptersSettings
 from adapters.types import Lineage, Version, VersionStatus
-from adapters.vllm import VllmEngine
+from adapters.vllm import PLUGIN, VllmEngine
 from deploy.demo import serving
 from deploy.demo.serving import RunningEngine
 from gateway.admin import create_app
 from gateway.control import Control, assembled
 from tests.integration.gateway_house import Customer, House, house, listening
+from tests.integration.prefix_cache import PROMPT
 from tests.integration.random_adapters import write_adapter
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
@@ -38,6 +40,8 @@ SHUT_OUT = (
 """A command under which root can read only what root owns or everybody may read. The interpreter may be where no other
 user could run it, so it is control's directory that gets another owner."""
 QUESTION = "What are your opening hours?"
+MEMORY = {"max_loras": 2, "max_cpu_loras": 2}
+"""Few places, so that a version is soon pushed out."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,21 @@ class Elsewhere:
     def copy_of(self, version: Version) -> Path:
         return self.home / "cache" / "artifacts" / hex_of(version.artifact_digest)
 
+    async def push_out(self, version: Version, others: Sequence[Version]) -> None:
+        """Fills the engine's memory with others, and deletes the version's files from the engine's disk."""
+        for other in others:
+            await self.replica.pull(other.id, other.artifact_digest)
+        async with httpx.AsyncClient(trust_env=False) as http:
+            headers = {"authorization": f"Bearer {serving.TOKEN}"}
+            listed = (await http.get(self.replica.url + PLUGIN, headers=headers)).json()["data"]
+        (held,) = [each for each in listed if each["id"] == version.id]
+        assert (held["servable"], held["in_memory"]) == (True, False)
+        shutil.rmtree(self.copy_of(version))
+
+    async def said(self, name: str) -> str:
+        """By the engine asked directly."""
+        return (await self.replica.chat(name, [{"role": "user", "content": PROMPT}], 8)).texts[0]
+
 
 @contextmanager
 def home() -> Iterator[Path]:
@@ -79,7 +98,7 @@ def engine_of(directory: Path, model: Path, control_url: str, port: int = 0) -> 
         "HOME": str(directory),
         "TMPDIR": str(directory),
     }
-    with serving.engine(model, told, SHUT_OUT, port) as running:
+    with serving.engine(model, told, SHUT_OUT, port, **MEMORY) as running:
         yield running
 
 
@@ -160,6 +179,60 @@ async def test_an_artifact_that_was_changed_in_the_store_is_refused_before_it_is
             await elsewhere.control.swapper.swap(umbrella.id, "support", version.id, "test")
     assert version.id not in await elsewhere.replica.resident()
     assert not elsewhere.copy_of(version).exists()
+
+
+async def asked(customer: Customer, version: str) -> httpx.Response:
+    return await customer.ask(QUESTION, {"X-Adapter": f"support@{version}"}, max_tokens=4, temperature=0)
+
+
+def text_of(answer: httpx.Response) -> Any:
+    assert answer.status_code == 200, answer.text
+    return answer.json()["choices"][0]["message"]["content"]
+
+
+async def test_a_version_whose_files_are_gone_is_fetched_again_by_its_next_request(
+    elsewhere: Elsewhere,
+) -> None:
+    """vLLM alone reads them in the middle of a step, and ends when they are not there."""
+    async with elsewhere.house.customer("hooli") as hooli:
+        versions = [await elsewhere.approved(hooli, seed) for seed in (5, 6, 7)]
+        await elsewhere.house.applied(await elsewhere.control.registry.position())
+        before = text_of(await asked(hooli, "v1"))
+        await elsewhere.push_out(versions[0], versions[1:])
+        assert text_of(await asked(hooli, "v1")) == before
+    assert elsewhere.copy_of(versions[0]).is_dir()
+
+
+async def test_a_version_whose_files_are_gone_for_good_is_refused_and_the_others_go_on(
+    elsewhere: Elsewhere,
+) -> None:
+    async with elsewhere.house.customer("piper") as piper:
+        versions = [await elsewhere.approved(piper, seed) for seed in (8, 9, 10)]
+        await elsewhere.house.applied(await elsewhere.control.registry.position())
+        text_of(await asked(piper, "v1"))
+        await elsewhere.push_out(versions[0], versions[1:])
+        stored = elsewhere.house.settings.data_dir / "artifacts" / hex_of(versions[0].artifact_digest)
+        shutil.rmtree(stored)
+        lost = await asked(piper, "v1")
+        assert text_of(await asked(piper, "v2"))
+    assert (lost.status_code, lost.json()["error"]["message"]) == (503, "This version is not loaded yet.")
+
+
+async def test_a_name_never_answers_with_other_weights_than_it_was_loaded_with(elsewhere: Elsewhere) -> None:
+    """Nor, once it was removed, from what vLLM has computed with the first ones."""
+    async with elsewhere.house.customer("hooli") as hooli:
+        one, two = [await elsewhere.approved(hooli, seed) for seed in (11, 12)]
+    for version in (one, two):
+        await elsewhere.replica.pull(version.id, version.artifact_digest)
+    first, second = await elsewhere.said(one.id), await elsewhere.said(two.id)
+    assert first != second
+    with pytest.raises(EngineRefused) as caught:
+        await elsewhere.replica.pull(one.id, two.artifact_digest)
+    assert caught.value.status == 409
+    assert await elsewhere.said(one.id) == first
+    await elsewhere.replica.unload(one.id)
+    await elsewhere.replica.pull(one.id, two.artifact_digest)
+    assert await elsewhere.said(one.id) == second
 
 
 @pytest.mark.parametrize("token", ["", "Bearer wrong", f"Basic {serving.TOKEN}"])

@@ -21,6 +21,11 @@ def test_a_pool_has_a_name_a_directory_and_replicas() -> None:
     assert parse_pools(told(large=LARGE)) == {"large": Pool(model=Path("/models/large"), engines=urls)}
 
 
+def test_an_engine_that_is_started_here_has_a_port() -> None:
+    found = parse_pools(told(large={"model": "/models/large", "port": 8101}))
+    assert found["large"] == Pool(model=Path("/models/large"), engines=("http://127.0.0.1:8101",), port=8101)
+
+
 @pytest.mark.parametrize("name", ["base", "default", "none"])
 def test_a_name_that_means_something_else_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name}: no base model can have this name"):
@@ -31,7 +36,10 @@ def test_a_name_that_means_something_else_is_refused(name: str) -> None:
     ("value", "problem"),
     [
         ("large", "Invalid JSON"),
-        (told(large={**LARGE, "engines": []}), r"large\.engines"),
+        (told(large={**LARGE, "engines": []}), "large: has either engines or the port"),
+        (told(large={**LARGE, "port": 8101}), "large: has either engines or the port"),
+        (told(large={"model": "/m", "port": 0}), r"large\.port"),
+        (told(large={"model": "/m", "port": 1}, other={"model": "/m", "port": 1}), r"other\.engines"),
         (told(large={**LARGE, "model": "models/large"}), r"large\.model: is not an absolute path"),
         (told(large={**LARGE, "url": "http://x"}), r"large\.url"),
         (told(**{"a@v1": LARGE}), "pattern"),

@@ -42,6 +42,15 @@ def test_no_more_versions_make_room_than_wait() -> None:
     assert table.exchange("w_0", want(d=0.0, e=0.0), 10.0, LIVE).leaving == {"a", "b"}
 
 
+def test_what_is_held_beyond_the_slots_leaves_although_nobody_waits() -> None:
+    table = SlotTable(3)
+    for at, version in enumerate("abc"):
+        table.exchange("w_0", want(**{version: 0.0}), float(at), LIVE)
+    table.slots = 1
+    assert table.exchange("w_0", Word(), 10.0, LIVE).leaving == {"a", "b"}
+    assert table.exchange("w_0", want(d=0.0), 10.0, LIVE).leaving == {"a", "b", "c"}
+
+
 def test_a_version_that_makes_room_takes_no_further_worker() -> None:
     table = SlotTable(1)
     table.exchange("w_0", want(a=0.0), 10.0, LIVE)

@@ -175,6 +175,37 @@ def test_without_a_ledger_each_worker_keeps_to_its_part() -> None:
     simulate(play)
 
 
+def test_when_the_ledger_goes_workers_leave_what_is_beyond_their_parts() -> None:
+    """Both passed requests of the same four versions. The second goes on so and never needs to ask; the first is asked
+    for two others too."""
+
+    async def play() -> None:
+        found, lines = fleet(2, 4)
+        engine = Engine()
+
+        async def stream(worker: int, name: str) -> None:
+            while True:
+                await engine.serve(found[worker], name, 0.3)
+
+        same = [(worker, f"v{number}") for worker in (0, 1) for number in range(4)]
+        streams = [asyncio.create_task(stream(*each)) for each in same]
+        await asyncio.sleep(1.0)
+        for worker, line in enumerate(lines):
+            line.away = True
+            found[worker].lost()
+        streams += [asyncio.create_task(stream(0, name)) for name in ("other", "another")]
+        await asyncio.sleep(2.0)
+        engine.most = 0
+        engine.order.clear()
+        await asyncio.sleep(10.0)
+        assert engine.most <= 4
+        assert len(set(engine.order)) == 6
+        for each in streams:
+            each.cancel()
+
+    simulate(play)
+
+
 def test_when_the_ledger_is_back_all_workers_agree_again() -> None:
     async def play() -> None:
         found, lines = fleet(2, 2)

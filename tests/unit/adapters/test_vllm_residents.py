@@ -1,14 +1,26 @@
 """Loads and pins inside the engine, over a worker's memory without vLLM."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from adapters import vllm_endpoints
+from adapters.errors import StoreUnavailable
 from adapters.vllm_plugin import lora_state, pin_lora, unpin_lora
-from adapters.vllm_residents import PIN, STATE, UNPIN, NotLoaded, Residents, TooManyPinned
+from adapters.vllm_residents import (
+    FILES,
+    PIN,
+    STATE,
+    UNPIN,
+    NotLoaded,
+    OtherFiles,
+    Residents,
+    TooManyPinned,
+    keep_readable,
+)
 
 METHODS: Mapping[str, Callable[..., Any]] = {STATE: lora_state, PIN: pin_lora, UNPIN: unpin_lora}
 SLOTS, CAPACITY = 2, 5
@@ -111,3 +123,70 @@ async def test_files_that_vllm_does_not_find_are_a_matter_of_the_moment(
     plugin._fetches, plugin._residents = True, Refusing(None, None, SimpleNamespace())  # type: ignore[arg-type]
     body = vllm_endpoints.Load(artifact_digest=f"sha256:{'0' * 64}")
     assert (await plugin._load("ver_1", body)).status_code == status
+
+
+async def test_a_name_that_is_loaded_takes_no_other_files(client: Client) -> None:
+    """Loading it again with its own is no error."""
+    held = SimpleNamespace(lora_int_id=1, lora_name="ver_1", lora_path=f"/cache/{'a' * 64}")
+    residents = Residents(SimpleNamespace(lora_requests={"ver_1": held}), client, SimpleNamespace())  # type: ignore[arg-type]
+    assert await residents.load("ver_1", f"sha256:{'a' * 64}", None) is None
+    with pytest.raises(OtherFiles, match="loaded with the files of sha256:aaa"):
+        await residents.load("ver_1", f"sha256:{'b' * 64}", None)
+
+
+class Models:
+    """vLLM's, with one version whose files are in a directory that may go, and how often it was resolved."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.lora_requests: dict[str, Any] = {"ver_1": SimpleNamespace(lora_path=str(directory))}
+        self.resolved = 0
+
+    async def resolve_lora(self, name: str) -> Any:
+        self.resolved += 1
+        if name in self.lora_requests:
+            return self.lora_requests[name]
+        return None
+
+    async def asked(self) -> Any:
+        """As vLLM goes about a request."""
+        if "ver_1" in self.lora_requests:
+            return self.lora_requests["ver_1"]
+        return await self.resolve_lora("ver_1")
+
+
+class Fetching:
+    """A cache that writes the files again, when it can."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.away = False
+
+    async def path_of(self, _: str) -> Path:
+        if self.away:
+            raise StoreUnavailable("version ver_1", ConnectionError())
+        self._directory.mkdir(exist_ok=True)
+        for name in FILES:
+            (self._directory / name).touch()
+        return self._directory
+
+
+async def test_files_that_are_gone_are_fetched_before_a_request_is_taken(tmp_path: Path) -> None:
+    models, cache = Models(tmp_path / "copy"), Fetching(tmp_path / "copy")
+    held = models.lora_requests["ver_1"]
+    keep_readable(models, cache)  # type: ignore[arg-type]
+    for _ in range(2):
+        assert await models.asked() is held
+    assert models.resolved == 1
+    (tmp_path / "copy" / FILES[1]).unlink()
+    assert await models.asked() is held
+    assert models.resolved == 2
+
+
+async def test_a_version_whose_files_are_gone_for_good_is_unknown(tmp_path: Path) -> None:
+    models, cache = Models(tmp_path / "copy"), Fetching(tmp_path / "copy")
+    keep_readable(models, cache)  # type: ignore[arg-type]
+    cache.away = True
+    assert await models.asked() is None
+    cache.away = False
+    assert await models.asked() is not None

@@ -1,11 +1,12 @@
 """From settings to a plan."""
 
+import json
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from gateway import launch
+from gateway import launch, preflight
 from gateway.credentials import Credentials
 from gateway.launch_errors import LaunchError
 
@@ -109,6 +110,27 @@ def test_a_further_base_model_that_cannot_be_read_is_named(monkeypatch: pytest.M
         LaunchError, match=r"GRAFT_MORE_BASES=.*large\.engines: an engine holds one base model"
     ):
         settings()
+
+
+def test_an_engine_that_is_started_for_a_further_base_model_has_a_port_of_its_own() -> None:
+    value = '{"large": {"model": "/models/large", "port": 8100}}'
+    with pytest.raises(LaunchError, match=r"large\.engines: an engine holds one base model"):
+        settings(more_bases=value)
+    found = settings(more_bases=value, engine_port=8101)
+    assert found.gateway.pools == {"base": ("http://127.0.0.1:8101",), "large": ("http://127.0.0.1:8100",)}
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_a_further_base_models_engine_is_started_on_a_processor_only(
+    gpu: bool, tmp_path: Path, base_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "installed", lambda _: gpu)
+    value = json.dumps({"large": {"model": str(base_model), "port": 8177}})
+    plan = launch.make_plan(settings(data_dir=tmp_path, more_bases=value), SECRETS)
+    found = {each.subject: each for each in preflight.examine(plan)}
+    assert found["base model large"].ok and found["port 8177"].ok
+    assert ("gpu for large" in found) is gpu
+    assert not gpu or not found["gpu for large"].ok
 
 
 def test_every_process_is_told_of_further_base_models(

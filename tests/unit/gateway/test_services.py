@@ -1,5 +1,6 @@
 """What the processes of a deployment are and are told."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,6 +60,19 @@ def test_an_embedded_system_has_all_six_processes() -> None:
 def test_what_is_configured_elsewhere_is_not_started() -> None:
     remote = replace(PLAN, redis_socket=None, engine_port=None, retrieval_port=None)
     assert list(named(remote)) == ["control", "gateway", "learner"]
+
+
+def test_engines_of_further_base_models_are_started_where_they_have_a_port() -> None:
+    """Each with a cache of its own: what one serves must not make room for another."""
+    elsewhere = {"model": "/models/a", "engines": ["http://gpu2:8000"]}
+    bases = {"a": elsewhere, "b": {"model": "/models/b", "port": 8101}, "c": {"model": "/c", "port": 8102}}
+    found = named(replace(PLAN, more_bases=json.dumps(bases)))
+    assert [name for name in found if name.startswith("engine")] == ["engine", "engine-2", "engine-3"]
+    command = " ".join(found["engine-2"].command)
+    assert "--model /models/b " in command and "--port 8101 " in command
+    told = [found[name].environment["GRAFT_ENGINE_CACHE_DIR"] for name in ("engine", "engine-2", "engine-3")]
+    assert told == ["/data/cache/engine", "/data/cache/engine/bases/b", "/data/cache/engine/bases/c"]
+    assert "engine-2" in named(replace(PLAN, engine_port=None, more_bases=json.dumps(bases)))
 
 
 def test_every_worker_gets_the_one_listening_socket() -> None:
