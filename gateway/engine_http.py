@@ -8,6 +8,7 @@ every stream. It knows what engines do and nothing more: no redirects, no compre
 import asyncio
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -33,6 +34,10 @@ class NotConnected(EngineHttpError):
 
 class BrokenOff(EngineHttpError):
     """The connection ended before the answer did, or what came is not HTTP."""
+
+
+class TooLong(EngineHttpError):
+    """A whole answer of more than ANSWER_BYTES."""
 
 
 class Silent(EngineHttpError):
@@ -86,15 +91,14 @@ class Connection(asyncio.Protocol):
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def read(self) -> bytes:
-        """All of the body that has not been asked for. Raises EngineHttpError, also for one without end."""
-        taken: list[bytes] = []
-        size = 0
+        """All of the body that has not been asked for. Raises EngineHttpError."""
+        taken, size = list[bytes](), 0
         while True:
             taken += self._parts
             size += self._held
             if size > ANSWER_BYTES:
-                self._fail(BrokenOff())
-                raise BrokenOff
+                self._fail(TooLong())
+                raise TooLong
             self._parts, self._held = [], 0
             if self.complete:
                 return taken[0] if len(taken) == 1 else b"".join(taken)
@@ -201,6 +205,12 @@ class Answer:
     async def read(self) -> bytes:
         """All of it that has not been read. Raises EngineHttpError."""
         self.body = await self._connection.read()
+        return self.body
+
+    async def refusal(self) -> bytes:
+        """As `read`; empty when it did not come whole."""
+        with suppress(EngineHttpError):
+            await self.read()
         return self.body
 
     def leave(self) -> None:

@@ -22,8 +22,9 @@ from adapters.settings import Settings as AdaptersSettings
 from gateway import credentials, migrate, preflight
 from gateway.guardian import Guardian
 from gateway.launch_errors import LaunchError
+from gateway.plan import Plan
 from gateway.probes import Probes
-from gateway.services import CPU_ENGINE_SLOTS, OWN_PREFIX, Plan, installed, services
+from gateway.services import CPU_ENGINE_SLOTS, OWN_PREFIX, installed, services
 from gateway.settings import VLLM_MAX_NUM_SEQS, Settings
 from gateway.supervisor import Event, Supervisor
 from gateway.tenants import TenantStore

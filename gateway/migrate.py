@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.database import connect, hold
 from gateway.launch_errors import LaunchError
@@ -28,16 +29,23 @@ async def upgrade(database_url: str) -> None:
     """Apply every migration that is missing, in one transaction, one process at a time. Raises LaunchError."""
     engine = connect(database_url)
     try:
+        await _reach(engine)
         async with engine.begin() as connection:
             await hold(connection, "migrations")
             await connection.run_sync(_upgrade)
-    except OperationalError as error:
-        raise LaunchError(
-            f"The record cannot be brought to this version's schema: {error.orig}",
-            fix="Start the database, or correct GRAFT_DATABASE_URL.",
-        ) from error
     finally:
         await engine.dispose()
+
+
+async def _reach(engine: AsyncEngine) -> None:
+    try:
+        async with engine.connect():
+            pass
+    except OperationalError as error:
+        raise LaunchError(
+            f"The record cannot be opened: {error.orig}",
+            fix="Start the database, or correct GRAFT_DATABASE_URL.",
+        ) from error
 
 
 def _upgrade(connection: sa.Connection) -> None:

@@ -18,7 +18,8 @@ import psutil
 from adapters.pools import parse_pools
 from gateway.accelerator import require_gpu
 from gateway.launch_errors import LaunchError
-from gateway.services import Plan, redis_server
+from gateway.plan import Plan
+from gateway.services import redis_server
 
 MIN_FREE_BYTES = 512 * 1024 * 1024
 LOCK_WAIT_SECONDS = 12.0

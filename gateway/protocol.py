@@ -65,8 +65,11 @@ busy it is."""
 REFUSALS = frozenset({400, 413, 422, 501})
 """What an engine answers when it is the client's request that it does not serve."""
 REFUSED = "The engine refused the request."
-FOR_OPERATORS = re.compile(r"[^.]*(?<![\w-])(?:--[a-z]|vllm)[^.]*\.?", re.IGNORECASE)
-"""A sentence on how the engine should have been started."""
+MAX_REFUSAL = 2000
+"""Characters of a refusal that are shown: it may quote the request."""
+SENTENCES = re.compile(r"[^.]+\.?|\.")
+FOR_OPERATORS = re.compile(r"(?<![\w-])(?:--[a-z]|vllm)", re.IGNORECASE)
+"""What a sentence on how the engine should have been started holds."""
 NOT_LOADED = "could not be loaded"
 """vLLM says 400 too when it found an adapter's files and failed on them."""
 NOT_AN_ANSWER = (AttributeError, IndexError, KeyError, TypeError, ValueError)
@@ -264,5 +267,6 @@ def engine_error(status: int, body: bytes, engine_model: str, model: str) -> Gat
         if NOT_LOADED in message:
             return EngineUnavailable("The engine could not load this version.", retry_after_s=1.0)
         message = message.replace(engine_model, model)
-    message = FOR_OPERATORS.sub("", message).strip() or REFUSED
-    return InvalidRequest(message, param=param if isinstance(param, str) else None)
+    sentences = SENTENCES.findall(message[:MAX_REFUSAL])
+    shown = "".join(each for each in sentences if FOR_OPERATORS.search(each) is None).strip()
+    return InvalidRequest(shown or REFUSED, param=param if isinstance(param, str) else None)

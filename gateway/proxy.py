@@ -13,8 +13,8 @@ import orjson
 from adapters.errors import EngineUnavailable as NoSlot
 from adapters.slot_board import NO_SLOT, Slot
 from adapters.slots import Slots
-from gateway.engine_http import Answer, EngineHttpError, Origin, Silent
-from gateway.errors import EngineUnavailable, Timeout
+from gateway.engine_http import Answer, EngineHttpError, Origin, Silent, TooLong
+from gateway.errors import EngineUnavailable, InvalidRequest, Timeout
 from gateway.leases import Leases
 from gateway.replicas import Replica, Replicas
 from gateway.routing import Route
@@ -223,6 +223,9 @@ class Proxy:
                 self._failed(replica, call)
                 self._abort(replica, call)
                 raise Timeout("The engine did not answer in time.") from error
+            except TooLong as error:  # again, it would be as long; and the replica is well
+                self._abort(replica, call)
+                raise InvalidRequest("The answer is too long to be sent whole: stream it.") from error
             except EngineHttpError:
                 self._failed(replica, call)
             else:

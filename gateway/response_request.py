@@ -163,6 +163,8 @@ def _items(value: Any) -> Sequence[Item]:
         raise InvalidRequest("`input` must be a text or a list with at least one item.", param="input")
     for index, item in enumerate(value):
         _check_item(item, f"input[{index}]")
+    if not _as_read(value):
+        raise InvalidRequest("`input` says nothing.", param="input")
     return value
 
 
@@ -189,7 +191,8 @@ def _as_read(items: Sequence[Item]) -> Sequence[Item]:
 
 
 def _one(parts: Any) -> Mapping[str, Any]:
-    return {"type": "output_text", "text": _text(parts), "annotations": []}
+    text = "".join(_text([part]) for part in parts)
+    return {"type": "output_text", "text": text, "annotations": []}
 
 
 def _in_parts(item: Item) -> bool:

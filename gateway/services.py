@@ -4,7 +4,7 @@ installed."""
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 from adapters.pools import parse_pools
 from gateway.accelerator import engine_share
 from gateway.launch_errors import LaunchError
+from gateway.plan import Plan
 from gateway.probes import Probes
 from gateway.supervisor import Probe, ProcessSpec
 from training.types import LEARNER_KEY
@@ -28,98 +29,6 @@ KEEP_MEMORY = ":".join(
 OWN_PREFIX = "GRAFT_"
 CPU_CONTEXT_TOKENS = 2048
 CPU_ENGINE_SLOTS = 64
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Every value that the processes need, resolved. A URL that was configured has no process here."""
-
-    data_dir: Path
-    scratch: Path
-    """Temporary files of all processes; its path leaves room for the sockets among them."""
-    host: str
-    port: int
-    admin_host: str
-    admin_port: int
-    database_url: str
-    redis_url: str
-    redis_socket: Path | None
-    """None: Redis is somebody else's."""
-    engine_urls: tuple[str, ...]
-    engine_port: int | None
-    """None: the engines are somebody else's."""
-    retrieval_url: str
-    retrieval_port: int | None
-    """None: retrieval is somebody else's."""
-    artifacts_url: str
-    base_model: Path
-    more_bases: str
-    """Further base models, as the setting has them."""
-    encoder: Path
-    internal_token: str
-    engine_token: str
-    engine_cache: Path
-    """Where a supervised engine keeps its copies of artifacts."""
-    engine_cache_bytes: int
-    admin_key: str
-    platform_key: str
-    workers: int
-    learner_threads: int
-    gpu: bool
-    """Whether the engine here is built for CUDA."""
-    learner_gpu_share: float
-    """The most of the GPU's memory that the learner takes."""
-    max_loras: int
-    max_cpu_loras: int
-    max_lora_rank: int
-    engine_slots: int
-    """Requests that one engine gets at once."""
-    tool_parser: str
-    reasoning_parser: str
-    queue_size: int
-    queue_seconds: float
-
-    @property
-    def logs(self) -> Path:
-        return self.data_dir / "logs"
-
-    @property
-    def gateway_url(self) -> str:
-        return f"http://{reachable(self.host)}:{self.port}"
-
-    @property
-    def admin_url(self) -> str:
-        return f"http://{reachable(self.admin_host)}:{self.admin_port}"
-
-    def environment(self) -> dict[str, str]:
-        """What every process of ours is told, so that none of them resolves a default differently."""
-        return {
-            "GRAFT_DATA_DIR": str(self.data_dir),
-            "GRAFT_HOST": self.host,
-            "GRAFT_PORT": str(self.port),
-            "GRAFT_ADMIN_HOST": self.admin_host,
-            "GRAFT_ADMIN_PORT": str(self.admin_port),
-            "GRAFT_DATABASE_URL": self.database_url,
-            "GRAFT_REDIS_URL": self.redis_url,
-            "GRAFT_ENGINE_URLS": ",".join(self.engine_urls),
-            "GRAFT_RETRIEVAL_URL": self.retrieval_url,
-            "GRAFT_ARTIFACTS_URL": self.artifacts_url,
-            "GRAFT_BASE_MODEL": str(self.base_model),
-            "GRAFT_MORE_BASES": self.more_bases,
-            "GRAFT_ENCODER": str(self.encoder),
-            "GRAFT_INTERNAL_TOKEN": self.internal_token,
-            "GRAFT_ENGINE_TOKEN": self.engine_token,
-            "GRAFT_ADMIN_KEY": self.admin_key,
-            "GRAFT_WORKERS": str(self.workers),
-            "GRAFT_LEARNER_THREADS": str(self.learner_threads),
-            "GRAFT_LEARNER_GPU_SHARE": str(self.learner_gpu_share),
-            "GRAFT_MAX_LORAS": str(self.max_loras),
-            "GRAFT_MAX_CPU_LORAS": str(self.max_cpu_loras),
-            "GRAFT_MAX_LORA_RANK": str(self.max_lora_rank),
-            "GRAFT_ENGINE_SLOTS": str(self.engine_slots),
-            "GRAFT_QUEUE_SIZE": str(self.queue_size),
-            "GRAFT_QUEUE_SECONDS": str(self.queue_seconds),
-        }
 
 
 def services(plan: Plan, inherited: Mapping[str, str], probes: Probes, gateway_fd: int) -> list[ProcessSpec]:
@@ -170,7 +79,8 @@ def redis(plan: Plan, environment: Mapping[str, str], probes: Probes) -> Process
 
 
 def further_engines(plan: Plan) -> list[Plan]:
-    """For each engine of a further base model that is started here, the plan as it is for that one."""
+    """For each engine of a further base model that is started here, the plan as it is for that one. Parsers are of one
+    base model's tokens: these have none."""
     return [
         replace(
             plan,
@@ -178,6 +88,8 @@ def further_engines(plan: Plan) -> list[Plan]:
             engine_urls=pool.engines,
             engine_port=pool.port,
             engine_cache=plan.engine_cache / "bases" / name,
+            tool_parser="",
+            reasoning_parser="",
         )
         for name, pool in parse_pools(plan.more_bases).items()
         if pool.port is not None
@@ -297,8 +209,3 @@ def redis_server() -> str:
     if on_path is None:
         raise LaunchError("There is no redis-server.", fix="Run `make setup`, or set GRAFT_REDIS_URL.")
     return on_path
-
-
-def reachable(host: str) -> str:
-    """An address to connect to for one that is listened on."""
-    return "127.0.0.1" if host in ("0.0.0.0", "::", "") else host

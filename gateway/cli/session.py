@@ -11,7 +11,7 @@ from gateway import credentials, launch, preflight
 from gateway.cli.client import Api
 from gateway.cli.output import CommandError, Exit, Output
 from gateway.launch_errors import LaunchError
-from gateway.services import reachable
+from gateway.plan import reachable
 from gateway.settings import Settings
 
 

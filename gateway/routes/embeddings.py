@@ -50,14 +50,14 @@ def embeddings_router(access: Access, retrieval: RetrievalClient, admissions: Ad
         reservation = await admissions.reserve(principal, tokens)
         try:
             vectors = await retrieval.embed(texts)
-            size = len(vectors[0])
-            if body.dimensions not in (None, size):
-                raise InvalidRequest(f"The encoder's vectors have {size} dimensions.", param="dimensions")
             reservation.settle(tokens)
         except RetrievalUnavailable as error:
             raise RetrievalFailed("The encoder is not available.", retry_after_s=1.0) from error
         finally:
             reservation.release()
+        size = len(vectors[0])
+        if body.dimensions not in (None, size):
+            raise InvalidRequest(f"The encoder's vectors have {size} dimensions.", param="dimensions")
         data = [
             {"object": "embedding", "index": index, "embedding": _encoded(vector, body.encoding_format)}
             for index, vector in enumerate(vectors)

@@ -216,7 +216,7 @@ class GenerationEndpoint:
         async with self._parts.proxy.stream(call) as answer:
             exchange.engine_seconds = time.perf_counter() - asked
             if answer.status != 200:
-                body = await _whole(answer)
+                body = await answer.refusal()
                 raise engine_error(answer.status, body, call.route.engine_model, request.model)
             keep_text = decided.principal.tenant.policy.logging is Logging.FULL
             renamer = request.renamer(decided.names, keep_text=keep_text)
@@ -232,6 +232,8 @@ class GenerationEndpoint:
                 if not watch.left:
                     await self._break_off(exchange, renamer, send, STOPPING)
                     await send({"type": "http.response.body", "body": b""})
+                elif exchange.first_token is not None:
+                    self._parts.proxy.ended(call)  # the engine did its part
                 raise
             finally:
                 exchange.engine_seconds = time.perf_counter() - asked
@@ -285,14 +287,6 @@ class GenerationEndpoint:
 def _waited(since: float) -> float:
     took = time.perf_counter() - since
     return took if took > NO_WAIT_S else 0.0
-
-
-async def _whole(answer: Answer) -> bytes:
-    """What came with a refusal; empty when it did not come whole."""
-    try:
-        return await answer.read()
-    except EngineHttpError:
-        return b""
 
 
 def generation_endpoints(parts: GenerationParts) -> Mapping[str, GenerationEndpoint]:

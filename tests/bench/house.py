@@ -18,9 +18,10 @@ from adapters.types import DEFAULT_ADAPTER, Alias, VersionStatus
 from gateway import launch, migrate
 from gateway.credentials import Credentials
 from gateway.keys import Scope, mint
+from gateway.plan import Plan
 from gateway.policy import Limits, Memory, Policy, Retrieval
 from gateway.probes import Probes
-from gateway.services import Plan, services
+from gateway.services import services
 from tests.bench.processes import BenchError, Cores, Running, free_port, running, spawned
 
 POLICY = Policy(

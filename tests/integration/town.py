@@ -27,9 +27,10 @@ from gateway import launch, migrate
 from gateway.control import Control, assembled
 from gateway.credentials import Credentials
 from gateway.keys import ALL_SCOPES
+from gateway.plan import Plan
 from gateway.probes import Probes
 from gateway.process_files import with_scratch
-from gateway.services import Plan, services
+from gateway.services import services
 from gateway.settings import Settings
 from gateway.supervisor import ProcessSpec
 from tests.integration.random_adapters import write_adapter

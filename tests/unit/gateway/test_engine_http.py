@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway import engine_http
-from gateway.engine_http import READ_AHEAD, BrokenOff, NotConnected, Origin, Silent
+from gateway.engine_http import READ_AHEAD, BrokenOff, NotConnected, Origin, Silent, TooLong
 from tests.unit.gateway.stub_engine import until, unused_url
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -193,11 +193,11 @@ async def test_a_silent_engine_is_given_up() -> None:
                 await answer.chunk()
 
 
-async def test_an_answer_without_end_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_http, "ANSWER_BYTES", 10_000)
     talk = Peer(CHUNKED, *[b"64\r\n" + b"x" * 100 + b"\r\n"] * 1000, b"0\r\n\r\n")
     async with peer(talk) as origin:
-        with pytest.raises(BrokenOff):
+        with pytest.raises(TooLong):
             await asked(origin)
 
 

@@ -1,4 +1,5 @@
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -170,6 +171,15 @@ def test_how_an_engine_should_be_started_is_not_for_clients(message: str) -> Non
     body = json.dumps({"error": {"message": message, "param": "x", "code": 400}}).encode()
     error = engine_error(400, body, "ver_1", "default")
     assert (error.status, error.message, error.param) == (400, FOR_OPERATORS[message], "x")
+
+
+def test_a_refusal_that_quotes_a_long_request_is_cut_and_soon_read() -> None:
+    """It says what the client wrote, as long as a body may be."""
+    body = json.dumps({"error": {"message": f"Not a number: {'k ' * 4_000_000}", "param": None}}).encode()
+    began = time.process_time()
+    error = engine_error(400, body, "ver_1", "default")
+    assert time.process_time() - began < 0.5
+    assert error.message.startswith("Not a number: k k") and len(error.message) <= 2000
 
 
 def test_no_token_at_all_is_reserved_for_an_echo_alone() -> None:

@@ -10,7 +10,7 @@ import pytest
 from gateway import engine_http
 from gateway import proxy as proxy_module
 from gateway.engine_http import EngineHttpError
-from gateway.errors import EngineUnavailable, Timeout
+from gateway.errors import EngineUnavailable, InvalidRequest, Timeout
 from gateway.leases import Leases
 from gateway.proxy import Call, Proxy
 from gateway.replicas import FAILURES_TO_OPEN, Replicas
@@ -73,6 +73,20 @@ async def test_a_silent_engine_times_out() -> None:
     async with served(StubEngine(hold=asyncio.Event())) as url, proxied(url, timeout_s=0.2) as proxy:
         with pytest.raises(Timeout):
             await proxy.answer(call_of(VERSION, BODY))
+
+
+async def test_an_answer_that_is_too_long_is_asked_for_once_and_nobodys_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine_http, "ANSWER_BYTES", 5)
+    stub = StubEngine()
+    async with served(stub) as url, proxied(url) as proxy:
+        for _ in range(2 * FAILURES_TO_OPEN):
+            with pytest.raises(InvalidRequest):
+                await proxy.answer(call_of(VERSION, BODY))
+        monkeypatch.undo()
+        assert (await proxy.answer(call_of(VERSION, BODY))).status == 200
+    assert len(stub.headers) == 2 * FAILURES_TO_OPEN + 1
 
 
 async def test_a_version_that_is_being_loaded_is_waited_for() -> None:

@@ -102,8 +102,13 @@ async def test_the_engine_gets_all_parts_of_what_the_assistant_said(bench: Bench
     await bench.respond(input=[USER, *said, {**said[0], "content": parts[:1]}, USER])
     _, first, second, third, _ = bench.engine.asked[0]["input"]
     texts = [[part["text"] for part in item["content"]] for item in (first, second, third)]
-    assert texts == [["One.\nTwo."], ["No."], ["One."]]
+    assert texts == [["One.Two."], ["No."], ["One."]]
     assert {item["content"][0]["type"] for item in (first, second, third)} == {"output_text"}
+
+
+async def test_an_input_that_says_nothing_is_refused(bench: Bench) -> None:
+    answer = await bench.respond(input=[{"type": "message", "role": "assistant", "content": []}])
+    assert (answer.status_code, answer.json()["error"]["param"], bench.engine.asked) == (400, "input", [])
 
 
 async def test_a_stored_response_is_fetched_as_it_was_answered(bench: Bench) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.plan import Plan, reachable
 from gateway.probes import Probes
-from gateway.services import Plan, reachable, services
+from gateway.services import services
 from gateway.supervisor import ProcessSpec
 
 PLAN = Plan(
@@ -69,7 +70,7 @@ def test_engines_of_further_base_models_are_started_where_they_have_a_port() -> 
     found = named(replace(PLAN, more_bases=json.dumps(bases)))
     assert [name for name in found if name.startswith("engine")] == ["engine", "engine-2", "engine-3"]
     command = " ".join(found["engine-2"].command)
-    assert "--model /models/b " in command and "--port 8101 " in command
+    assert "--model /models/b " in command and "--port 8101 " in command and "parser" not in command
     told = [found[name].environment["GRAFT_ENGINE_CACHE_DIR"] for name in ("engine", "engine-2", "engine-3")]
     assert told == ["/data/cache/engine", "/data/cache/engine/bases/b", "/data/cache/engine/bases/c"]
     assert "engine-2" in named(replace(PLAN, engine_port=None, more_bases=json.dumps(bases)))
