@@ -1,5 +1,5 @@
-"""An adapter that was found right is kept whole: neither the bound on an import nor a client that leaves stops the store
-in the middle."""
+"""An adapter that was found right is kept whole: neither the bound on an import nor a client that leaves stops the
+store in the middle."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ from adapters.base import BaseModel
 from adapters.importing import Importer, Order
 from adapters.registry import Registry
 from adapters.sources import Sources
-from adapters.types import Artifact, Version
+from adapters.types import Artifact
 from tests.unit.adapters.conftest import WriteAdapter
 
 BOUND_S = 2.0
@@ -37,10 +37,14 @@ class Stalling(ArtifactStore):
         return super()._put(directory)
 
 
-async def archive(folder: Path) -> AsyncIterator[bytes]:
+async def sent(folder: Path) -> AsyncIterator[bytes]:
+    yield archive(folder)
+
+
+def archive(folder: Path) -> bytes:
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
     contents = {name: iter([(folder / name).read_bytes()]) for name in sizes}
-    yield b"".join(packed(sizes, contents, b"{}"))
+    return b"".join(packed(sizes, contents, b"{}"))
 
 
 @pytest.mark.parametrize("leaves", [False, True])
@@ -61,19 +65,16 @@ async def test_what_was_found_right_is_stored_and_registered_to_the_end(
             max_seconds=BOUND_S,
         )
         order = Order("ten_acme", "other", base, "somebody", accept_base=True)
-        task = asyncio.create_task(importer.upload(order, archive(write_adapter())))
+        task = asyncio.create_task(importer.upload(order, sent(write_adapter())))
         assert await asyncio.to_thread(store.begun.wait, 30)
         if leaves:
             task.cancel()
         await asyncio.wait([task], timeout=0.1 if leaves else BOUND_S)
-        assert not task.done() and [*(tmp_path / "imports").iterdir()]
+        in_the_middle = not task.done() and [*(tmp_path / "imports").iterdir()]
         store.go_on.set()
         await asyncio.wait([task])
+    assert in_the_middle
     assert task.cancelled() is leaves
-    (version,) = await kept(registry)
+    (version,) = await registry.versions("ten_acme", "other")
     assert await store.exists(version.artifact_digest)
     assert not [*(tmp_path / "imports").iterdir()]
-
-
-async def kept(registry: Registry) -> list[Version]:
-    return [*await registry.versions("ten_acme", "other")]
