@@ -67,7 +67,7 @@ def packed(
             left -= len(chunk)
             yield squeeze.compress(chunk)
         if left:
-            raise EOFError(f"{name} is {-left} bytes larger than it was")
+            raise EOFError(f"{name} has {size - left} bytes instead of {size}")
         yield squeeze.compress(bytes(-size % tarfile.BLOCKSIZE))
     yield squeeze.compress(_header(LINEAGE, len(lineage)))
     yield squeeze.compress(lineage + bytes(-len(lineage) % tarfile.BLOCKSIZE))
@@ -93,20 +93,25 @@ class _Folder:
         self._parents: set[PurePosixPath] = set()
 
     def admit(self, name: str) -> str:
-        """The file's own name, once it is a fair one. Raises InvalidAdapter."""
+        """The file's own name, once it is a fair one; what macOS puts beside files keeps its path, which is none of
+        those that are kept. Raises InvalidAdapter."""
         path = fair(name)
         if not path.name:
             raise InvalidAdapter("has no name", _shown(name))
         refuse_code(path.name)
-        self._parents.add(path.parent)
-        if len(self._parents) > 1 or len(path.parts) > 2:
-            raise InvalidAdapter("the archive must hold one flat folder", _shown(name))
-        if path.name in self._names:
-            raise InvalidAdapter("is in the archive twice", path.name)
-        self._names.add(path.name)
+        own = path.name
+        if path.parts[0] == "__MACOSX" or own.startswith("._"):
+            own = str(path)
+        else:
+            self._parents.add(path.parent)
+            if len(self._parents) > 1 or len(path.parts) > 2:
+                raise InvalidAdapter("the archive must hold one flat folder", _shown(name))
+        if own in self._names:
+            raise InvalidAdapter("is in the archive twice", own)
+        self._names.add(own)
         if len(self._names) > MAX_MEMBERS:
             raise InvalidAdapter(f"the archive holds more than {MAX_MEMBERS} files", "file")
-        return path.name
+        return own
 
     def take(self, name: str, content: IO[bytes], size: int) -> None:
         """Counts what comes out, not what the archive says would: `size`. Raises InvalidAdapter."""

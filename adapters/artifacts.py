@@ -85,6 +85,19 @@ class ArtifactStore:
         """
         return await asyncio.to_thread(self._pieces, digest, name)
 
+    async def contents(self, digest: str) -> Mapping[str, Iterator[bytes]]:
+        """All files as the store holds them, in pieces. Raises as `pieces`; a file that is not what was written raises
+        ArtifactCorrupt after its last piece.
+        """
+        return await asyncio.to_thread(self._contents, digest)
+
+    def _contents(self, digest: str) -> Mapping[str, Iterator[bytes]]:
+        manifest = self._manifest(digest)
+        return {
+            name: _checked(digest, name, entry, self._pieces(digest, name))
+            for name, entry in manifest.items()
+        }
+
     def _pieces(self, digest: str, name: str) -> Iterator[bytes]:
         if name != MANIFEST and name not in self._manifest(digest):
             raise ArtifactMissing(digest)
@@ -97,12 +110,8 @@ class ArtifactStore:
     def _verified(self, digest: str) -> _Manifest:
         manifest = self._manifest(digest)
         for name, entry in manifest.items():
-            seen, size = hashlib.sha256(), 0
-            for piece in self._pieces(digest, name):
-                seen.update(piece)
-                size += len(piece)
-            if (size, seen.hexdigest()) != (entry.size, entry.sha256):
-                raise ArtifactCorrupt(digest, f"{name} differs from what was written")
+            for _ in _checked(digest, name, entry, self._pieces(digest, name)):
+                pass
         return manifest
 
     def _put(self, directory: Path) -> Artifact:
@@ -229,6 +238,18 @@ def _chunks(file: Any) -> Iterator[bytes]:
     with file:
         while piece := file.read(_PIECE_BYTES):
             yield piece
+
+
+def _checked(digest: str, name: str, entry: _Entry, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    seen, size = hashlib.sha256(), 0
+    for piece in pieces:
+        seen.update(piece)
+        size += len(piece)
+        yield piece
+    if size != entry.size:
+        raise ArtifactCorrupt(digest, f"{name} has {size} bytes instead of {entry.size}")
+    if seen.hexdigest() != entry.sha256:
+        raise ArtifactCorrupt(digest, f"{name} differs from what was written")
 
 
 def _sha256(path: Path) -> str:

@@ -3,6 +3,7 @@ holds whoever asks it, and only a process can be ended."""
 
 import contextlib
 import json
+import signal
 import ssl
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,8 @@ from adapters.errors import AdaptersError, AdapterTooLarge, InvalidAdapter, Sour
 from adapters.validation import refuse_code
 
 _CHUNK = 1024**2
+_MOST_SECONDS = 2**31 - 2
+"""That an alarm can be set to."""
 
 
 def copy(uri: str, target: Path, limit: int, folders: Sequence[str]) -> None:
@@ -25,7 +28,7 @@ def copy(uri: str, target: Path, limit: int, folders: Sequence[str]) -> None:
     Raises SourceRefused, AdapterTooLarge, InvalidAdapter.
     """
     parts = urlsplit(uri)
-    with translated():
+    with translated(parts.scheme):
         if parts.scheme == "file" and not _within(Path(parts.path).resolve(), folders):
             raise SourceRefused("The path leads over a link out of what GRAFT_IMPORT_SOURCES names.")
         fs, path = fsspec.core.url_to_fs(uri)
@@ -71,7 +74,7 @@ def _copy_file(fs: Any, path: str, target: Path, limit: int) -> int:
 
 
 @contextlib.contextmanager
-def translated() -> Iterator[None]:
+def translated(scheme: str) -> Iterator[None]:
     """What a store or a network says becomes ours, by its kind alone: its text may hold a signed address."""
     try:
         yield
@@ -85,8 +88,9 @@ def translated() -> Iterator[None]:
         raise SourceRefused("The source took too long.") from error
     except Exception as error:  # each store's client has errors of its own
         if (flaw := _certificate_flaw(error)) is not None:
+            names_it = "AWS_CA_BUNDLE" if scheme == "s3" else "SSL_CERT_FILE"
             raise SourceRefused(
-                f"The source's certificate is not trusted: {flaw}. SSL_CERT_FILE may name who is."
+                f"The source's certificate is not trusted: {flaw}. {names_it} may name who is."
             ) from error
         raise SourceRefused(f"The source cannot be read ({type(error).__name__}).") from error
 
@@ -101,8 +105,10 @@ def _certificate_flaw(error: BaseException | None) -> str | None:
 
 
 def main() -> None:
-    """Standard input says what to copy where; standard output gets a refusal: its kind, reason and param."""
+    """Standard input says what to copy where; standard output gets a refusal: its kind, reason and param. Where nobody
+    is left to end the process, it ends by itself."""
     order = json.load(sys.stdin)
+    signal.alarm(int(min(order["seconds"], _MOST_SECONDS)) + 1)
     try:
         copy(order["uri"], Path(order["target"]), order["limit"], order["folders"])
     except InvalidAdapter as error:

@@ -89,34 +89,43 @@ class Importer:
 
         Raises InvalidAdapter, WrongBase, UnknownAdapter, ImportTooSlow.
         """
-        async with self._turn(order.tenant_id) as here:
+        async with self._turn(order.tenant_id) as (here, bound):
             archive = here / "source"
             await write_bounded(chunks, archive, self._max_bytes)
-            return await self._take(order, archive, "upload")
+            return await self._take(order, archive, "upload", bound)
 
     async def fetch(self, order: Order, uri: str) -> tuple[Version, bool]:
         """An archive or a folder at a URI. Returns and raises as `upload`, and SourceRefused."""
-        async with self._turn(order.tenant_id) as here:
+        async with self._turn(order.tenant_id) as (here, bound):
             found = await self._sources.fetch(uri, here, self._max_bytes)
-            return await self._take(order, found, uri.partition("?")[0])
+            return await self._take(order, found, uri.partition("?")[0], bound)
 
     @contextlib.asynccontextmanager
-    async def _turn(self, tenant_id: str) -> AsyncIterator[Path]:
-        """A directory to work in, once it is the tenant's turn, and for as long as an import may take. A tenant has one
-        turn at a time, so that its slow imports keep none of the others' waiting."""
+    async def _turn(self, tenant_id: str) -> AsyncIterator[tuple[Path, asyncio.Timeout]]:
+        """A directory to work in, once it is the tenant's turn, and the bound on how long an import may take. A tenant
+        has one turn at a time, so that its slow imports keep none of the others' waiting."""
         own = self._turns_of.setdefault(tenant_id, asyncio.Lock())
         bound = asyncio.timeout(self._max_seconds)
         try:
             async with bound, own, self._turns:
                 with room(self._scratch) as here:
-                    yield here
+                    yield here, bound
         except TimeoutError as error:
             if bound.expired():
                 raise ImportTooSlow(self._max_seconds) from error
             raise
 
-    async def _take(self, order: Order, found: Path, source: str) -> tuple[Version, bool]:
+    async def _take(
+        self, order: Order, found: Path, source: str, bound: asyncio.Timeout
+    ) -> tuple[Version, bool]:
+        """What is right is kept, however long the store takes and whoever has left: half of it would stay for ever."""
         folder, claims, shape = await _to_its_end(asyncio.to_thread(self._examine, order, found))
+        bound.reschedule(None)
+        return await _to_its_end(self._keep(order, folder, claims, shape, source))
+
+    async def _keep(
+        self, order: Order, folder: Path, claims: _Claims, shape: AdapterShape, source: str
+    ) -> tuple[Version, bool]:
         artifact = await self._store.put(folder)
         lineage = Lineage(
             base_digest=order.base.digest,
@@ -150,7 +159,8 @@ class Importer:
 
 
 async def _to_its_end(work: Awaitable[T]) -> T:
-    """A thread cannot be broken off: who is, waits for it, so that it finds its files and its turn is no other's."""
+    """A thread cannot be broken off: who is, waits for the work, so that it finds its files and its turn is no
+    other's."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)

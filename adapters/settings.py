@@ -1,5 +1,6 @@
 """The package's settings: the only place in it that reads the environment."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -111,7 +112,8 @@ class Settings(Addresses):
     import_max_bytes: int = Field(2 * 1024**3, ge=1024)
     """Of an imported archive, and of what it unpacks to."""
     import_seconds: float = Field(1800.0, gt=0)
-    """The most that an import may take, from the request to its answer."""
+    """The most that an import may take, from the request until its adapter is found right; to keep it takes as long as
+    the artifact store needs."""
 
     @property
     def artifact_store(self) -> str:
@@ -149,6 +151,11 @@ class Settings(Addresses):
     def cache_dir(self) -> Path:
         """Local copies of artifacts, from which engines on this machine load."""
         return self.data_dir.resolve() / "cache" / "artifacts"
+
+
+def environment_of_others() -> dict[str, str]:
+    """What this process was told without what is ours, secrets among it: for a process that needs none of it."""
+    return {name: value for name, value in os.environ.items() if not name.upper().startswith("GRAFT_")}
 
 
 def _listed(value: str) -> tuple[str, ...]:

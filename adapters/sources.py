@@ -4,9 +4,11 @@ from the address that was looked at."""
 import asyncio
 import contextlib
 import json
+import logging
+import re
 import socket
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from pathlib import Path
 from urllib.parse import SplitResult, urljoin
@@ -15,6 +17,7 @@ import httpx
 
 from adapters.copying import translated
 from adapters.errors import AdapterTooLarge, InvalidAdapter, SourceRefused
+from adapters.settings import environment_of_others
 from adapters.uris import allowed, parse_uri, public
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -24,9 +27,13 @@ MAX_REDIRECTS = 3
 SILENCE_S = 30.0
 KILLED_S = 5.0
 """How long a killed process may take to end."""
+_EXCEPTION = re.compile(rb"([A-Za-z_][\w.]{0,99})(?::|$)")
+"""How the last line of a traceback begins; what follows may hold a secret."""
 _COPYING = (sys.executable, "-m", "adapters.copying")
 _ROOT = Path(__file__).resolve().parents[1]
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+log = logging.getLogger(__name__)
 
 
 async def resolve_host(host: str, port: int) -> Sequence[str]:
@@ -47,7 +54,8 @@ async def write_bounded(chunks: AsyncIterable[bytes], target: Path, limit: int) 
 
 
 class Sources:
-    """places: URI prefixes that may be read. private: whether `https` may go to private addresses."""
+    """places: URI prefixes that may be read. private: whether `https` may go to private addresses. seconds: after which
+    a copy ends that nobody waits for any more."""
 
     def __init__(
         self,
@@ -56,11 +64,13 @@ class Sources:
         *,
         private: bool = False,
         resolve: Resolve = resolve_host,
+        seconds: float = 1800.0,
     ) -> None:
         self._http = http
         self._places = places
         self._private = private
         self._resolve = resolve
+        self._seconds = seconds
 
     async def fetch(self, uri: str, scratch: Path, limit: int) -> Path:
         """An archive, or a folder of an adapter's files, below `scratch`.
@@ -69,7 +79,7 @@ class Sources:
         """
         parts = self._require(uri)
         target = scratch / "source"
-        with translated():
+        with translated(parts.scheme):
             if parts.scheme == "https":
                 await self._download(uri, target, limit)
             else:
@@ -120,12 +130,18 @@ class Sources:
     async def _copy(self, uri: str, target: Path, limit: int) -> None:
         """In a process that ends with this call, however that ends. target: an absolute path."""
         folders = [parse_uri(place).path for place in self._places if place.startswith("file:")]
-        order = {"uri": uri, "target": str(target), "limit": limit, "folders": folders}
+        order = {
+            "uri": uri,
+            "target": str(target),
+            "limit": limit,
+            "folders": folders,
+            "seconds": self._seconds,
+        }
         process = await asyncio.create_subprocess_exec(
-            *_COPYING, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, cwd=_ROOT
+            *_COPYING, stdin=PIPE, stdout=PIPE, stderr=PIPE, cwd=_ROOT, env=environment_of_others()
         )
         try:
-            said, _ = await process.communicate(json.dumps(order).encode())
+            said, complained = await process.communicate(json.dumps(order).encode())
         finally:
             await _ended(process)
         if said:
@@ -134,7 +150,14 @@ class Sources:
                 raise AdapterTooLarge(limit, "The files")
             raise InvalidAdapter(reason, param) if kind == InvalidAdapter.__name__ else SourceRefused(reason)
         if process.returncode != 0:
+            log.warning("a source's reader ended with %s (%s)", process.returncode, _exception(complained))
             raise SourceRefused(f"The source cannot be read (its reader ended with {process.returncode}).")
+
+
+def _exception(complained: bytes) -> str:
+    """The kind of exception that a process ended by, or nothing."""
+    found = _EXCEPTION.match(complained.rstrip().rpartition(b"\n")[2])
+    return found[1].decode() if found else "no exception"
 
 
 async def _ended(process: Process) -> None:

@@ -29,6 +29,7 @@ from adapters.swap import Checks, Swapper
 from adapters.types import BASE_NAME, DEFAULT_ADAPTER, Adapter, Check
 from adapters.vllm import VllmEngine
 from adapters.wants import Wants
+from gateway.authorities import trusted
 from gateway.canaries import Canaries
 from gateway.control_metrics import ControlMetrics
 from gateway.explainer import Explainer
@@ -116,7 +117,8 @@ class Control:
 
 @contextlib.asynccontextmanager
 async def assembled(settings: Settings, adapters: AdaptersSettings) -> AsyncIterator[Control]:
-    """Everything connected lazily: control starts, and says what is missing, while others are down."""
+    """Everything connected lazily: control starts, and says what is missing, while others are down. Raises
+    LaunchError."""
     found = {name: await asyncio.to_thread(describe_base, path) for name, path in adapters.base_paths.items()}
     token = settings.internal_token.get_secret_value()
     sql = connect(settings.database)
@@ -125,8 +127,7 @@ async def assembled(settings: Settings, adapters: AdaptersSettings) -> AsyncIter
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(sql.dispose)
         stack.push_async_callback(redis.aclose)
-        trusted = httpx.create_ssl_context()  # as SSL_CERT_FILE says; proxies of the environment are not used
-        http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, verify=trusted))
+        http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, verify=trusted()))
         retrieval = await stack.enter_async_context(RetrievalClient(settings.retrieval, token))
         slots = await stack.enter_async_context(own_slots(redis, urls, settings.max_loras))
         engines = _engines(settings, found, http, slots)
@@ -222,7 +223,12 @@ def _importer(
     return Importer(
         registry,
         store,
-        Sources(http, adapters.import_places, private=adapters.import_private_hosts),
+        Sources(
+            http,
+            adapters.import_places,
+            private=adapters.import_private_hosts,
+            seconds=adapters.import_seconds,
+        ),
         adapters.cache_dir.parent / "imports",
         max_rank=adapters.max_lora_rank,
         max_bytes=adapters.import_max_bytes,

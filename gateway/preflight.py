@@ -17,6 +17,7 @@ import psutil
 
 from adapters.pools import parse_pools
 from gateway.accelerator import require_gpu
+from gateway.authorities import trusted
 from gateway.launch_errors import LaunchError
 from gateway.plan import Plan
 from gateway.services import redis_server
@@ -198,6 +199,7 @@ def checks(plan: Plan) -> list[tuple[str, Callable[[], object], str]]:
     found: list[tuple[str, Callable[[], object], str]] = [
         ("disk", lambda: require_disk(plan.data_dir), "enough free space"),
         ("data directory", lambda: require_writable(plan.data_dir), str(plan.data_dir)),
+        ("certificate authorities", trusted, "readable"),
         ("encoder", lambda: require_encoder(plan.encoder), str(plan.encoder)),
     ]
     if plan.engine_port is not None:

@@ -27,12 +27,13 @@ async def similarities(
         raise Conflict(f"The files of {one.label} were pruned.")
     base = control.bases.of(one.lineage.base_digest)
     others = await control.wants.live(base.digest, after, limit + 1)
-    mine = await control.measurer.factors(one, base)
     shown = []
-    for other in others[:limit]:
-        total = (
-            1.0 if other.id == one.id else similarity(mine, await control.measurer.factors(other, base)).total
-        )
-        shown.append({"id": other.id, "tenant_id": other.tenant_id, "version": other.label, "total": total})
+    async with control.measurer.turn() as factors_of:
+        mine = await factors_of(one, base)
+        for other in others[:limit]:
+            total = 1.0 if other.id == one.id else similarity(mine, await factors_of(other, base)).total
+            shown.append(
+                {"id": other.id, "tenant_id": other.tenant_id, "version": other.label, "total": total}
+            )
     page = documents.page(shown, limit, lambda each: each)
     return {**page, "has_more": len(others) > limit}

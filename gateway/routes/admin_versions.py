@@ -139,9 +139,9 @@ async def version_drift(tenant: str, adapter: str, version: str, control: Access
     """How far the version moves the base model: ‖ΔW‖ / ‖W‖, per linear layer and over all."""
     found = await find_version(control, await find_adapter(control, tenant, adapter), version)
     base = control.bases.of(found.lineage.base_digest)
-    factors = await control.measurer.factors(found, base)
     norms = await asyncio.to_thread(base_norms, base, control.cache_dir.parent / "norms")
-    measured = drift(factors, norms)
+    async with control.measurer.turn() as factors_of:
+        measured = drift(await factors_of(found, base), norms)
     return {
         "object": "drift",
         "version": found.label,
@@ -166,8 +166,8 @@ async def version_similarity(
     other_owner = await find_adapter(control, tenant, name) if at else owner
     pair = [await find_version(control, owner, version), await find_version(control, other_owner, to)]
     base = _common_base(control, pair)
-    one, other = [await control.measurer.factors(each, base) for each in pair]
-    measured = similarity(one, other)
+    async with control.measurer.turn() as factors_of:
+        measured = similarity(*[await factors_of(each, base) for each in pair])
     return {
         "object": "similarity",
         "versions": [each.label for each in pair],

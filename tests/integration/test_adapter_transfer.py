@@ -15,12 +15,14 @@ import pytest
 from safetensors.numpy import load_file, save
 from typer.testing import CliRunner
 
+from adapters.peft_config import CONFIG
 from adapters.types import Alias, Artifact, Lineage, VersionStatus
+from adapters.validation import WEIGHTS
 from gateway.cli.main import app as cli
 from tests.integration.control_house import ADMIN_KEY
 from tests.integration.gateway_house import listening
 from tests.integration.random_adapters import write_adapter
-from tests.integration.transfer_house import CONFIG, FIRST, SECOND, WEIGHTS, House, housed, tar
+from tests.integration.transfer_house import FIRST, SECOND, House, housed, tar
 
 
 @pytest.fixture

@@ -24,7 +24,6 @@ from tests.integration.control_house import administered
 from tests.integration.random_adapters import write_adapter
 from training.tables import metadata as training
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 FIRST, SECOND = (f"base_model.model.model.layers.{number}.mlp.up_proj" for number in range(2))
 
 
@@ -53,6 +52,18 @@ class House:
 
     async def send(self, content: bytes, status: int = 201, **more: Any) -> Any:
         return await self.call("POST", "/versions", status, content=content, **more)
+
+    async def refused(self, kind: str, status: int = 400, **sent: Any) -> dict[str, Any]:
+        """The error that an import gets: with a reason that can be read, and nothing of it on the disk or in the
+        record. sent: the request's body, as httpx takes it."""
+        response = await self.admin.post("/admin/v1/tenants/acme/adapters/default/versions", **sent)
+        assert (kind, response.status_code) == (kind, status), response.text[:500]
+        error: dict[str, Any] = response.json()["error"]
+        assert 0 < len(error["message"]) < 1000, kind
+        assert len(error["param"]) <= 200, kind
+        assert (kind, self.left()) == (kind, [])
+        assert (kind, (await self.call("GET", "/versions"))["data"]) == (kind, [])
+        return error
 
     def left(self) -> list[Path]:
         """Files of imports and of the artifact store."""
@@ -91,5 +102,17 @@ def tar(files: Mapping[str, bytes]) -> bytes:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return out.getvalue()
+
+
+def plain_tar(files: Mapping[str, bytes], **pax: str) -> bytes:
+    """pax: records of the first member's extended header."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for number, (name, content) in enumerate(files.items()):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            member.pax_headers = {} if number else pax
             archive.addfile(member, io.BytesIO(content))
     return out.getvalue()

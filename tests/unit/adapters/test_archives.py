@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from adapters.archives import KEPT, packed, unpack
 from adapters.errors import AdapterTooLarge, InvalidAdapter
+from adapters.peft_config import CONFIG
+from adapters.validation import WEIGHTS
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 GOOD = {CONFIG: b"{}", WEIGHTS: b"weights"}
 LIMIT = 64 * 1024**2
 
@@ -125,6 +126,24 @@ def test_an_adapters_files_are_unpacked_and_nothing_else(tmp_path: Path, content
     assert held(sent(tmp_path, content)) == GOOD
 
 
+BESIDE = b"\0\5\x16\7"
+"""How macOS begins what it puts beside a file."""
+
+
+def test_an_archive_by_finder_is_taken_without_what_it_puts_beside(tmp_path: Path) -> None:
+    inside = {f"support/{name}": content for name, content in GOOD.items()}
+    beside = {f"__MACOSX/support/._{name}": BESIDE for name in GOOD}
+    trap = {"__MACOSX/._support": BESIDE, f"__MACOSX/{CONFIG}": BESIDE}
+    assert held(sent(tmp_path, zipped(inside | beside | trap))) == GOOD
+
+
+def test_an_archive_by_bsdtar_is_taken_without_what_it_puts_beside(tmp_path: Path) -> None:
+    files = {"./._support": BESIDE}
+    for name, content in GOOD.items():
+        files |= {f"support/._{name}": BESIDE, f"support/{name}": content}
+    assert held(sent(tmp_path, tar(files))) == GOOD
+
+
 HOSTILE: Mapping[str, tuple[Callable[[], bytes], str]] = {
     "absolute name": (lambda: tar(GOOD | {"/tmp/evil": b"x"}), "leads out"),
     "parent": (lambda: tar(GOOD | {"../evil": b"x"}), "leads out"),
@@ -149,6 +168,8 @@ HOSTILE: Mapping[str, tuple[Callable[[], bytes], str]] = {
     "pickle": (lambda: tar(GOOD | {"adapter_model.bin": b"\x80\x04."}), "run code"),
     "torch file": (lambda: zipped({"archive/data.pkl": b"\x80\x04."}), "run code"),
     "too many": (lambda: tar({f"{i}.txt": b"" for i in range(300)}), "more than 256"),
+    "too many of macOS's": (lambda: tar({f"__MACOSX/{i}/._a": b"" for i in range(300)}), "more than 256"),
+    "macOS's parent": (lambda: tar(GOOD | {"__MACOSX/../../._evil": b"x"}), "leads out"),
     "gzip bomb": (lambda: gzip.compress(bytes(48 * 1024**2)), "100 times"),
     "zip bomb": (lambda: zipped({WEIGHTS: bytes(48 * 1024**2)}), "100 times"),
     "zip comment": (lambda: zip_with(20, b"\x01\x00"), "comment"),
@@ -222,5 +243,5 @@ def test_the_same_files_pack_to_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_content_that_is_not_of_its_size_breaks_off(tmp_path: Path) -> None:
-    with pytest.raises(EOFError, match=WEIGHTS):
+    with pytest.raises(EOFError, match=f"{WEIGHTS} has 8 bytes instead of 7"):
         list(packed({WEIGHTS: 7}, {WEIGHTS: iter([b"eight by"])}, b"{}"))

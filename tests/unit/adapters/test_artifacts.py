@@ -151,3 +151,17 @@ async def test_what_is_no_file_of_an_artifact_is_not_read(
     artifact = await store.put(files)
     with pytest.raises(ArtifactMissing):
         await store.pieces(artifact.digest, name)
+
+
+@pytest.mark.parametrize(
+    ("left", "why"), [(b"weightx", "differs"), (b"weights and more", "16 bytes instead of 7")]
+)
+async def test_contents_that_changed_break_off_at_their_end(
+    store: ArtifactStore, files: Path, tmp_path: Path, left: bytes, why: str
+) -> None:
+    artifact = await store.put(files)
+    (place(tmp_path, artifact.digest) / WEIGHTS).write_bytes(left)
+    contents = await store.contents(artifact.digest)
+    assert b"".join(contents["adapter_config.json"]) == b"{}"
+    with pytest.raises(ArtifactCorrupt, match=why):
+        list(contents[WEIGHTS])

@@ -1,13 +1,18 @@
 """Copies out of stores, in the process itself; what hangs there is ended in tests/integration/test_import_bounds.py."""
 
+import json
+import signal
+import ssl
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from adapters.copying import copy
+from adapters.copying import copy, translated
 from adapters.errors import AdapterTooLarge, InvalidAdapter, SourceRefused
-
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+from adapters.peft_config import CONFIG
+from adapters.validation import WEIGHTS
 
 
 @pytest.fixture
@@ -61,3 +66,20 @@ def test_links_in_a_circle_are_refused(folder: Path, tmp_path: Path) -> None:
 def test_a_scheme_whose_package_is_missing_is_refused_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(SourceRefused, match="cannot be read"):
         copy("nothing://place/file", tmp_path / "to", 100, [])
+
+
+@pytest.mark.parametrize(("scheme", "named"), [("s3", "AWS_CA_BUNDLE"), ("https", "SSL_CERT_FILE")])
+def test_a_certificate_that_is_not_trusted_names_the_setting_of_its_scheme(scheme: str, named: str) -> None:
+    with pytest.raises(SourceRefused, match=f"{named} may name"), translated(scheme):
+        flaw = ssl.SSLCertVerificationError()
+        flaw.verify_message = "self-signed certificate"
+        raise OSError from flaw
+
+
+def test_a_copy_that_nobody_ends_ends_by_itself(tmp_path: Path) -> None:
+    order = json.dumps({"uri": "", "target": str(tmp_path / "to"), "limit": 1, "folders": [], "seconds": 0.5})
+    program = (
+        "import time; from adapters import copying; copying.copy = lambda *_: time.sleep(60); copying.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], input=order, text=True, timeout=50, check=False)
+    assert done.returncode == -signal.SIGALRM

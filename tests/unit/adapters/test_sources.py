@@ -1,5 +1,6 @@
 """What an import may read: nothing unless allowed, and never from an address that only a name hides."""
 
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import httpx
 import pytest
 
 from adapters.errors import AdapterTooLarge, SourceRefused
+from adapters.settings import environment_of_others
 from adapters.sources import Sources
 
 PLACES = ("https://models.example.com/adapters/",)
@@ -131,3 +133,23 @@ async def test_a_refusal_never_repeats_the_uris_query(tmp_path: Path) -> None:
 async def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceRefused, match="cannot be read"):
         await good().fetch(tmp_path, (tmp_path / "none").as_uri(), places=[tmp_path.as_uri()])
+
+
+async def test_the_process_that_copies_is_told_nothing_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAFT_ADMIN_KEY", "secret")
+    monkeypatch.setenv("AWS_PROFILE", "theirs")
+    told = environment_of_others()
+    assert told["AWS_PROFILE"] == "theirs"
+    assert not [name for name in told if name.startswith("GRAFT_")]
+
+
+async def test_of_a_process_that_fails_the_log_has_the_kind_of_exception_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    failing = (sys.executable, "-c", "import sys; sys.stdin.read(); raise KeyError('signed address')")
+    monkeypatch.setattr("adapters.sources._COPYING", failing)
+    with pytest.raises(SourceRefused, match="ended with 1"):
+        await good().fetch(tmp_path, (tmp_path / "one").as_uri(), places=[tmp_path.as_uri()])
+    assert "KeyError" in caplog.text and "signed" not in caplog.text

@@ -7,6 +7,10 @@ def test_what_all_readers_agree_on_is_read() -> None:
     assert read_json(b' {"a": [1, 2.5, "\\u00e4", null], "b": {}}') == {"a": [1, 2.5, "ä", None], "b": {}}
 
 
+def test_a_nul_that_is_only_spelled_out_is_read() -> None:
+    assert read_json(b'{"a": "\\\\u0000"}') == {"a": "\\u0000"}
+
+
 @pytest.mark.parametrize(
     ("body", "why"),
     [
@@ -21,6 +25,7 @@ def test_what_all_readers_agree_on_is_read() -> None:
         (b"[" * 300 + b"]" * 300, "deep"),
         (b"[" * 100_000, "not JSON"),
         (b'"\\u0000"', "NUL"),
+        (b'"\\\\\\u0000"', "NUL"),
         (b"9" * 10_000, "not JSON"),
     ],
 )

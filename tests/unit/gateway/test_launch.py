@@ -133,6 +133,16 @@ def test_a_further_base_models_engine_is_started_on_a_processor_only(
     assert not gpu or not found["gpu for large"].ok
 
 
+def test_certificate_authorities_that_are_gone_stop_a_start(
+    tmp_path: Path, base_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "installed", lambda _: False)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "gone.pem"))
+    plan = launch.make_plan(settings(data_dir=tmp_path, base_model=str(base_model)), SECRETS)
+    (found,) = [each for each in preflight.examine(plan) if not each.ok and "SSL_CERT_FILE" in each.detail]
+    assert "PEM" in found.fix
+
+
 def test_every_process_is_told_of_further_base_models(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

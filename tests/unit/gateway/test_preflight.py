@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway import preflight
+from gateway.authorities import trusted
 from gateway.launch_errors import LaunchError
 
 
@@ -59,6 +60,18 @@ def test_a_file_where_the_data_directory_should_be_is_an_error(tmp_path: Path) -
     (tmp_path / "data").write_text("")
     with pytest.raises(LaunchError, match="cannot be written"):
         preflight.require_writable(tmp_path / "data")
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_certificate_authorities_that_cannot_be_read_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None
+) -> None:
+    authorities = tmp_path / "authorities.pem"
+    if content is not None:
+        authorities.write_text(content)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authorities))
+    with pytest.raises(LaunchError, match=r"SSL_CERT_FILE .*PEM"):
+        trusted()
 
 
 def test_two_supervisors_never_share_a_data_directory(tmp_path: Path) -> None:
