@@ -27,6 +27,12 @@ class Holding:
     """It serves them, or still holds them in memory."""
     pinned: frozenset[str] | None
     """Those that stay in its memory whatever else is asked for; None: it cannot pin."""
+    unserved: frozenset[str] = frozenset()
+    """Residents that it does not know by name, or whose files are gone: to serve, they must be loaded again."""
+
+    @property
+    def serving(self) -> frozenset[str]:
+        return self.resident - self.unserved
 
 
 class Engine(Protocol):

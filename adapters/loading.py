@@ -66,8 +66,10 @@ class Loader:
         for engine in engines:
             if engine.base_digest != version.lineage.base_digest:
                 raise WrongBase(version.lineage.base_digest, engine.base_digest)
-        held = await asyncio.gather(*(engine.resident() for engine in engines))
-        lacking = [engine for engine, names in zip(engines, held, strict=True) if version.id not in names]
+        held = await asyncio.gather(*(engine.holding() for engine in engines))
+        lacking = [
+            engine for engine, each in zip(engines, held, strict=True) if version.id not in each.serving
+        ]
         if lacking:
             await self._store.files(version.artifact_digest)
             await asyncio.gather(*(self._bring(version, engine) for engine in lacking))
@@ -97,7 +99,7 @@ class Loader:
 
 
 async def _probe(version_id: str, engine: Engine, checks: Sequence[Check]) -> None:
-    if version_id not in await engine.resident():
+    if version_id not in (await engine.holding()).serving:
         raise EngineUnavailable(engine.url, f"it does not list {version_id} after loading")
     asked = [(name, text) for name in (version_id, BASE_NAME) for text in PROBES]
     try:

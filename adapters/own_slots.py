@@ -48,12 +48,14 @@ class Leased:
         """Until cancelled. A Redis that is away has nothing to lose."""
         while True:
             with contextlib.suppress(RedisError, OSError):
-                await self.renew()
+                async with asyncio.timeout(RENEW_S):
+                    await self.renew()
             await asyncio.sleep(RENEW_S)
 
     async def end(self) -> None:
         with contextlib.suppress(RedisError, OSError):
-            await self._redis.delete(self._key)
+            async with asyncio.timeout(RENEW_S):
+                await self._redis.delete(self._key)
 
 
 @contextlib.asynccontextmanager

@@ -122,7 +122,7 @@ class Reconciler:
         versions = {name: want.version for name, want in wanted.items()}
         loaded, failed = await self._load_missing(observed, planned, versions)
         unloaded, stuck = await self._unload_idle(observed, planned, waiting, needed)
-        now = _after(held, loaded, unloaded)
+        now = _after({engine.url: holding.serving for engine, holding in observed}, loaded, unloaded)
         pins = {name for name, want in wanted.items() if want.pinned}
         pinned, unpinned, unkept = await self._keep_pins(observed, now, pins)
         return Repairs(loaded, unloaded, pinned, unpinned, [*failed, *stuck, *unkept], now)
@@ -165,7 +165,7 @@ class Reconciler:
         loaded: list[Repair] = []
         failed: list[Repair] = []
         for engine, holding in observed:
-            for version_id in sorted((planned[engine.url] - holding.resident) & versions.keys()):
+            for version_id in sorted((planned[engine.url] - holding.serving) & versions.keys()):
                 try:
                     await self._loader.load(versions[version_id], [engine])
                     loaded.append(Repair(engine.url, version_id))
@@ -251,7 +251,7 @@ def _together(pools: Sequence[Repairs]) -> Repairs:
 def _after(
     held: Mapping[str, frozenset[str]], loaded: Sequence[Repair], unloaded: Sequence[Repair]
 ) -> Mapping[str, frozenset[str]]:
-    """What each replica holds once these repairs are done."""
+    """What each replica serves once these repairs are done."""
     now = {url: set(names) for url, names in held.items()}
     for repair in unloaded:
         now[repair.engine].discard(repair.version_id)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from adapters.errors import EngineUnavailable
@@ -181,11 +182,23 @@ class SlotListener:
         while True:
             try:
                 async with self._redis.pubsub() as channel:
-                    await channel.subscribe(SLOTS_CHANNEL)
-                    while True:
-                        message = await channel.get_message(ignore_subscribe_messages=True, timeout=AGAIN_S)
-                        if message is not None:
-                            self._slots.changed(bytes(message["data"]).decode())
+                    async with asyncio.timeout(AGAIN_S):  # a Redis may take a connection and say nothing
+                        await channel.subscribe(SLOTS_CHANNEL)
+                    await self._listen(channel)
             except (RedisError, OSError):
                 self._slots.lost()
                 await asyncio.sleep(AGAIN_S)
+
+    async def _listen(self, channel: PubSub) -> None:
+        """Raises TimeoutError when a ping is not answered, redis' errors, OSError."""
+        pinged = False
+        while True:
+            async with asyncio.timeout(2 * AGAIN_S):  # either may connect again
+                heard = await channel.get_message(timeout=AGAIN_S)
+                if heard is None and pinged:
+                    raise TimeoutError
+                if heard is None:
+                    await channel.ping()
+            pinged = heard is None
+            if heard is not None and heard["type"] == "message":
+                self._slots.changed(bytes(heard["data"]).decode())

@@ -22,8 +22,9 @@ class FakeEngine:
     """An engine that answers with what `answer` returns.
 
     Turn it `down`, put a version's id in `inert` to make it answer like the base, in `broken` to make its
-    probabilities NaN, in `refused` to have its load fail, in `deaf` to have it loaded but not listed. Set `pins` to
-    None to make it an engine that cannot pin, `most_pins` to bound them.
+    probabilities NaN, in `refused` to have its load fail, in `deaf` to have it loaded but not listed, in `unserved`
+    to have it listed but not served until it is loaded again. Set `pins` to None to make it an engine that cannot pin,
+    `most_pins` to bound them.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class FakeEngine:
         self.broken: set[str] = set()
         self.refused: set[str] = set()
         self.deaf: set[str] = set()
+        self.unserved: set[str] = set()
 
     @property
     def url(self) -> str:
@@ -66,6 +68,7 @@ class FakeEngine:
         if version_id in self.refused:
             raise EngineRefused(self._url, 500, "refused by the test")
         self.loaded[version_id] = path
+        self.unserved.discard(version_id)
         self.calls.append(("load", version_id))
 
     async def unload(self, version_id: str) -> None:
@@ -77,9 +80,8 @@ class FakeEngine:
 
     async def holding(self) -> Holding:
         self._reach()
-        return Holding(
-            frozenset(self.loaded.keys() - self.deaf), None if self.pins is None else frozenset(self.pins)
-        )
+        pins = None if self.pins is None else frozenset(self.pins)
+        return Holding(frozenset(self.loaded.keys() - self.deaf), pins, frozenset(self.unserved))
 
     async def resident(self) -> frozenset[str]:
         return (await self.holding()).resident

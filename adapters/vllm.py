@@ -11,7 +11,7 @@ engine can read, `/v1/unload_lora_adapter` forgets only the name, and the slot i
 
 import contextlib
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +100,10 @@ class VllmEngine:
         response = await self._send("GET", PLUGIN, None, ASK_TIMEOUT_S)
         if response.status_code != 404:
             listed = self._accept(response).json()["data"]
-            pinned = {str(version["id"]): bool(version["pinned"]) for version in listed if version["id"]}
-            return Holding(
-                frozenset(pinned), frozenset(name for name, is_pinned in pinned.items() if is_pinned)
-            )
+            named = [version for version in listed if version["id"]]
+            serving = _ids(version for version in named if version["servable"])
+            pinned = _ids(version for version in named if version["pinned"])
+            return Holding(_ids(named), pinned, _ids(named) - serving)
         response = self._accept(await self._send("GET", "/v1/models", None, ASK_TIMEOUT_S))
         listed = response.json()["data"]
         return Holding(frozenset(str(model["id"]) for model in listed if model.get("parent")), None)
@@ -180,6 +180,10 @@ class VllmEngine:
         if response.status_code != 200:
             raise EngineRefused(self._url, response.status_code, _reason(response))
         return response
+
+
+def _ids(versions: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    return frozenset(str(version["id"]) for version in versions)
 
 
 def _completion(answer: Mapping[str, Any]) -> Completion:

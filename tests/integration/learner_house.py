@@ -25,9 +25,9 @@ from adapters.base import describe_base
 from adapters.database import connect
 from adapters.loading import Loader
 from adapters.registry import Registry
-from adapters.tables import metadata as adapters_metadata
 from adapters.testing import FakeEngine
 from adapters.types import BASE_NAME
+from gateway import migrate
 from retrieval.client import RetrievalClient
 from retrieval.testing import FakeRetrieval
 from training import checkpoints, learner
@@ -46,7 +46,6 @@ from training.policies import read_policy
 from training.rewrites import Teacher
 from training.runs import RunStore
 from training.tables import learning_policies, runs
-from training.tables import metadata as training_metadata
 from training.types import Run
 from training.watch import Progress
 from training.workshop import Workshop
@@ -136,10 +135,9 @@ class NearRetrieval(FakeRetrieval):
 @asynccontextmanager
 async def open_world(directory: Path, base_path: Path, owner: str = "learner") -> AsyncIterator[World]:
     """Over the record, the artifacts and the runs below `directory`, made where they are missing."""
-    database = connect(f"sqlite+aiosqlite:///{directory}/graft.db?timeout=30")
-    async with database.begin() as connection:
-        await connection.run_sync(training_metadata.create_all)
-        await connection.run_sync(adapters_metadata.create_all)
+    url = f"sqlite+aiosqlite:///{directory}/graft.db?timeout=30"
+    await migrate.upgrade(url)
+    database = connect(url)
     base, store = describe_base(base_path), ArtifactStore((directory / "store").as_uri())
     engine = FakeEngine(answer=clever, base_digest=base.digest)
     retrieval = cast(RetrievalClient, NearRetrieval())

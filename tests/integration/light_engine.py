@@ -49,7 +49,8 @@ class LightEngine:
         if path == CALLS:
             return 200, {"data": self._calls}
         if path == PLUGIN:
-            return 200, {"data": [{"id": name, "pinned": False} for name in sorted(self._held)]}
+            listed = [{"id": name, "servable": True, "pinned": False} for name in sorted(self._held)]
+            return 200, {"data": listed}
         if path.startswith(PLUGIN):
             change = self._held.add if method == "PUT" else self._held.discard
             change(path.removeprefix(f"{PLUGIN}/"))

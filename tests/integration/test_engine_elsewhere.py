@@ -25,7 +25,7 @@ from deploy.demo import serving
 from deploy.demo.serving import RunningEngine
 from gateway.admin import create_app
 from gateway.control import Control, assembled
-from tests.integration.gateway_house import Customer, House, house, listening
+from tests.integration.gateway_house import Customer, House, house, listening, until
 from tests.integration.prefix_cache import PROMPT
 from tests.integration.random_adapters import write_adapter
 
@@ -67,15 +67,25 @@ class Elsewhere:
         return self.home / "cache" / "artifacts" / hex_of(version.artifact_digest)
 
     async def push_out(self, version: Version, others: Sequence[Version]) -> None:
-        """Fills the engine's memory with others, and deletes the version's files from the engine's disk."""
+        """Fills the engine's memory with others, deletes the version's files from its disk, and waits until that
+        is seen."""
         for other in others:
             await self.replica.pull(other.id, other.artifact_digest)
+        assert await self._state_of(version) == (True, False)
+        shutil.rmtree(self.copy_of(version))
+
+        async def seen() -> bool:
+            return await self._state_of(version) == (False, False)
+
+        await until(seen)
+
+    async def _state_of(self, version: Version) -> tuple[bool, bool]:
+        """Whether requests may name it, and whether it is in memory."""
         async with httpx.AsyncClient(trust_env=False) as http:
             headers = {"authorization": f"Bearer {serving.TOKEN}"}
             listed = (await http.get(self.replica.url + PLUGIN, headers=headers)).json()["data"]
         (held,) = [each for each in listed if each["id"] == version.id]
-        assert (held["servable"], held["in_memory"]) == (True, False)
-        shutil.rmtree(self.copy_of(version))
+        return held["servable"], held["in_memory"]
 
     async def said(self, name: str) -> str:
         """By the engine asked directly."""

@@ -55,17 +55,32 @@ async def up(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Asyn
             yield Up(system, admin, short, f"http://127.0.0.1:{port}")
 
 
-async def test_the_second_engine_serves_its_base_model_and_adapters_of_it(up: Up, tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class Small:
+    """An adapter of the second base model."""
+
+    version: str
+    key: str
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def small(up: Up, tmp_path_factory: pytest.TempPathFactory) -> Small:
+    directory = tmp_path_factory.mktemp("small")
     tenant = (await up.call("POST", "/tenants", {"external_id": "acme"}))["id"]
     await up.call("POST", f"/tenants/{tenant}/adapters", {"name": "small", "base": "short"})
-    archive = packed(write_adapter(tmp_path / "made", describe_base(up.short), 1), tmp_path / "small.tar.gz")
+    archive = packed(
+        write_adapter(directory / "made", describe_base(up.short), 1), directory / "small.tar.gz"
+    )
     adapter = f"/tenants/{tenant}/adapters/small"
     version = (await up.call("POST", f"{adapter}/versions", content=archive))["id"]
     await up.call("POST", f"{adapter}/versions/{version}/approve")
     await up.call("PUT", f"{adapter}/aliases/stable", {"version": version})
-    secret = (await up.call("POST", f"/tenants/{tenant}/keys", {}))["secret"]
+    return Small(version, (await up.call("POST", f"/tenants/{tenant}/keys", {}))["secret"])
+
+
+async def test_the_second_engine_serves_its_base_model_and_adapters_of_it(up: Up, small: Small) -> None:
     found: dict[str, tuple[str, str]] = {}
-    headers = {"authorization": f"Bearer {secret}"}
+    headers = {"authorization": f"Bearer {small.key}"}
     async with httpx.AsyncClient(headers=headers, timeout=60, trust_env=False) as http:
         for model in ("base", "short", "small"):
             url = f"{up.system.plan.gateway_url}/v1/chat/completions"
@@ -84,11 +99,11 @@ async def test_the_second_engine_serves_its_base_model_and_adapters_of_it(up: Up
         "small": "small@v1",
     }
     assert len({text for _, text in found.values()}) == 3
-    assert held == [{version}, frozenset()]
+    assert held == [{small.version}, frozenset()]
 
 
-async def test_each_engine_keeps_its_copies_to_itself(up: Up) -> None:
-    """After the test above: the only version is in the second one's cache."""
+async def test_each_engine_keeps_its_copies_to_itself(up: Up, small: Small) -> None:
+    """The only version is in the second one's cache."""
     first = up.system.plan.engine_cache
     found = [list(place.glob("artifacts/*")) for place in (first, first / "bases" / "short")]
     assert [len(copies) for copies in found] == [0, 1]

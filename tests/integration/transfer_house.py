@@ -14,15 +14,12 @@ from fastapi import FastAPI
 from safetensors.numpy import save_file
 
 from adapters.base import BaseModel
-from adapters.database import connect
 from adapters.settings import Settings as AdaptersSettings
-from adapters.tables import metadata as adapters
+from gateway import migrate
 from gateway.control import Control, assembled
 from gateway.settings import Settings
-from gateway.tables import metadata as gateway
 from tests.integration.control_house import administered
 from tests.integration.random_adapters import write_adapter
-from training.tables import metadata as training
 
 FIRST, SECOND = (f"base_model.model.model.layers.{number}.mlp.up_proj" for number in range(2))
 
@@ -85,11 +82,7 @@ async def housed(tmp_path: Path, redis_url: str, **told: Any) -> AsyncIterator[H
     settings = Settings(data_dir=data, redis_url=redis_url)
     usual = {"import_sources": (tmp_path / "shared").as_uri(), "import_max_bytes": 1024 * 1024}
     imports = AdaptersSettings(data_dir=data, base_model=str(base), **usual | told)
-    sql = connect(settings.database)
-    async with sql.begin() as connection:
-        for metadata in (gateway, adapters, training):
-            await connection.run_sync(metadata.create_all)
-    await sql.dispose()
+    await migrate.upgrade(settings.database)
     async with administered(lambda: assembled(settings, imports)) as (app, admin):
         made = await admin.post("/admin/v1/tenants", json={"external_id": "acme"})
         assert made.status_code == 201

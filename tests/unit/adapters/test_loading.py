@@ -183,6 +183,16 @@ async def test_an_engine_that_lost_a_version_after_loading_it_is_asked_again_lat
         await loader.ensure(version)
 
 
+async def test_a_version_that_is_held_and_not_served_is_loaded_again(
+    loader: Loader, engines: list[FakeEngine], make_version: MakeVersion
+) -> None:
+    version = await make_version()
+    await loader.ensure(version)
+    engines[1].unserved.add(version.id)
+    assert await loader.load(version, engines) == [engines[1]]
+    assert await loader.load(version, engines) == []
+
+
 async def test_an_engine_that_refuses_is_quoted(
     loader: Loader, engines: list[FakeEngine], make_version: MakeVersion
 ) -> None:

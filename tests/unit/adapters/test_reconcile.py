@@ -90,6 +90,28 @@ async def test_a_restarted_replica_gets_its_versions_back(
     assert (await reconciler.run_once()).loaded == [Repair("fake://two", version.id)]
 
 
+async def test_a_version_that_a_replica_holds_and_does_not_serve_is_loaded_again_once(
+    reconciler: Reconciler, engines: list[FakeEngine], make_stable: MakeStable
+) -> None:
+    version = await make_stable()
+    await reconciler.run_once()
+    engines[1].unserved.add(version.id)
+    assert (await reconciler.run_once()).loaded == [Repair("fake://two", version.id)]
+    assert not await reconciler.run_once()
+
+
+async def test_a_version_that_cannot_be_loaded_again_is_not_said_to_be_served(
+    reconciler: Reconciler, engines: list[FakeEngine], make_stable: MakeStable
+) -> None:
+    version = await make_stable()
+    await reconciler.run_once()
+    engines[1].unserved.add(version.id)
+    engines[1].refused.add(version.id)
+    repairs = await reconciler.run_once()
+    assert [(each.engine, each.version_id) for each in repairs.failed] == [("fake://two", version.id)]
+    assert repairs.residency == {"fake://one": {version.id}, "fake://two": set()}
+
+
 async def test_a_replica_that_is_down_is_left_alone(
     reconciler: Reconciler, engines: list[FakeEngine], make_stable: MakeStable
 ) -> None:

@@ -178,7 +178,8 @@ async def test_what_memory_still_holds_is_resident_with_the_plugin() -> None:
         {"id": None, "servable": False, "pinned": False},
     ]
     holding = await engine(200, {"data": held}, plugin=True).holding()
-    assert (holding.resident, holding.pinned) == ({"ver_1", "ver_2"}, {"ver_1"})
+    assert (holding.resident, holding.serving) == ({"ver_1", "ver_2"}, {"ver_1"})
+    assert holding.pinned == {"ver_1"}
 
 
 async def test_a_vanilla_vllm_cannot_pin() -> None:

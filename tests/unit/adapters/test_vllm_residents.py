@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from adapters import vllm_endpoints
+from adapters import vllm_endpoints, vllm_residents
 from adapters.errors import StoreUnavailable
 from adapters.vllm_plugin import lora_state, pin_lora, unpin_lora
 from adapters.vllm_residents import (
@@ -138,9 +138,12 @@ class Models:
     """vLLM's, with one version whose files are in a directory that may go, and how often it was resolved."""
 
     def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.lora_requests: dict[str, Any] = {"ver_1": SimpleNamespace(lora_path=str(directory))}
+        held = SimpleNamespace(lora_int_id=1, lora_name="ver_1", lora_path=str(directory))
+        self.lora_requests: dict[str, Any] = {"ver_1": held}
         self.resolved = 0
+
+    async def load_lora_adapter(self, _: Any) -> Any:
+        return SimpleNamespace(error="already loaded") if "ver_1" in self.lora_requests else "loaded"
 
     async def resolve_lora(self, name: str) -> Any:
         self.resolved += 1
@@ -162,7 +165,7 @@ class Fetching:
         self._directory = directory
         self.away = False
 
-    async def path_of(self, _: str) -> Path:
+    async def path_of(self, _name: str, _digest: str | None = None) -> Path:
         if self.away:
             raise StoreUnavailable("version ver_1", ConnectionError())
         self._directory.mkdir(exist_ok=True)
@@ -171,6 +174,13 @@ class Fetching:
         return self._directory
 
 
+@pytest.fixture
+def unkept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look for files is at the disk."""
+    monkeypatch.setattr(vllm_residents, "SEEN_S", 0.0)
+
+
+@pytest.mark.usefixtures("unkept")
 async def test_files_that_are_gone_are_fetched_before_a_request_is_taken(tmp_path: Path) -> None:
     models, cache = Models(tmp_path / "copy"), Fetching(tmp_path / "copy")
     held = models.lora_requests["ver_1"]
@@ -190,3 +200,46 @@ async def test_a_version_whose_files_are_gone_for_good_is_unknown(tmp_path: Path
     assert await models.asked() is None
     cache.away = False
     assert await models.asked() is not None
+
+
+@pytest.mark.usefixtures("unkept")
+async def test_a_version_whose_files_are_gone_is_listed_as_not_servable_until_it_is_loaded_again(
+    tmp_path: Path, client: Client
+) -> None:
+    digest = "a" * 64
+    models, cache = Models(tmp_path / digest), Fetching(tmp_path / digest)
+    keep_readable(models, cache)  # type: ignore[arg-type]
+    residents = Residents(models, client, cache)  # type: ignore[arg-type]
+
+    async def servable() -> dict[str | None, bool]:
+        return {each.name: each.servable for each in (await residents.all()).versions}
+
+    assert await servable() == {"ver_1": False}
+    assert await residents.load("ver_1", f"sha256:{digest}", SimpleNamespace) is None
+    assert await servable() == {"ver_1": True}
+
+
+async def test_a_name_whose_files_are_gone_takes_no_other_files(tmp_path: Path, client: Client) -> None:
+    models, cache = Models(tmp_path / ("a" * 64)), Fetching(tmp_path / ("b" * 64))
+    keep_readable(models, cache)  # type: ignore[arg-type]
+    assert "ver_1" not in models.lora_requests
+    with pytest.raises(OtherFiles, match="loaded with the files of sha256:aaa"):
+        await Residents(models, client, cache).load("ver_1", f"sha256:{'b' * 64}", SimpleNamespace)  # type: ignore[arg-type]
+
+
+def test_files_that_were_there_are_not_looked_for_again_within_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(vllm_residents, "time", SimpleNamespace(monotonic=lambda: now))
+    models = Models(tmp_path)
+    keep_readable(models, Fetching(tmp_path))  # type: ignore[arg-type]
+    assert "ver_1" not in models.lora_requests
+    for name in FILES:
+        (tmp_path / name).touch()
+    assert "ver_1" in models.lora_requests
+    (tmp_path / FILES[0]).unlink()
+    now += 0.9
+    assert "ver_1" in models.lora_requests
+    now += 0.1
+    assert "ver_1" not in models.lora_requests

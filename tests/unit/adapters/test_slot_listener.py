@@ -1,0 +1,114 @@
+"""A worker that listens for what others change, while Redis answers and while it only takes connections."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from redis.asyncio import Redis
+
+from adapters import slots
+from adapters.own_slots import own_slots
+from adapters.slot_ledger import SLOTS_CHANNEL
+from adapters.slots import SlotListener, Slots
+from adapters.testing import MemorySlots
+
+URL = "http://engine"
+
+
+class Told(Slots):
+    """Notes what its listener says."""
+
+    def __init__(self) -> None:
+        super().__init__(MemorySlots({}, 1, "w_1", {"w_1"}), [URL], 1, lambda: 1, 1, 1.0)
+        self.urls: list[str] = []
+        self.losses = 0
+
+    def changed(self, url: str) -> None:
+        self.urls.append(url)
+
+    def lost(self) -> None:
+        self.losses += 1
+
+    async def lost_twice(self) -> bool:
+        return self.losses > 1
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "AGAIN_S", 0.05)
+
+
+@pytest.fixture
+async def silent() -> AsyncIterator[Redis]:
+    """Takes connections and says nothing."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, Redis(port=server.sockets[0].getsockname()[1]) as redis:
+        yield redis
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    for _ in range(500):
+        if await condition():
+            return
+        await asyncio.sleep(0.01)
+    raise TimeoutError("the condition did not come true")
+
+
+async def listened(redis: Redis) -> bool:
+    return bool((await redis.pubsub_numsub(SLOTS_CHANNEL))[0][1] == 1)
+
+
+async def pings(redis: Redis) -> int:
+    commands = await redis.info("commandstats")
+    return int(commands.get("cmdstat_ping", {"calls": 0})["calls"])
+
+
+async def test_a_redis_that_takes_connections_and_says_nothing_is_lost(silent: Redis) -> None:
+    told = Told()
+    listener = SlotListener(silent, told)
+    listener.start()
+    await until(told.lost_twice)
+    await listener.close()
+
+
+async def test_a_redis_that_falls_silent_is_lost_and_heard_again_later(redis_url: str) -> None:
+    told = Told()
+    async with Redis.from_url(redis_url) as redis:
+        listener = SlotListener(redis, told)
+        listener.start()
+        await until(lambda: listened(redis))
+        await redis.client_pause(500)
+        await until(told.lost_twice)
+
+        async def heard() -> bool:
+            await redis.publish(SLOTS_CHANNEL, URL)
+            return URL in told.urls
+
+        await until(heard)
+        await listener.close()
+
+
+async def test_a_channel_without_news_is_not_lost(redis_url: str) -> None:
+    told = Told()
+    async with Redis.from_url(redis_url) as redis:
+        listener = SlotListener(redis, told)
+        listener.start()
+        await until(lambda: listened(redis))
+        before = await pings(redis)
+
+        async def answered() -> bool:
+            return await pings(redis) >= before + 3
+
+        await until(answered)
+        assert (told.losses, told.urls) == (0, [])
+        await listener.close()
+
+
+async def test_slots_of_its_own_end_while_redis_says_nothing(silent: Redis) -> None:
+    async with asyncio.timeout(10), own_slots(silent, [URL], 1):
+        await asyncio.sleep(0)
