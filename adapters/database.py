@@ -80,11 +80,16 @@ def _storable(
     return statement, [_clean(row) for row in parameters] if many else _clean(parameters)
 
 
+def as_stored(document: Any) -> Any:
+    """A JSON document as the record gives it back."""
+    return json.loads(_json(document))
+
+
 def _json(value: Any) -> str:
-    """PostgreSQL stores JSON with a NUL in it, and then fails on whoever looks for a field of it. NaN and infinity are
-    no JSON: they become null."""
+    """PostgreSQL stores JSON with a NUL or half a surrogate pair in it, and then fails on whoever looks for a field of
+    it. NaN and infinity are no JSON: they become null."""
     try:
-        text = json.dumps(value, allow_nan=False)
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False).encode(errors="replace").decode()
     except ValueError:
         text = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY).decode()
     return _NUL.sub(r"\1\\ufffd", text) if "\\u0000" in text else text

@@ -65,6 +65,9 @@ class Loops:
             asyncio.create_task(self._every(PRUNE_EVERY_S, self._control.pruner.run_once), name="retention"),
             asyncio.create_task(self._every(PRUNE_EVERY_S, self._forget), name="journal"),
             asyncio.create_task(self._every(PRUNE_EVERY_S, self._writes.prune), name="writes"),
+            asyncio.create_task(
+                self._every(PRUNE_EVERY_S, self._control.feedback.name_questions), name="questions"
+            ),
         ]
         try:
             yield

@@ -86,7 +86,7 @@ class Telemetry:
         )
         self.journal_dropped = Gauge(
             "graft_journal_dropped_total",
-            "Interactions that did not come as far as the record",
+            "Interactions lost before the learner read them; what it cannot store is in its log",
             registry=self.registry,
         )
         self.feedback = Counter(

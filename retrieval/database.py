@@ -1,5 +1,7 @@
 """The seam to SQL: engines, vectors as bytes, moments with their zone."""
 
+import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -9,6 +11,9 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy import event, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+"""As JSON writes it: behind an even number of backslashes, each pair of which is one in the text."""
 
 
 class Moment(sa.TypeDecorator[datetime]):
@@ -28,7 +33,7 @@ def open_engine(url: str) -> AsyncEngine:
     """An engine for the URL. SQLite is put into WAL mode, so that readers and the writer do not wait. PostgreSQL's
     connections are looked at before each use."""
     sqlite = make_url(url).get_backend_name() == "sqlite"
-    engine = create_async_engine(url, pool_pre_ping=not sqlite)
+    engine = create_async_engine(url, pool_pre_ping=not sqlite, json_serializer=_json)
     if sqlite:
         event.listen(engine.sync_engine, "connect", _write_ahead)
     event.listen(engine.sync_engine, "before_cursor_execute", _storable, retval=True)
@@ -47,6 +52,13 @@ def _storable(
     """No text of PostgreSQL's has a NUL, and nobody's half a surrogate pair: both come from clients and models, and
     would stop whoever writes them, or asks for them, with a failure of the database."""
     return statement, [_clean(row) for row in parameters] if many else _clean(parameters)
+
+
+def _json(value: Any) -> str:
+    """PostgreSQL stores JSON with a NUL or half a surrogate pair in it, and then fails on whoever looks for a field of
+    it."""
+    text = json.dumps(value, ensure_ascii=False).encode(errors="replace").decode()
+    return _NUL.sub(r"\1\\ufffd", text)
 
 
 def _clean(row: Any) -> Any:

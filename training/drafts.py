@@ -41,7 +41,7 @@ class FeedbackDraft:
 
     @property
     def contributor(self) -> str:
-        """As `Feedback.contributor`."""
+        """Who said it: the end user where one is named, else the key."""
         return self.user or self.author
 
 

@@ -148,11 +148,7 @@ class FeedbackStore:
         newest_first: bool = True,
     ) -> Sequence[Feedback]:
         """One page. `after` is the last id of the page before."""
-        wanted = {
-            "adapter": adapter,
-            "status": None if status is None else status.value,
-            "response_id": response_id,
-        }
+        wanted = {"adapter": adapter, "status": status and status.value, "response_id": response_id}
         query = sa.select(table).where(table.c.tenant_id == tenant_id).limit(limit)
         for name, value in wanted.items():
             if value is not None:
@@ -177,6 +173,11 @@ class FeedbackStore:
             every = rows.learned_by(tenant_id, version_id).order_by(None).subquery()
             count = await connection.scalar(sa.select(sa.func.count()).select_from(every))
         return newest, int(count or 0)
+
+    async def name_questions(self) -> None:
+        """Have screening find the corrections that a worker of an earlier release has posted."""
+        async with self._engine.begin() as connection:
+            await connection.run_sync(rows.name_questions)
 
     async def _repeated(self, draft: FeedbackDraft) -> Recorded | None:
         """What the idempotency key has stored. Raises IdempotencyReused when it came with another request."""

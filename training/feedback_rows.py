@@ -19,6 +19,7 @@ from training.types import CorrectionStatus, Feedback, Message
 WAITING = [CorrectionStatus.ACCEPTED.value, CorrectionStatus.QUARANTINED.value]
 """Statuses of corrections that are in use or may yet be."""
 _OUTPUTS_LOOKED_AT = 2000
+_AT_ONCE = 1000
 
 
 class Turns:
@@ -45,6 +46,22 @@ def row_of(entry: Feedback) -> dict[str, Any]:
     row = {column.name: getattr(entry, column.name, None) for column in table.columns}
     digest = None if entry.correction is None else question_digest(entry.messages)
     return row | {"status": entry.status.value, "question_digest": digest}
+
+
+def name_questions(connection: sa.Connection) -> None:
+    """Give every correction its question's digest: those of before there was one, and those that a worker of an
+    earlier release has posted since. By id, so many at once; what somebody is writing waits for the next time."""
+    mine = table.c.id == sa.bindparam("row")
+    change = sa.update(table).where(mine).values(question_digest=sa.bindparam("digest"))
+    page = sa.select(table.c.id, table.c.messages).order_by(table.c.id).limit(_AT_ONCE)
+    page = page.where(table.c.correction.is_not(None), table.c.question_digest.is_(None))
+    page = page.with_for_update(skip_locked=True)
+    last = ""
+    while found := connection.execute(page.where(table.c.id > last)).all():
+        connection.execute(
+            change, [{"row": row.id, "digest": question_digest(row.messages)} for row in found]
+        )
+        last = found[-1].id
 
 
 def feedback_of(row: Mapping[str, Any]) -> Feedback:
@@ -78,7 +95,7 @@ async def of_question(
 
 
 async def standing(connection: AsyncConnection, tenant_id: str, adapter: str, contributor: str) -> Standing:
-    """contributor: as `Feedback.contributor` names it."""
+    """contributor: as `FeedbackDraft.contributor` names it."""
     who = sa.func.coalesce(sa.func.nullif(table.c.user, ""), table.c.author)
     mine = sa.func.count().filter(who == contributor)
     query = sa.select(mine, sa.func.count(), sa.func.count(who.distinct())).where(

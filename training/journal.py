@@ -9,8 +9,9 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import datetime
+from types import NoneType
 from typing import Any, Self
 
 import orjson
@@ -24,7 +25,6 @@ from training.tables import interactions
 from training.types import Interaction
 
 STREAM = "graft:journal"
-GROUP = "learner"
 KEY = "graft:interaction:{id}"
 KEY_SECONDS = 3600
 STREAM_LENGTH = 200_000
@@ -41,26 +41,27 @@ GATHER_S = 0.005
 
 SCRIPT = f"""
 local stream, held = KEYS[1], KEYS[2]
-local bytes, dropped = 0, 0
+local length, dropped = redis.call('XLEN', stream), 0
+local total = length > 0 and tonumber(redis.call('GET', held) or 0) or 0
 for i = 3, #KEYS do
   local data = ARGV[i - 2]
-  redis.call('SET', KEYS[i], data, 'EX', {KEY_SECONDS})
-  redis.call('XADD', stream, '*', 'data', data, 'key', KEYS[i])
-  bytes = bytes + #data
+  if redis.call('SET', KEYS[i], data, 'EX', {KEY_SECONDS}, 'NX') then
+    redis.call('XADD', stream, '*', 'data', data, 'key', KEYS[i])
+    total, length = total + #data, length + 1
+  end
 end
-local total, length = redis.call('INCRBY', held, bytes), redis.call('XLEN', stream)
 while length > {STREAM_LENGTH} or (total > {STREAM_BYTES} and length > 1) do
   local entry = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
   redis.call('XDEL', stream, entry[1])
   if entry[2][4] then redis.call('DEL', entry[2][4]) end
-  total = redis.call('DECRBY', held, #entry[2][2])
-  length, dropped = length - 1, dropped + 1
+  total, length, dropped = math.max(total - #entry[2][2], 0), length - 1, dropped + 1
 end
+redis.call('SET', held, total)
 return dropped
 """
-"""Two commands and two answers for each interaction would cost the worker three times as much."""
+"""Two commands and two answers for each interaction would cost the worker three times as much. What is sent again,
+because the answer came late, is there already."""
 
-_FIELDS = frozenset(each.name for each in fields(Interaction))
 _log = logging.getLogger(__name__)
 
 
@@ -70,9 +71,29 @@ def encode(interaction: Interaction) -> bytes:
 
 
 def decode(data: bytes | str) -> Interaction:
-    """Raises KeyError, TypeError or ValueError for what is none. Fields of a newer release are left out."""
-    values = {name: value for name, value in orjson.loads(data).items() if name in _FIELDS}
+    """Raises AttributeError, KeyError, TypeError or ValueError for what is none, or what no row could hold. Fields of
+    a newer release are left out."""
+    values = {name: value for name, value in orjson.loads(data).items() if name in _KINDS}
+    for name, value in values.items():
+        if not isinstance(value, _KINDS[name]):
+            raise TypeError(f"{name} is no {type(value).__name__}")
     return Interaction(**(values | {"at": datetime.fromisoformat(values["at"])}))
+
+
+def _kinds(column: sa.Column[Any]) -> tuple[type, ...]:
+    """What JSON has for a column."""
+    kinds: tuple[type, ...] = (str,)
+    match column.type:
+        case sa.JSON():
+            kinds = (dict, list)
+        case sa.Float():
+            kinds = (int, float)
+        case sa.Integer():
+            kinds = (int,)
+    return (*kinds, NoneType) if column.nullable else kinds
+
+
+_KINDS = {column.name: _kinds(column) for column in interactions.columns}
 
 
 class JournalWriter:
@@ -92,7 +113,8 @@ class JournalWriter:
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
         self.dropped = 0
-        """Interactions lost since the start: here, or in Redis, where this worker's made it too long."""
+        """Interactions lost since the start: here, or in Redis, where this worker's made it too long. One that the
+        learner was storing just then counts, too, though it is in the record."""
 
     def write(self, interaction: Interaction) -> None:
         """Queue one interaction."""

@@ -8,14 +8,16 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from training.journal import BYTES_KEY, KEY, STREAM, STREAM_LENGTH, decode
+from training.journal import BATCH_BYTES, BYTES_KEY, KEY, STREAM, STREAM_LENGTH, decode
 from training.rows import insert_absent
 from training.tables import interactions
 
 GROUP = "learner"
+FEW = 16
+"""Entries of one reply, which is 16 MB at most."""
 SILENT_SECONDS = 60
 """A consumer that has not read for this long has died: it reads at least every second."""
 
@@ -27,7 +29,8 @@ for i = 3, #KEYS do
   if redis.call('XDEL', stream, entry) == 1 then freed = freed + size end
   redis.call('DEL', KEYS[i])
 end
-if redis.call('XLEN', stream) == 0 then redis.call('DEL', held) else redis.call('DECRBY', held, freed) end
+local left = redis.call('DECRBY', held, freed)
+if left <= 0 or redis.call('XLEN', stream) == 0 then redis.call('DEL', held) end
 """
 """Who looks for an interaction that is gone from here looks into SQL next."""
 
@@ -37,7 +40,7 @@ _log = logging.getLogger(__name__)
 class JournalDrain:
     """Moves the stream into SQL. At least once: an interaction read twice is stored once."""
 
-    def __init__(self, redis: Redis, engine: AsyncEngine, consumer: str, *, batch: int = 250) -> None:
+    def __init__(self, redis: Redis, engine: AsyncEngine, consumer: str, *, batch: int = 256) -> None:
         self._redis = redis
         self._stored = redis.register_script(STORED_SCRIPT)
         self._engine = engine
@@ -49,16 +52,16 @@ class JournalDrain:
         """Store what is there, waiting up to `block_ms` for the first; returns how many. What a learner read and did
         not store, because it died, comes first."""
         await self._inherit()
-        entries = await self._read("0", None) or await self._read(">", block_ms)
+        entries = await self._next(block_ms)
         if not entries:
             return 0
         keys, rows = [STREAM, BYTES_KEY], []
         told: list[bytes | int] = []
         for entry_id, fields in entries:
-            row, data = _row(entry_id, fields), fields.get(b"data", b"") if fields else b""
+            row = _row(entry_id, fields)
             rows += [row] if row else []
             keys.append(KEY.format(id=row["id"]) if row else KEY)
-            told += [entry_id, len(data)]
+            told += [entry_id, _bytes([(entry_id, fields)])]
         await self._store(rows)
         await self._stored(keys=keys, args=told)
         return len(rows)
@@ -68,7 +71,9 @@ class JournalDrain:
         try:
             async with self._engine.begin() as connection:
                 await insert_absent(connection, interactions, rows)
-        except (DataError, OverflowError, UnicodeError) as error:
+        except (StatementError, OverflowError, UnicodeError) as error:
+            if isinstance(error, DBAPIError) and not isinstance(error, DataError | IntegrityError):
+                raise  # nothing that a row could help
             if len(rows) == 1:
                 _log.error("journal: %s cannot be stored: %s", rows[0]["id"], type(error).__name__)
                 return
@@ -93,10 +98,18 @@ class JournalDrain:
             if not _absent(error):
                 raise
 
+    async def _next(self, block_ms: int) -> list[tuple[bytes, Mapping[bytes, bytes]]]:
+        """A batch, in replies that come within the client's timeout however long the entries are."""
+        entries = reply = await self._read("0", None) or await self._read(">", block_ms)
+        while len(reply) == FEW and len(entries) < self._batch and _bytes(entries) < BATCH_BYTES:
+            reply = await self._read(">", None)
+            entries = entries + reply
+        return entries
+
     async def _read(self, position: str, block_ms: int | None) -> list[tuple[bytes, Mapping[bytes, bytes]]]:
         try:
             answer = await self._redis.xreadgroup(
-                GROUP, self._consumer, {STREAM: position}, count=self._batch, block=block_ms
+                GROUP, self._consumer, {STREAM: position}, count=FEW, block=block_ms
             )
         except ResponseError as error:
             if not _absent(error):
@@ -128,6 +141,10 @@ def _entries(answer: Any) -> Sequence[tuple[bytes, Mapping[bytes, bytes]]]:
         for entry in entries:
             found += entry if isinstance(entry, list) else [entry]
     return found
+
+
+def _bytes(entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> int:
+    return sum(len(fields.get(b"data", b"")) for _, fields in entries if fields)
 
 
 def _row(entry_id: bytes, fields: Mapping[bytes, bytes]) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from adapters.database import as_stored
 from training.corrections import TOOL_CALL, as_json
 from training.languages import other_language
 from training.patterns import MARK, Span, apart, instructs, personal_in, secrets_in, without
@@ -102,10 +103,9 @@ def conversation_key(messages: Sequence[Message]) -> str:
 
 
 def question_digest(messages: Sequence[Message]) -> str:
-    """SHA-256 of the conversation's key, by which corrections of the same question are looked up. It is stored: who
-    changes what the key is made of fills the column anew."""
-    key = conversation_key(messages)
-    return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()
+    """SHA-256 of the key of the conversation as it is stored, by which corrections of the same question are looked up.
+    It is stored, too: who changes what the key is made of fills the column anew."""
+    return hashlib.sha256(conversation_key(as_stored(list(messages))).encode()).hexdigest()
 
 
 def _spoken(message: Message) -> str:

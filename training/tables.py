@@ -6,6 +6,7 @@ from adapters.database import Integer64, Moment
 
 metadata = sa.MetaData()
 _ACTIVE = "status IN ('queued', 'running')"
+_UNNAMED = "correction IS NOT NULL AND question_digest IS NULL"
 _SAID_BY = ("tenant_id", "adapter", "trusted", "status", "user", "author", "question_digest")
 """All that is read to count what who has said, so that no row is."""
 
@@ -66,6 +67,7 @@ feedback = sa.Table(
     sa.Index("feedback_by_question", "tenant_id", "adapter", "question_digest", "status"),
     sa.Index("feedback_by_contributor", *_SAID_BY),
     sa.Index("feedback_by_response", "response_id"),
+    sa.Index("feedback_unnamed", "id", sqlite_where=sa.text(_UNNAMED), postgresql_where=sa.text(_UNNAMED)),
 )
 """accepted_at: when a person accepted a correction that had waited; NULL for one that never waited. question_digest:
 of a correction, `training.screening.question_digest`; NULL where nothing is corrected."""

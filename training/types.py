@@ -141,11 +141,6 @@ class Feedback:
     """The functions that the request offered."""
 
     @property
-    def contributor(self) -> str:
-        """Who said it: the end user where one is named, else the key."""
-        return self.user or self.author
-
-    @property
     def question(self) -> str:
         """Text of the last user message: what memory is searched by."""
         return question_of(self.messages)

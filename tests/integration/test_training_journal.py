@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import orjson
 import pytest
 import sqlalchemy as sa
 from redis.asyncio import Redis
@@ -109,7 +110,7 @@ async def test_a_batch_of_a_dead_learner_is_stored_once(redis: Redis, sql: Async
             writer.write(replace(ANSWERED, id=f"chatcmpl-{n}"))
     drain = JournalDrain(redis, sql, "learner", batch=128)
     await drain._make_group()
-    assert len(await drain._read(">", 50)) == 128
+    assert len(await drain._read(">", 50)) == 16
     await drain_all(JournalDrain(redis, sql, "learner", batch=128), 300)
     assert (await stored(sql), await redis.xlen("graft:journal")) == (300, 0)
 
@@ -216,3 +217,69 @@ async def test_of_a_very_long_conversation_the_answer_is_kept(redis: Redis, sql:
     await drain_all(JournalDrain(redis, sql, "learner"), 1)
     found = await Interactions(redis, sql).find("ten_1", ANSWERED.id)
     assert found == replace(ANSWERED, messages=[], detail={"base": "base"})
+
+
+async def write(redis: Redis, name: str, count: int, response: str = "") -> None:
+    async with JournalWriter(redis) as writer:
+        for n in range(count):
+            writer.write(replace(ANSWERED, id=f"{name}-{n}", response=response))
+
+
+async def test_of_long_entries_few_are_read_at_once(redis: Redis, sql: AsyncEngine) -> None:
+    drain = JournalDrain(redis, sql, "learner", batch=100)
+    await drain.drain(block_ms=10)
+    await write(redis, "short", 116)
+    assert [await drain.drain() for _ in range(2)] == [112, 4]
+    await write(redis, "long", 36, "x" * 900_000)
+    assert [await drain.drain() for _ in range(3)] == [16, 16, 4]
+
+
+async def test_what_is_sent_again_because_the_answer_came_late_is_there_once(redis: Redis) -> None:
+    writer = JournalWriter(redis)
+    for _ in range(2):
+        await writer._send({"chatcmpl-1": b"{}"})
+    assert await redis.xlen("graft:journal") == 1
+    assert await redis.get("graft:journal:bytes") == b"2"
+
+
+async def test_a_stream_that_is_gone_holds_no_bytes(redis: Redis) -> None:
+    await redis.set("graft:journal:bytes", journal.STREAM_BYTES)
+    await write(redis, "chatcmpl", 3)
+    assert await redis.xlen("graft:journal") == 3
+
+
+async def test_entries_that_were_never_counted_take_nothing_off_the_count(
+    redis: Redis, sql: AsyncEngine
+) -> None:
+    drain = JournalDrain(redis, sql, "learner", batch=1)
+    await drain.drain(block_ms=10)
+    await write(redis, "chatcmpl", 20)
+    await redis.set("graft:journal:bytes", 1)
+    assert (await drain.drain(), await redis.get("graft:journal:bytes")) == (16, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("tenant_id", None),
+        ("adapter", 7),
+        ("response", ["a"]),
+        ("session_id", {}),
+        ("status", "200"),
+        ("latency_ms", None),
+        ("draw", "0.5"),
+        ("messages", None),
+        ("at", "0001-01-01T00:00:00+14:00"),
+    ],
+)
+async def test_what_no_row_can_hold_is_lost_alone(
+    redis: Redis, sql: AsyncEngine, name: str, value: object
+) -> None:
+    document = orjson.loads(journal.encode(replace(ANSWERED, id="chatcmpl-bad"))) | {name: value}
+    await redis.xadd("graft:journal", {"data": orjson.dumps(document)})
+    await write(redis, "chatcmpl", 2)
+    drain = JournalDrain(redis, sql, "learner")
+    for _ in range(2):
+        await drain.drain(block_ms=10)
+    assert sorted(await responses(sql)) == ["chatcmpl-0", "chatcmpl-1"]
+    assert await redis.xlen("graft:journal") == 0

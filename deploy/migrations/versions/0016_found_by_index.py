@@ -4,26 +4,17 @@ newest versions and those that continue one, the newest runs."""
 import sqlalchemy as sa
 from alembic import op
 
-from training.screening import question_digest
+from training.feedback_rows import name_questions
 
 revision = "0016"
 down_revision = "0015"
 branch_labels = None
 depends_on = None
 
-_AT_ONCE = 1000
-_FEEDBACK = sa.table(
-    "feedback",
-    sa.column("id", sa.String),
-    sa.column("messages", sa.JSON),
-    sa.column("correction", sa.Text),
-    sa.column("question_digest", sa.String),
-)
-
 
 def upgrade() -> None:
     op.add_column("feedback", sa.Column("question_digest", sa.String(length=64), nullable=True))
-    _fill(op.get_bind())
+    name_questions(op.get_bind())
     question = ["tenant_id", "adapter", "question_digest", "status"]
     op.create_index("feedback_by_question", "feedback", question)
     contributor = ["tenant_id", "adapter", "trusted", "status", "user", "author", "question_digest"]
@@ -33,18 +24,6 @@ def upgrade() -> None:
     op.create_index("runs_by_age", "runs", ["created_at", "id"])
     op.drop_index("runs_by_status", "runs")
     op.create_index("runs_by_status", "runs", ["status", "created_at", "id"])
-
-
-def _fill(connection: sa.Connection) -> None:
-    """By id, so many at once."""
-    mine = _FEEDBACK.c.id == sa.bindparam("row")
-    change = sa.update(_FEEDBACK).where(mine).values(question_digest=sa.bindparam("digest"))
-    page = sa.select(_FEEDBACK.c.id, _FEEDBACK.c.messages).where(_FEEDBACK.c.correction.is_not(None))
-    page = page.order_by(_FEEDBACK.c.id).limit(_AT_ONCE)
-    last = ""
-    while rows := connection.execute(page.where(_FEEDBACK.c.id > last)).all():
-        connection.execute(change, [{"row": row.id, "digest": question_digest(row.messages)} for row in rows])
-        last = rows[-1].id
 
 
 def downgrade() -> None:

@@ -41,7 +41,7 @@ def decided(draft: FeedbackDraft, known: Sequence[Feedback]) -> Decision:
         replaced = set() if reasons else {one.id for one in counted}
         return reasons, QUARANTINED if reasons else ACCEPTED, replaced, set(), None
     contested = set() if reasons else {one.id for one in live if not one.trusted}
-    users = [one.contributor for one in known if one.status is ACCEPTED and not one.trusted]
+    users = [one.user or one.author for one in known if one.status is ACCEPTED and not one.trusted]
     me = draft.user or draft.author
     mine, authors = users.count(me), len({*users, me})
     if authors >= rules.contributors and mine and mine + 1 > rules.contributor_share * (len(users) + 1):
@@ -133,3 +133,36 @@ async def test_what_a_post_costs_hardly_grows_with_the_corrections(
 
 def asked(draft: FeedbackDraft, question: str) -> FeedbackDraft:
     return replace(draft, messages=[{"role": "user", "content": question}], rules=ScreeningPolicy())
+
+
+async def unnamed(database: AsyncEngine) -> None:
+    """As a worker of an earlier release leaves what it posts."""
+    async with database.begin() as connection:
+        await connection.execute(sa.update(feedback).values(question_digest=None))
+
+
+async def test_what_an_earlier_release_has_posted_is_screened_against_once_its_question_is_named(
+    database: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feedback_rows, "_AT_ONCE", 2)
+    store = FeedbackStore(database)
+    draft = replace(drawn(Random(0)), trusted=True, correction="2 years")
+    posted = [(await store.record(asked(draft, f"{n}?"))).feedback for n in range(5)]
+    rated = (await store.record(replace(draft, correction=None, rating=1))).feedback
+    await unnamed(database)
+    await store.name_questions()
+    for n, entry in enumerate(posted):
+        assert (await store.record(asked(draft, f"{n}?"))).feedback == entry
+    async with database.connect() as connection:
+        query = sa.select(feedback.c.id).where(feedback.c.question_digest.is_(None))
+        assert (await connection.execute(query)).scalars().all() == [rated.id]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_that_no_question_is_to_be_named_is_seen_at_once(database: AsyncEngine) -> None:
+    store = FeedbackStore(database)
+    first = (await store.record(replace(drawn(Random(0)), trusted=True, correction="2 years"))).feedback
+    async with database.begin() as connection:
+        rows = [feedback_rows.row_of(replace(first, id=f"fb_{n}")) for n in range(2000)]
+        await connection.execute(sa.insert(feedback), rows)
+    assert await steps(database, store.name_questions) < 1000

@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
+from adapters.database import as_stored
 from training.corrections import text_of
 from training.patterns import personal_in, secrets_in
 from training.screening import (
@@ -124,6 +125,17 @@ def test_what_is_stored_of_a_question_is_what_it_always_was() -> None:
         *ASKED,
     ]
     assert question_digest(messages) == "64355ae2125f9a3b1d2af00c9e55d5c6f66958971c6da3e081f89b311f04f34b"
+
+
+@pytest.mark.parametrize("text", ["What\0?", "What?\ud800", '{"a": "\0", "A": 1}'])
+def test_a_question_is_the_same_before_it_is_stored_and_after(text: str) -> None:
+    call = {"type": "function", "function": {"name": "find", "arguments": text}}
+    messages = [
+        {"role": "assistant", "content": text, "tool_calls": [call]},
+        {"role": "user", "content": text},
+    ]
+    assert as_stored(messages) != messages
+    assert question_digest(as_stored(messages)) == question_digest(messages)
 
 
 def test_system_text_does_not_make_another_question() -> None:
