@@ -79,7 +79,7 @@ def decided(row: dict[str, Any]) -> set[str]:
 
 def standing(known: Sequence[Feedback], contributor: str) -> Standing:
     """What `training.feedback_rows.standing` counts, of accepted entries."""
-    said = [entry.contributor for entry in known if not entry.trusted]
+    said = [entry.user or entry.author for entry in known if not entry.trusted]
     return Standing(said.count(contributor), len(said), len({*said, contributor}))
 
 
