@@ -142,22 +142,22 @@ class DocumentStore:
     # files in vector stores
 
     async def attach(self, attachment: Attachment, rows: Sequence[PassageRow]) -> None:
-        """Membership and passages in one transaction; replaces an earlier attachment of the same file."""
-        try:
-            await self._attach(attachment, rows)
-        except IntegrityError:  # another writer was first: now its attachment is the earlier one
-            await self._attach(attachment, rows)
-
-    async def _attach(self, attachment: Attachment, rows: Sequence[PassageRow]) -> None:
+        """Membership and passages in one transaction; replaces an earlier attachment of the same file. Writers of the
+        same file wait for each other at its membership."""
         key = {
             "tenant_id": attachment.tenant_id,
             "vector_store_id": attachment.vector_store_id,
             "file_id": attachment.file_id,
         }
+        update = sa.update(vector_store_files).filter_by(**key).values(**vars(attachment))
         async with self._engine.begin() as connection:
-            for table in (passages, vector_store_files):
-                await connection.execute(sa.delete(table).filter_by(**key))
-            await connection.execute(sa.insert(vector_store_files).values(**vars(attachment)))
+            if not (await connection.execute(update)).rowcount:
+                try:
+                    async with connection.begin_nested():
+                        await connection.execute(sa.insert(vector_store_files).values(**vars(attachment)))
+                except IntegrityError:  # another writer was first
+                    await connection.execute(update)
+            await connection.execute(sa.delete(passages).filter_by(**key))
             await _insert_passages(connection, rows)
 
     async def attachment(self, tenant_id: str, store_id: str, file_id: str) -> Attachment:

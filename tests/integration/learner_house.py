@@ -269,8 +269,8 @@ def told_in_step(number: int, directory: str, base_path: str, inside: Event) -> 
 
 
 async def work(directory: Path, base_path: Path) -> None:
-    """Take up run after run. The file `warm` says that the base model is loaded. Nobody asks what is free: a run may need
-    more."""
+    """Take up run after run. The file `warm` says that the base model is loaded. Nobody asks what is free: a run may
+    need more."""
     executor.free_memory = lambda gpu_share=1.0: sys.maxsize  # type: ignore[attr-defined]
     async with open_world(directory, base_path, f"learner {os.getpid()}") as world:
         await world.shop.executor.warm()
