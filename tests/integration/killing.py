@@ -9,7 +9,6 @@ import sqlalchemy as sa
 
 from adapters import audit
 from adapters.errors import ArtifactMissing
-from adapters.tables import versions
 from adapters.types import DEFAULT_ADAPTER, Alias, RolloutStatus, VersionStatus
 from adapters.wants import Wants
 from gateway.policy import Policy
@@ -68,13 +67,12 @@ async def prepared(place: Town, operation: str) -> Customer:
 
 
 async def _trained(place: Town, customer: Customer) -> None:
-    """As if a run had made the new version: it was trained on a dataset and has learned a correction."""
+    """As if a run had made the new version: its dataset is there, and it has learned a correction."""
     await place.control.runs.add_learned(customer.new.id, ["fb_1"])
-    row = {"digest": f"sha256:{customer.id}", "tenant_id": customer.id, "adapter": DEFAULT_ADAPTER}
-    made = sa.update(versions).where(versions.c.id == customer.new.id)
+    digest = customer.new.lineage.dataset_digest
+    row = {"digest": digest, "tenant_id": customer.id, "adapter": DEFAULT_ADAPTER}
     async with place.control.sql.begin() as connection:
         await connection.execute(sa.insert(datasets).values(content={}, created_at=datetime.now(UTC), **row))
-        await connection.execute(made.values(dataset_digest=row["digest"]))
 
 
 async def steps_of(place: Town, operation: str) -> Sequence[str]:

@@ -190,7 +190,7 @@ class Town:
             self.plan.data_dir / f"made-{self._seed}", self._base, self._seed, strength=strength
         )
         artifact = await self.store.put(files)
-        lineage = Lineage(self._base.digest)
+        lineage = Lineage(self._base.digest, dataset_digest=f"sha256:{self._seed}")
         made = await self.registry.register(tenant_id, adapter, artifact.digest, lineage, {})
         await self.registry.set_status(made.id, VersionStatus.APPROVED)
         return await self.registry.version(made.id)
