@@ -8,8 +8,10 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters.errors import UnknownVersion
+from adapters.errors import ArtifactMissing, UnknownVersion
+from adapters.retention import Keep, mark
 from adapters.tables import aliases, pins, versions
+from adapters.types import VersionStatus
 from adapters.wants import Wants
 from tests.unit.adapters.conftest import MakeVersion
 from tests.unit.steps import steps
@@ -33,7 +35,7 @@ async def test_a_pin_that_somebody_else_sets_in_the_same_moment_stays(
     other = sa.create_engine(database.url.set(drivername=database.dialect.name))
 
     def be_faster(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        if statement.startswith("INSERT INTO pins"):
+        if statement.startswith("INSERT INTO changes"):
             row = {"version_id": version.id, "actor": "bob", "at": datetime.now(UTC)}
             with other.begin() as connection:
                 connection.execute(sa.insert(pins).values(row))
@@ -44,6 +46,26 @@ async def test_a_pin_that_somebody_else_sets_in_the_same_moment_stays(
         (pin,) = (await connection.execute(sa.select(pins))).all()
     other.dispose()
     assert (pin.version_id, pin.actor) == (version.id, "bob")
+
+
+async def test_a_version_that_retention_lets_go_in_the_same_moment_is_not_pinned(
+    database: AsyncEngine, make_version: MakeVersion
+) -> None:
+    version, wants = await make_version(VersionStatus.REJECTED), Wants(database)
+    looked = asyncio.Event()
+
+    def look(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("SELECT versions"):
+            looked.set()
+
+    async with database.begin() as connection:
+        await mark(connection, "ten_acme", "default", Keep(0, 0.0), {}, "ada")
+        event.listen(database.sync_engine, "before_cursor_execute", look)
+        pinning = asyncio.create_task(wants.pin(version.id, "bob"))
+        await looked.wait()
+    with pytest.raises(ArtifactMissing):
+        await pinning
+    assert await wants.pins() == frozenset()
 
 
 async def filled(database: AsyncEngine, numbers: range) -> None:
