@@ -98,7 +98,7 @@ class Control:
             await self.workers.announce(change)
             await self.workers.wait_for(change, VISIBLE_WITHIN_S)
 
-    async def upsert_tenant(self, external_id: str, name: str, actor: str) -> tuple[Tenant, bool]:
+    async def upsert_tenant(self, external_id: str, name: str | None, actor: str) -> tuple[Tenant, bool]:
         """A tenant with its default adapter; a call that broke off in between is mended by repeating it."""
         tenant, created, change = await self.tenants.upsert(external_id, name, actor)
         await self.add_adapter(tenant.id, DEFAULT_ADAPTER, self.base, actor)

@@ -53,12 +53,12 @@ class StoredPolicy:
 class TenantStore(KeyStore):
     """Tenants, with what they own. All methods raise NotFound for what does not exist in that tenant."""
 
-    async def upsert(self, external_id: str, name: str, actor: str) -> tuple[Tenant, bool, int]:
-        """The tenant of that external id, made or renamed; whether it was made; the change's position (0:
-        none)."""
+    async def upsert(self, external_id: str, name: str | None, actor: str) -> tuple[Tenant, bool, int]:
+        """The tenant of that external id, made or renamed; whether it was made; the change's position (0: none). A
+        tenant without a name is called by its external id, one that has a name keeps it."""
         try:
             async with self._engine.begin() as connection:
-                return await self._create(connection, external_id, name, actor)
+                return await self._create(connection, external_id, name or external_id, actor)
         except IntegrityError:
             return await self._rename(external_id, name, actor)
 
@@ -73,11 +73,12 @@ class TenantStore(KeyStore):
         await audit.record(connection, Act(actor, "tenant.created", tenant.id, tenant.id, {"name": name}))
         return tenant, True, await changes.append(connection, tenant.id)
 
-    async def _rename(self, external_id: str, name: str, actor: str) -> tuple[Tenant, bool, int]:
-        tenant = await self.get(external_id)
-        if tenant.name == name:
-            return tenant, False, 0
+    async def _rename(self, external_id: str, name: str | None, actor: str) -> tuple[Tenant, bool, int]:
         async with self._engine.begin() as connection:
+            mine = sa.select(tenants).where(tenants.c.external_id == external_id)
+            tenant = _tenant((await connection.execute(mine)).mappings().one())
+            if name is None or name == tenant.name:
+                return tenant, False, 0
             await connection.execute(sa.update(tenants).where(tenants.c.id == tenant.id).values(name=name))
             await audit.record(connection, Act(actor, "tenant.renamed", tenant.id, tenant.id, {"name": name}))
             change = await changes.append(connection, tenant.id)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from adapters.types import BASE_NAME, DEFAULT_ADAPTER
+from adapters.types import BASE_NAME, DEFAULT_ADAPTER, Alias
 from gateway.cli.output import Output
 from gateway.cli.session import of
 
@@ -65,16 +65,19 @@ def history(
     at: Annotated[
         datetime | None, typer.Option(help="Only what answered then, such as 2026-11-17T14:03, local time.")
     ] = None,
+    alias: Annotated[
+        Alias, typer.Option(help="candidate: what a rollout gave a part of the traffic to.")
+    ] = Alias.STABLE,
 ) -> None:
-    """What answered when: every move of the stable alias, newest first."""
+    """What answered when: every move of an alias, newest first."""
     session = of(context)
     then = None if at is None else at.astimezone().isoformat()
-    rows = list(session.admin().all(f"tenants/{tenant}/adapters/{adapter}/aliases/stable/history", at=then))
+    path = f"tenants/{tenant}/adapters/{adapter}/aliases/{alias}/history"
+    rows = list(session.admin().all(path, at=then))
     columns = {"at": "at", "previous_id": "from", "version": "to", "version_id": "id", "actor": "by"}
-    never = "It never moved: the base model has answered all along."
-    session.output.rows(
-        rows, columns, never if at is None else "It had never moved: the base model answered."
-    )
+    never = "It never moved" if at is None else "It had not moved by then"
+    meant = ": the base model answered." if alias is Alias.STABLE else "."
+    session.output.rows(rows, columns, never + meant)
 
 
 def swap(

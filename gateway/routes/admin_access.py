@@ -1,13 +1,18 @@
 """What every admin route needs: the collaborators, and proof that the operator is asking."""
 
 import hmac
+from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
+from pydantic import AfterValidator
 
 from gateway.control import Control
-from gateway.errors import Unauthenticated
+from gateway.errors import InvalidRequest, Unauthenticated
 from gateway.keys import public_id_of
+
+MAX_DIGITS = 9
+"""Of a revision, which the record counts with 32 bits."""
 
 
 async def require_admin(request: Request) -> str:
@@ -26,5 +31,25 @@ async def control_of(request: Request) -> Control:
     return control
 
 
+async def expected_revision(if_match: Annotated[str | None, Header()] = None) -> int | None:
+    """What the caller decided from, where it says so. Raises InvalidRequest."""
+    if if_match is None:
+        return None
+    digits = if_match.strip().removeprefix("W/").strip('"')
+    if not digits.isdecimal() or len(digits) > MAX_DIGITS:
+        raise InvalidRequest("If-Match is a revision as it is shown, a number.", param="If-Match")
+    return int(digits)
+
+
+def in_utc(at: datetime) -> datetime:
+    """Without a time zone it is in UTC already. Raises ValueError where UTC has no such moment."""
+    try:
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except OverflowError:
+        raise ValueError("it is before the year 1 or after the year 9999 in UTC") from None
+
+
 Actor = Annotated[str, Depends(require_admin)]
 Access = Annotated[Control, Depends(control_of)]
+Expected = Annotated[int | None, Depends(expected_revision)]
+Moment = Annotated[datetime, AfterValidator(in_utc)]

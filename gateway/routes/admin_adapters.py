@@ -4,21 +4,20 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Query, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Query, Response
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from adapters.errors import UnknownAdapter
 from adapters.swap import SwapResult
 from adapters.types import BASE_NAME, Adapter, Alias, Version
 from gateway.errors import InvalidRequest, NotFound
 from gateway.routes import admin_documents as documents
-from gateway.routes.admin_access import Access, Actor
+from gateway.routes.admin_access import Access, Actor, Expected, in_utc
 from gateway.routes.admin_documents import Document
 
 router = APIRouter(prefix="/tenants/{tenant}/adapters", tags=["adapters"])
 
 Limit = Annotated[int, Query(ge=1, le=200)]
-IfMatch = Annotated[str | None, Header()]
 _NUMBER = re.compile(r"(?:(?P<adapter>[^@]+)@)?v?(?P<number>\d{1,9})")
 
 
@@ -106,12 +105,12 @@ async def swap(
     response: Response,
     control: Access,
     actor: Actor,
-    if_match: IfMatch = None,
+    expected: Expected,
 ) -> Document:
     """The hot swap: load, probe, flip, drain, unload. 200 when every live worker serves it, 202 when one is
     late; it then follows by polling, and the reconciler unloads what was left. 409 when the alias is not at
     the revision that `If-Match` or the body names."""
-    expected = body.revision if if_match is None else _revision(if_match)
+    expected = body.revision if expected is None else expected
     found = await find_adapter(control, tenant, adapter)
     version = await find_version(control, found, body.version)
     result = await control.swapper.swap(found.tenant_id, adapter, version.id, actor, expected)
@@ -120,12 +119,11 @@ async def swap(
 
 @router.post("/{adapter}/rollback")
 async def rollback(
-    tenant: str, adapter: str, response: Response, control: Access, actor: Actor, if_match: IfMatch = None
+    tenant: str, adapter: str, response: Response, control: Access, actor: Actor, expected: Expected
 ) -> Document:
     """One step back along the line of stable versions, at its end to the base model. 409 when the alias is not
     at the revision that `If-Match` names."""
     found = await find_adapter(control, tenant, adapter)
-    expected = None if if_match is None else _revision(if_match)
     result = await control.swapper.rollback(found.tenant_id, adapter, actor, expected)
     return await _moved(control, response, result)
 
@@ -136,7 +134,7 @@ async def alias_history(
     adapter: str,
     alias: Alias,
     control: Access,
-    at: AwareDatetime | None = None,
+    at: Annotated[AwareDatetime, AfterValidator(in_utc)] | None = None,
     after: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
     limit: Limit = 50,
 ) -> Document:
@@ -152,15 +150,9 @@ async def alias_history(
         name: (await control.registry.version(name)).label
         for name in {move.version_id for move in moves if move.version_id}
     }
-    shown = [{**documents.move(move), "version": labels.get(move.version_id or "", "base")} for move in moves]
+    nothing = "base" if alias is Alias.STABLE else None
+    shown = [{**documents.move(move), "version": labels.get(move.version_id or "", nothing)} for move in moves]
     return documents.page(shown, limit, lambda each: each)
-
-
-def _revision(if_match: str) -> int:
-    digits = if_match.strip().removeprefix("W/").strip('"')
-    if not digits.isdecimal() or len(digits) > 9:
-        raise InvalidRequest("If-Match is the revision that the alias is shown with.", param="If-Match")
-    return int(digits)
 
 
 async def _moved(control: Access, response: Response, result: SwapResult) -> Document:

@@ -3,24 +3,21 @@
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gateway.errors import InvalidRequest
+from gateway.errors import Conflict, InvalidRequest
 from gateway.key_store import Issued
 from gateway.keys import ALL_SCOPES, Scope
 from gateway.policy import NO_CAPS, Caps, Policy
 from gateway.routes import admin_documents as documents
-from gateway.routes.admin_access import Access, Actor
+from gateway.routes.admin_access import Access, Actor, Expected, Moment
 from gateway.routes.admin_documents import Document
 from gateway.routes.admin_runs import require_recipe
 
 router = APIRouter(tags=["tenants"])
 
 Limit = Annotated[int, Query(ge=1, le=200)]
-Revision = Annotated[str | None, Header(alias="If-Match")]
-MAX_DIGITS = 9
-"""Of a policy's revision, which the record counts with 32 bits."""
 
 
 class Body(BaseModel):
@@ -35,7 +32,7 @@ class NewTenant(Body):
 class NewKey(Body):
     name: str = Field(default="default", min_length=1, max_length=128)
     scopes: list[Scope] | None = None
-    expires_at: datetime | None = None
+    expires_at: Moment | None = None
     limits: Caps = NO_CAPS
 
 
@@ -45,8 +42,9 @@ class Rotation(Body):
 
 @router.post("/tenants", status_code=201)
 async def upsert_tenant(body: NewTenant, response: Response, control: Access, actor: Actor) -> Document:
-    """Idempotent by `external_id`: 201 when made, 200 when it was there."""
-    tenant, created = await control.upsert_tenant(body.external_id, body.name or body.external_id, actor)
+    """Idempotent by `external_id`: 201 when made, 200 when it was there. Without a `name` it keeps the one it has; at
+    first that is the `external_id`."""
+    tenant, created = await control.upsert_tenant(body.external_id, body.name or None, actor)
     response.status_code = 201 if created else 200
     return documents.tenant(tenant)
 
@@ -121,19 +119,23 @@ async def get_policy(tenant: str, control: Access) -> Document:
 
 @router.put("/tenants/{tenant}/policy")
 async def put_policy(
-    tenant: str, policy: Policy, control: Access, actor: Actor, revision: Revision = None
+    tenant: str, policy: Policy, control: Access, actor: Actor, expected: Expected
 ) -> Document:
     """The whole document; what is left out gets its default. `If-Match` holds the revision it was made
     from."""
     owner = await control.tenants.get(tenant)
-    return await _store_policy(owner.id, policy, _number(revision), control, actor)
+    return await _store_policy(owner.id, policy, expected, control, actor)
 
 
 @router.patch("/tenants/{tenant}/policy")
-async def patch_policy(tenant: str, patch: dict[str, Any], control: Access, actor: Actor) -> Document:
-    """A JSON merge patch (RFC 7396): what is left out stays, null brings the default back."""
+async def patch_policy(
+    tenant: str, patch: dict[str, Any], control: Access, actor: Actor, expected: Expected
+) -> Document:
+    """A JSON merge patch (RFC 7396): what is left out stays, null brings the default back. `If-Match` as above."""
     owner = await control.tenants.get(tenant)
     stored = await control.tenants.policy(owner.id)
+    if expected not in (None, stored.revision):
+        raise Conflict(f"The policy is at revision {stored.revision}, not {expected}.")
     merged = merge(stored.policy.model_dump(mode="json"), patch)
     try:
         policy = Policy.model_validate(merged)
@@ -170,10 +172,8 @@ async def _store_policy(
 async def _created(tenant_id: str | None, body: NewKey, control: Access, actor: str) -> Document:
     scopes = sorted(ALL_SCOPES) if body.scopes is None else sorted(set(body.scopes))
     expires_at = body.expires_at
-    if expires_at is not None:
-        expires_at = expires_at if expires_at.tzinfo else expires_at.replace(tzinfo=UTC)
-        if expires_at <= datetime.now(UTC):
-            raise InvalidRequest("expires_at is in the past", param="expires_at")
+    if expires_at is not None and expires_at <= datetime.now(UTC):
+        raise InvalidRequest("expires_at is in the past", param="expires_at")
     issued = await control.tenants.create_key(tenant_id, body.name, scopes, actor, expires_at, body.limits)
     await control.settle(issued.change)
     return _issued(issued)
@@ -195,12 +195,3 @@ async def _revoked(tenant_id: str | None, key_id: str, control: Access, actor: s
 
 def _issued(issued: Issued) -> Document:
     return {**documents.key(issued.key), "secret": issued.secret}
-
-
-def _number(revision: str | None) -> int | None:
-    if revision is None:
-        return None
-    plain = revision.strip().strip('"')
-    if not plain.isdecimal() or len(plain) > MAX_DIGITS:
-        raise InvalidRequest("If-Match holds a policy's revision, a number.", param="If-Match")
-    return int(plain)

@@ -225,3 +225,31 @@ async def test_a_number_that_no_record_counts_to_is_answered_like_any_other(syst
         "/admin/v1/tenants/acme/policy", json={}, headers={"if-match": str(10**12)}
     )
     assert (stale.status_code, stale.json()["error"]["param"]) == (400, "If-Match")
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+async def test_a_policy_is_not_written_over_what_the_caller_has_not_seen(system: System, method: str) -> None:
+    await system.tenant()
+
+    async def write(revision: str) -> int:
+        headers, body = {"if-match": revision}, {"logging": "off"}
+        path = "/admin/v1/tenants/acme/policy"
+        return (await system.admin.request(method, path, json=body, headers=headers)).status_code
+
+    assert [await write(revision) for revision in ('"1"', '"1"', 'W/"2"', "7", "new")] == [
+        200,
+        409,
+        200,
+        409,
+        400,
+    ]
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"])
+async def test_a_moment_that_no_record_holds_is_refused(system: System, moment: str) -> None:
+    await system.tenant()
+    answer = await system.call("POST", "tenants/acme/keys", {"expires_at": moment}, 400)
+    path = "/admin/v1/tenants/acme/adapters/default/aliases/stable/history"
+    asked = await system.admin.get(path, params={"at": moment})
+    assert (answer["error"]["param"], asked.status_code) == ("expires_at", 400)
+    assert asked.json()["error"]["param"] == "at"

@@ -39,6 +39,11 @@ async def test_an_upsert_renames(store: TenantStore, acme: Tenant) -> None:
     assert (renamed.id, renamed.name, created) == (acme.id, "Acme Ltd", False)
 
 
+async def test_an_upsert_without_a_name_keeps_the_one_that_there_is(store: TenantStore, acme: Tenant) -> None:
+    assert await store.upsert("acme", None, "test") == (acme, False, 0)
+    assert (await store.upsert("globex", None, "test"))[0].name == "globex"
+
+
 async def test_upserts_at_once_make_one_tenant(store: TenantStore) -> None:
     made = await asyncio.gather(*(store.upsert("acme", "Acme", "test") for _ in range(8)))
     assert len({tenant.id for tenant, _, _ in made}) == 1
@@ -52,8 +57,9 @@ async def test_a_tenant_is_found_by_either_of_its_names(store: TenantStore, acme
 async def test_an_external_id_that_looks_like_another_tenants_id_does_not_take_its_place(
     store: TenantStore, acme: Tenant
 ) -> None:
-    await store.upsert(acme.id, "Impostor", "test")
-    assert await store.get(acme.id) == acme
+    for name in ("Impostor", "Renamed"):
+        await store.upsert(acme.id, name, "test")
+        assert await store.get(acme.id) == acme
 
 
 async def test_an_unknown_tenant_is_not_found(store: TenantStore) -> None:
