@@ -11,11 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters import acts, audit, changes, tables
+from adapters import tables
 from adapters.database import hold
-from adapters.errors import ConflictError, IllegalTransition, UnknownVersion
+from adapters.errors import ConflictError, UnknownVersion
 from adapters.rollout_records import read_splits
-from adapters.rules import TRANSITIONS
 from adapters.types import (
     Adapter,
     AdapterRoutes,
@@ -77,32 +76,6 @@ async def hold_files(connection: AsyncConnection, digest: str) -> None:
     await hold(connection, f"files:{digest}")
 
 
-async def change_status(connection: AsyncConnection, version_id: str, status: VersionStatus) -> bool:
-    """Whether the version had another status. The legal sources are part of the statement, so that two writers cannot
-    both leave one status."""
-    sources = [source.value for source, targets in TRANSITIONS.items() if status in targets]
-    table = tables.versions
-    update = sa.update(table).where(table.c.id == version_id, table.c.status.in_(sources))
-    if (await connection.execute(update.values(status=status.value))).rowcount:
-        return True
-    current = (await require_version(connection, version_id)).status
-    if current is not status:
-        raise IllegalTransition(version_id, current, status)
-    return False
-
-
-async def set_status(
-    connection: AsyncConnection, version_id: str, status: VersionStatus, actor: str, reason: str
-) -> bool:
-    """As the registry's, for a transaction that changes more than the version. Whether it had another status."""
-    version = await require_version(connection, version_id)
-    await changes.append(connection, version.tenant_id)  # first, as every writer: its lock keeps them apart
-    changed = await change_status(connection, version_id, status)
-    if changed:
-        await audit.record(connection, acts.of_version(version, status, actor, reason=reason))
-    return changed
-
-
 async def read_alias(
     connection: AsyncConnection, tenant_id: str, adapter: str, alias: Alias
 ) -> tuple[str | None, int]:
@@ -137,16 +110,6 @@ async def point_alias(
         await connection.execute(sa.insert(table).values(values | {"revision": 1}))
     except IntegrityError as error:
         raise moved from error
-
-
-async def pass_on(
-    connection: AsyncConnection, previous_id: str | None, version_id: str | None, rolled_back: bool
-) -> None:
-    if previous_id is not None:
-        left = VersionStatus.ROLLED_BACK if rolled_back else VersionStatus.RETIRED
-        await change_status(connection, previous_id, left)
-    if version_id is not None:
-        await change_status(connection, version_id, VersionStatus.STABLE)
 
 
 async def add_history(connection: AsyncConnection, move: AliasMove) -> None:

@@ -24,13 +24,11 @@ from adapters.records import (
     new_version,
     of,
     of_run,
-    pass_on,
     point_alias,
     read_alias,
     read_routes,
     require_member,
     require_version,
-    set_status,
     stable_moves,
     to_adapter,
     to_move,
@@ -38,6 +36,7 @@ from adapters.records import (
     with_artifact,
 )
 from adapters.rules import stable_line
+from adapters.statuses import pass_on, set_status
 from adapters.types import Adapter, AdapterRoutes, Alias, AliasMove, Lineage, Version, VersionStatus
 from adapters.wants import is_wanted
 

@@ -14,12 +14,12 @@ from adapters.audit import Act
 from adapters.errors import ArtifactMissing, ConflictError
 from adapters.records import (
     add_history,
-    change_status,
     point_alias,
     read_alias,
     require_version,
 )
 from adapters.rollout import WHOLE, Action, Decision, Plan, bounds_from, next_step
+from adapters.statuses import change_status
 from adapters.types import (
     Alias,
     AliasMove,

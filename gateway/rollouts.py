@@ -11,8 +11,8 @@ from adapters.errors import (
     ProbeFailed,
     VersionRefused,
 )
-from adapters.records import set_status
 from adapters.registry import Registry
+from adapters.statuses import set_status
 from adapters.swap import Swapper, SwapResult
 from adapters.types import Version, VersionStatus
 from gateway.canaries import ACTOR, Canaries, log_swap

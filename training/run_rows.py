@@ -7,7 +7,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.audit import Act
-from training.errors import RunNotFound
+from training.errors import RunConflict, RunNotFound
+from training.outbox import owe_notice
 from training.rows import now
 from training.tables import run_events
 from training.tables import runs as table
@@ -80,3 +81,18 @@ async def claimed(connection: AsyncConnection, run_id: str) -> Mapping[str, Any]
 async def add_event(connection: AsyncConnection, run_id: str, kind: str, data: Mapping[str, Any]) -> None:
     values = {"run_id": run_id, "kind": kind, "data": dict(data), "at": now()}
     await connection.execute(sa.insert(run_events).values(**values))
+
+
+async def judged(
+    connection: AsyncConnection, run_id: str, status: RunStatus, actor: str, **values: str | None
+) -> Run:
+    """The run, which waited for a person and has ended now: of two who judge at once the second is refused, before
+    either the run or its version is another. Raises RunNotFound, RunConflict."""
+    changed = {"status": status.value, "error": None, "updated_at": now(), **values}
+    ended = await connection.execute(in_status(run_id, RunStatus.AWAITING_APPROVAL).values(**changed))
+    run = await require_run(connection, run_id)
+    if not ended.rowcount:
+        raise RunConflict(f"a run that is {run.status} waits for nobody's approval")
+    await add_event(connection, run_id, status.value, {"actor": actor, "reason": run.error})
+    await owe_notice(connection, run_id, status, run.error)
+    return run

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters import audit
 from adapters.acts import actor_of
-from adapters.records import set_status
+from adapters.statuses import approve, set_status
 from adapters.types import VersionStatus
 from training.errors import LeaseLost, RunConflict, RunNotFound
 from training.outbox import owe_notice
@@ -26,6 +26,7 @@ from training.run_rows import (
     claimed,
     free,
     in_status,
+    judged,
     new_row,
     owned,
     require_run,
@@ -229,27 +230,23 @@ class RunStore:
             await audit.record(connection, act(run, "cancelled", actor))
             return run
 
-    async def approve(self, run_id: str, actor: str) -> Run:
-        """A person lets the version go live. The caller sets the version's status first: repeating that after
-        a crash is harmless. Raises RunNotFound, RunConflict."""
-        return await self._judge(run_id, RunStatus.SUCCEEDED, "approved", actor, None)
+    async def approve(self, run_id: str, actor: str, *, hold: bool = False) -> Run:
+        """A person lets the run's version go live; hold: as `adapters.statuses.approve`. Raises RunNotFound,
+        RunConflict, IllegalTransition."""
+        async with self._engine.begin() as connection:
+            run = await judged(connection, run_id, RunStatus.SUCCEEDED, actor, phase=RunPhase.DONE.value)
+            if run.version_id:
+                await approve(connection, run.version_id, actor, hold=hold)
+            await audit.record(connection, act(run, "approved", actor, reason=""))
+            return run
 
     async def reject(self, run_id: str, actor: str, reason: str = "") -> Run:
-        """A person turns the version down. Raises RunNotFound, RunConflict."""
-        return await self._judge(run_id, RunStatus.REJECTED, "rejected", actor, reason or None)
-
-    async def _judge(self, run_id: str, status: RunStatus, action: str, actor: str, error: str | None) -> Run:
-        values: dict[str, Any] = {"status": status.value, "error": error, "updated_at": now()}
-        if status is RunStatus.SUCCEEDED:
-            values["phase"] = RunPhase.DONE.value
+        """A person turns the run's version down. Raises RunNotFound, RunConflict, IllegalTransition."""
         async with self._engine.begin() as connection:
-            judged = await connection.execute(in_status(run_id, RunStatus.AWAITING_APPROVAL).values(**values))
-            run = await require_run(connection, run_id)
-            if not judged.rowcount:
-                raise RunConflict(f"a run that is {run.status} waits for nobody's approval")
-            await add_event(connection, run_id, status.value, {"actor": actor, "reason": error})
-            await owe_notice(connection, run_id, status, error)
-            await audit.record(connection, act(run, action, actor, reason=error or ""))
+            run = await judged(connection, run_id, RunStatus.REJECTED, actor, error=reason or None)
+            if run.version_id:
+                await set_status(connection, run.version_id, VersionStatus.REJECTED, actor, reason)
+            await audit.record(connection, act(run, "rejected", actor, reason=reason))
             return run
 
     async def event(self, run_id: str, kind: str, data: Mapping[str, Any] | None = None) -> None:

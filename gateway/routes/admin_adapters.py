@@ -151,7 +151,9 @@ async def alias_history(
         for name in {move.version_id for move in moves if move.version_id}
     }
     nothing = "base" if alias is Alias.STABLE else None
-    shown = [{**documents.move(move), "version": labels.get(move.version_id or "", nothing)} for move in moves]
+    shown = [
+        {**documents.move(move), "version": labels.get(move.version_id or "", nothing)} for move in moves
+    ]
     return documents.page(shown, limit, lambda each: each)
 
 

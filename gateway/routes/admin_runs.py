@@ -9,14 +9,14 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from adapters.types import DEFAULT_ADAPTER, Adapter, VersionStatus
+from adapters.types import DEFAULT_ADAPTER, Adapter
 from gateway.control import Control
 from gateway.errors import Conflict, InvalidRequest
 from gateway.routes import admin_documents as documents
 from gateway.routes.admin_access import Access, Actor
 from gateway.routes.admin_adapters import find_adapter
 from gateway.routes.admin_documents import Document
-from gateway.routes.admin_versions import GO_LIVE, Approval, approve
+from gateway.routes.admin_versions import GO_LIVE, Approval
 from training.errors import InvalidRecipe
 from training.recipe import recipe_of
 from training.runs import OPEN
@@ -88,15 +88,11 @@ async def cancel_run(run_id: str, control: Access, actor: Actor) -> Document:
 @router.post("/{run_id}/approve")
 async def approve_run(run_id: str, control: Access, actor: Actor, body: Approval = GO_LIVE) -> Document:
     """Let the version of a run that awaits approval go live; control swaps to it within a second."""
-    if version_id := await _awaiting(control, run_id):
-        await approve(control, version_id, actor, hold=body.hold)
-    return documents.run(await control.runs.approve(run_id, actor))
+    return documents.run(await control.runs.approve(run_id, actor, hold=body.hold))
 
 
 @router.post("/{run_id}/reject")
 async def reject_run(run_id: str, body: Judgement, control: Access, actor: Actor) -> Document:
-    if version_id := await _awaiting(control, run_id):
-        await control.registry.set_status(version_id, VersionStatus.REJECTED, actor, body.reason)
     return documents.run(await control.runs.reject(run_id, actor, body.reason))
 
 
@@ -161,10 +157,3 @@ def require_recipe(control: Control, param: str, *overrides: Mapping[str, Any]) 
         recipe_of(*overrides, max_rank=control.max_lora_rank)
     except InvalidRecipe as error:
         raise InvalidRequest(str(error), param=param) from error
-
-
-async def _awaiting(control: Control, run_id: str) -> str | None:
-    """The version that is to be judged. It is judged before its run: a judgement that breaks off half-way is completed
-    by repeating it."""
-    run = await control.runs.get(run_id)
-    return run.version_id if run.status is RunStatus.AWAITING_APPROVAL else None

@@ -16,7 +16,7 @@ from adapters.drift import base_norms, drift, similarity
 from adapters.errors import WrongBase
 from adapters.exporting import export
 from adapters.importing import Order
-from adapters.records import set_status
+from adapters.statuses import approve
 from adapters.types import Version, VersionStatus
 from gateway.control import Control
 from gateway.errors import Conflict, InvalidRequest
@@ -121,7 +121,8 @@ async def approve_version(
 ) -> Document:
     """Let an imported version go live; control swaps to it within a second. 409 for one that was rejected."""
     found = await _untrained(control, (tenant, adapter, version))
-    await approve(control, found.id, actor, hold=body.hold)
+    async with control.sql.begin() as connection:
+        await approve(connection, found.id, actor, hold=body.hold)
     return await _judged(control, found)
 
 
@@ -183,16 +184,6 @@ def _common_base(control: Control, pair: Sequence[Version]) -> Base:
     if one != other:
         raise WrongBase(one, other)
     return control.bases.of(one)
-
-
-async def approve(control: Control, version_id: str, actor: str, *, hold: bool) -> None:
-    """hold: see `Approval`. Repeating it changes nothing. Raises UnknownVersion, IllegalTransition."""
-    if hold and (await control.registry.version(version_id)).status is VersionStatus.RETIRED:
-        return
-    async with control.sql.begin() as connection:
-        await set_status(connection, version_id, VersionStatus.APPROVED, actor, "")
-        if hold:
-            await set_status(connection, version_id, VersionStatus.RETIRED, actor, "approved and held")
 
 
 async def _untrained(control: Access, place: tuple[str, str, str]) -> Version:

@@ -1,5 +1,6 @@
 """Runs and reviews over the admin API."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -23,7 +24,8 @@ from gateway.tables import webhook_calls
 from tests.integration.control_house import System
 from tests.integration.gateway_house import listening, until
 from training.drafts import FeedbackDraft
-from training.types import Feedback, RunStatus
+from training.runs import RunStore
+from training.types import Feedback, Run, RunStatus
 
 
 async def test_a_run_can_be_started_and_only_one_at_a_time(system: System) -> None:
@@ -49,6 +51,38 @@ async def test_approving_a_run_approves_its_version(
     approved = await system.call("POST", f"runs/{run['id']}/approve", body)
     assert approved["status"] == "succeeded"
     assert (await system.control.registry.version(version.id)).status is becomes
+
+
+async def test_of_two_who_judge_a_run_at_once_one_is_refused_and_the_version_is_the_others(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant, runs = await system.tenant(), system.control.runs
+    version = await system.version(tenant["id"], VersionStatus.GATING)
+    run = await system.call("POST", "runs", {"tenant_id": "acme"}, 201)
+    await runs.claim("learner")
+    await runs.update(run["id"], "learner", version_id=version.id)
+    await runs.finish(run["id"], "learner", RunStatus.AWAITING_APPROVAL)
+    approve, reject = RunStore.approve, RunStore.reject
+    rejecting, approved = asyncio.Event(), asyncio.Event()
+    path, second = f"runs/{run['id']}", list[asyncio.Task[Any]]()
+
+    async def approve_beside(self: RunStore, *of: Any, **how: Any) -> Run:
+        second.append(asyncio.create_task(system.call("POST", f"{path}/reject", {}, 409)))
+        await rejecting.wait()
+        done = await approve(self, *of, **how)
+        approved.set()
+        return done
+
+    async def reject_late(self: RunStore, *of: Any) -> Run:
+        rejecting.set()
+        await approved.wait()
+        return await reject(self, *of)
+
+    monkeypatch.setattr(RunStore, "approve", approve_beside)
+    monkeypatch.setattr(RunStore, "reject", reject_late)
+    assert (await system.call("POST", f"{path}/approve"))["status"] == "succeeded"
+    await second[0]
+    assert (await system.control.registry.version(version.id)).status is VersionStatus.APPROVED
 
 
 async def test_a_run_whose_learner_was_killed_a_moment_ago_is_cancelled_for_all_to_see(
