@@ -19,7 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from adapters.base import describe_base
 from adapters.testing import FakeEngine
-from adapters.types import BASE_NAME, VersionStatus
+from adapters.types import BASE_NAME, Lineage, VersionStatus
 from adapters.validation import validate
 from tests.integration.learner_house import RECIPE, World, clever, open_world
 from training import checkpoints
@@ -452,7 +452,8 @@ async def test_a_learner_that_ends_gives_its_run_back(world: World) -> None:
 async def test_versions_are_merged_and_judged_like_a_trained_one(world: World) -> None:
     await world.policy()
     await world.post()
-    first, second = [(await world.run()).version_id for _ in range(2)]
+    trained = [await world.run() for _ in range(2)]
+    first, second = [run.version_id for run in trained]
     sources = [{"version_id": first, "weight": 0.5}, {"version_id": second, "weight": 1.0}]
     plan = {"sources": sources, "method": "ties", "density": 0.5, "rank": 8, "seed": 1}
     created = await world.runs.create("ten_1", "default", "merge", {"merge": plan})
@@ -460,7 +461,14 @@ async def test_versions_are_merged_and_judged_like_a_trained_one(world: World) -
     run = await world.runs.get(created.id)
     assert (run.status, run.error, run.report["verdict"]) == (RunStatus.SUCCEEDED, None, "pass")
     version = await world.registry.version(run.version_id or "")
-    assert (version.lineage.parent_id, version.lineage.recipe) == (second, {"merge": plan})
+    base = world.shop.base.digest
+    assert version.lineage == Lineage(base, {"merge": plan}, run.dataset_digest, second, run.id)
+    of_trained = (await world.registry.version(second or "")).lineage
+    assert of_trained == Lineage(base, trained[1].recipe, trained[1].dataset_digest, None, trained[1].id)
+    assert run.dataset_digest and of_trained.dataset_digest and of_trained.recipe["max_steps"] == 4
+    for judged in (of_trained, version.lineage):
+        gate = await world.runs.gate(judged.run_id)
+        assert gate and gate["verdict"] == "pass" and gate["checks"]
     assert version.id in world.engine.loaded
     (merged,) = [event.data for event in await world.runs.events(run.id) if event.kind == "merged"]
     assert 0 < merged["kept"] <= 1.001

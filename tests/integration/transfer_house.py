@@ -69,13 +69,15 @@ class House:
 
 
 @asynccontextmanager
-async def housed(tmp_path: Path, redis_url: str, **told: Any) -> AsyncIterator[House]:
-    """told: settings of imports that differ."""
-    base = tmp_path / "tiny"
-    base.mkdir()
+async def housed(
+    tmp_path: Path, redis_url: str, *, base_name: str = "tiny", weight: float = 2.0, **told: Any
+) -> AsyncIterator[House]:
+    """weight: every element of the base model. told: settings of imports that differ."""
+    base = tmp_path / base_name
+    base.mkdir(parents=True)
     (base / "config.json").write_text('{"hidden_size": 8, "num_hidden_layers": 2}')
     (base / "tokenizer.json").write_text("{}")
-    weights = {f"model.layers.{n}.mlp.up_proj.weight": np.full((16, 8), 2, np.float32) for n in range(2)}
+    weights = {f"model.layers.{n}.mlp.up_proj.weight": np.full((16, 8), weight, np.float32) for n in range(2)}
     save_file(weights, base / "m.safetensors")
     data = tmp_path / "data"
     data.mkdir()
