@@ -43,7 +43,8 @@ async def test_the_script_follows_the_rule(redis: Redis, tenure_s: float) -> Non
         table.slots = 3 - step // 50 % 3
         released = frozenset(rng.sample(VERSIONS, rng.randrange(3)))
         wanted = {name: 100.0 * VERSIONS.index(name) for name in rng.sample(VERSIONS, rng.randrange(4))}
-        word = Word(released, wanted)
+        running = frozenset(rng.sample(VERSIONS, rng.randrange(2)))
+        word = Word(released, wanted, running)
         expected = table.exchange(worker, word, time.monotonic(), WORKERS)
         found = await RedisSlots(redis, worker, table.slots, tenure_s).exchange(URL, word)
         assert (step, found.held, found.leaving, found.short) == (
