@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters.errors import UnknownVersion
+from adapters.errors import ArtifactMissing, UnknownVersion
 from adapters.tables import aliases, pins, versions
 from adapters.wants import Wants
 from tests.unit.adapters.conftest import MakeVersion
@@ -44,6 +44,24 @@ async def test_a_pin_that_somebody_else_sets_in_the_same_moment_stays(
         (pin,) = (await connection.execute(sa.select(pins))).all()
     other.dispose()
     assert (pin.version_id, pin.actor) == (version.id, "bob")
+
+
+async def test_a_version_that_is_pruned_in_the_same_moment_is_not_pinned(
+    database: AsyncEngine, make_version: MakeVersion
+) -> None:
+    version = await make_version()
+    other = sa.create_engine(database.url.set(drivername=database.dialect.name))
+
+    def be_faster(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT INTO pins"):
+            with other.begin() as connection:
+                connection.execute(sa.update(versions).values(pruned_at=datetime.now(UTC)))
+
+    event.listen(database.sync_engine, "before_cursor_execute", be_faster)
+    with pytest.raises(ArtifactMissing):
+        await Wants(database).pin(version.id, "ada")
+    other.dispose()
+    assert await Wants(database).pins() == frozenset()
 
 
 async def filled(database: AsyncEngine, numbers: range) -> None:
