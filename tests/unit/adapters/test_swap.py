@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -270,6 +271,30 @@ async def test_a_version_is_held_while_it_is_swapped_in_and_not_after(
     await swapper.swap(*ACME, version.id, "ada")
     assert all(seen)
     assert version.id not in holds
+
+
+async def test_what_somebody_needs_while_it_is_about_to_be_unloaded_stays(
+    swapper: Swapper,
+    registry: Registry,
+    engine: FakeEngine,
+    holds: Holds,
+    make_version: MakeVersion,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a rollback that begins when its swap is about to end."""
+    old, new = await make_version(APPROVED), await make_version(APPROVED)
+    await swapper.swap(*ACME, old.id, "ada")
+    asked = registry.is_wanted
+    with contextlib.ExitStack() as needed:
+
+        async def is_wanted(version_id: str) -> bool:
+            found = await asked(version_id)
+            needed.enter_context(holds.hold(version_id))
+            return found
+
+        monkeypatch.setattr(registry, "is_wanted", is_wanted)
+        assert (await swapper.swap(*ACME, new.id, "ada")).unloaded == ()
+    assert old.id in engine.loaded
 
 
 async def test_a_version_can_be_loaded_for_its_gate(
