@@ -111,8 +111,8 @@ class Slots:
             self._poke(board)
 
     def lost(self) -> None:
-        """The ledger seems to be away, or to have begun anew: see whether it is, tell it what runs here, and leave what is
-        held beyond this process's part."""
+        """The ledger seems to be away, or to have begun anew: see whether it is, tell it what runs here, and leave
+        what is held beyond this process's part."""
         for board in self._boards.values():
             if board.grants:
                 self._poke(board)

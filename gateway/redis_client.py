@@ -11,7 +11,7 @@ ONCE = Retry(NoBackoff(), 1)
 
 
 def connected(url: str) -> Redis:
-    """A client, closed by who opened it. A Redis that takes a connection and says nothing raises redis' TimeoutError, as
-    one that is away raises its ConnectionError."""
+    """A client, closed by who opened it. A Redis that takes a connection and says nothing raises redis' TimeoutError,
+    as one that is away raises its ConnectionError."""
     client: Redis = Redis.from_url(url, socket_timeout=REDIS_S, socket_connect_timeout=REDIS_S, retry=ONCE)
     return client
