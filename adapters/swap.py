@@ -17,6 +17,7 @@ from adapters.errors import (
     IllegalTransition,
     NothingToRollBack,
     UnknownVersion,
+    VersionLost,
     WorkersBehind,
     WorkersUnseen,
 )
@@ -210,10 +211,10 @@ class Swapper:
         engines = await self._placed(version, replaces)
         fresh: list[Engine] = []
         try:
-            fresh = await self._loader.load(version, engines)
-            watch.lap("load")
-            await self._loader.probe(version.id, engines, checks)
-            watch.lap("probe")
+            try:
+                await self._loader.prove(version, engines, checks, watch, fresh)
+            except VersionLost:  # another control process unloads what the record does not want yet
+                await self._loader.prove(version, engines, checks, watch, fresh)
         except AdaptersError:
             await asyncio.gather(*(_unload(engine, version.id) for engine in fresh))
             raise

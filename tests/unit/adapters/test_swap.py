@@ -12,6 +12,7 @@ from adapters.errors import (
     NothingToRollBack,
     ProbeFailed,
     UnknownVersion,
+    VersionLost,
 )
 from adapters.holds import Holds
 from adapters.placement import Placing, weight
@@ -120,6 +121,32 @@ async def test_a_version_that_fails_its_probe_changes_nothing(
         await swapper.swap(*ACME, version.id, "ada")
     assert await stable(registry) is None
     assert not engine.loaded
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_version_that_somebody_unloads_before_it_serves_is_loaded_once_more(
+    swapper: Swapper,
+    registry: Registry,
+    engine: FakeEngine,
+    make_version: MakeVersion,
+    monkeypatch: pytest.MonkeyPatch,
+    times: int,
+) -> None:
+    """As a second control process does with what the record does not want."""
+    version, load = await make_version(APPROVED), engine.load
+
+    async def lost(version_id: str, path: Path) -> None:
+        await load(version_id, path)
+        if engine.calls.count(("load", version_id)) <= times:
+            await engine.unload(version_id)
+
+    monkeypatch.setattr(engine, "load", lost)
+    if times > 1:
+        with pytest.raises(VersionLost):
+            await swapper.swap(*ACME, version.id, "ada")
+    else:
+        await swapper.swap(*ACME, version.id, "ada")
+    assert await stable(registry) == (version.id if times == 1 else None)
 
 
 async def test_a_version_that_was_not_approved_is_never_loaded(
