@@ -23,6 +23,7 @@ AdaptersError
 │   └── CacheFull             all that an engine's cache holds is in use
 ├── EngineError
 │   ├── EngineUnavailable     no answer: down, restarting, or too slow
+│   │   └── VersionLost       what it was loaded with is not there any more
 │   └── EngineRefused         an answer, and it was no
 │       └── VersionRefused    because of the version's files: asking again would not help
 ├── ProbeFailed               loaded, but it does not behave like an adapter
@@ -171,6 +172,10 @@ class EngineError(AdaptersError):
 
 class EngineUnavailable(EngineError):
     """Nobody answered, or the answer came too late; asking again later may help."""
+
+
+class VersionLost(EngineUnavailable):
+    """The version was loaded and is not there any more: the engine has restarted, or somebody else has unloaded it."""
 
 
 class EngineRefused(EngineError):

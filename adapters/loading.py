@@ -12,9 +12,11 @@ from adapters.errors import (
     EngineRefused,
     EngineUnavailable,
     ProbeFailed,
+    VersionLost,
     VersionRefused,
     WrongBase,
 )
+from adapters.stopwatch import Stopwatch
 from adapters.types import BASE_NAME, Check, Version
 
 PROBES = (
@@ -34,6 +36,7 @@ _REFUSES_FILES = frozenset({400, 422, 500})
 """Statuses by which an engine refuses a version's files. vLLM says 500, as it does when it is dying itself; 404 says
 that it does not find them."""
 _REFUSES_QUESTION = frozenset({400, 422})
+_UNKNOWN = 404
 _ITS_MACHINE = re.compile(r"\[Errno |out of memory|allocate memory", re.IGNORECASE)
 """In the reason of an engine whose disk or memory, and not the version, is at fault."""
 
@@ -88,8 +91,23 @@ class Loader:
 
     async def probe(self, version_id: str, engines: Sequence[Engine], checks: Sequence[Check] = ()) -> None:
         """Raises ProbeFailed unless every replica answers with the version, in numbers, unlike the base, and passes the
-        checks; EngineError for what a replica does not do for the base model either, or lost meanwhile."""
+        checks; VersionLost for one that has lost it meanwhile, EngineError for what it does not do for the base model
+        either."""
         await asyncio.gather(*(_probe(version_id, engine, checks) for engine in engines))
+
+    async def prove(
+        self,
+        version: Version,
+        engines: Sequence[Engine],
+        checks: Sequence[Check],
+        watch: Stopwatch,
+        fresh: list[Engine],
+    ) -> None:
+        """Load on these replicas and probe. fresh: gets those that did not hold it. Raises what the two raise."""
+        fresh += await self.load(version, engines)
+        watch.lap("load")
+        await self.probe(version.id, engines, checks)
+        watch.lap("probe")
 
     async def ensure(self, version: Version) -> None:
         """Load on every healthy replica of its base and probe it. Raises ArtifactError, EngineError, ProbeFailed."""
@@ -100,11 +118,13 @@ class Loader:
 
 async def _probe(version_id: str, engine: Engine, checks: Sequence[Check]) -> None:
     if version_id not in (await engine.holding()).serving:
-        raise EngineUnavailable(engine.url, f"it does not list {version_id} after loading")
+        raise VersionLost(engine.url, f"it does not list {version_id} after loading")
     asked = [(name, text) for name in (version_id, BASE_NAME) for text in PROBES]
     try:
         odds = await asyncio.gather(*(_odds(engine, name, text) for name, text in asked))
     except EngineRefused as error:
+        if error.status == _UNKNOWN:
+            raise VersionLost(engine.url, error.detail) from error
         if error.status not in _REFUSES_QUESTION:
             raise
         await _odds(engine, BASE_NAME, PROBES[0])  # where the base cannot answer either, this raises

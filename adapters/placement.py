@@ -53,7 +53,7 @@ def plan(
     place in that order stays while there is room. What is not in the plan is cold: it is loaded when it is asked for.
     """
     chosen: dict[str, set[str]] = {url: set() for url in held}
-    order = sorted(wishes, key=lambda wish: (not wish.must, -_warmth(wish, held), wish.version_id))
+    order = sorted(wishes, key=lambda wish: (not wish.must, *_coldness(wish, held), wish.version_id))
     wanted = {wish.version_id: min(len(held), max(copies, _copies(wish.heat))) for wish in order}
     for number in range(max(wanted.values(), default=0)):
         for wish in order:
@@ -82,8 +82,14 @@ def _put(
         chosen[best].add(wish.version_id)
 
 
-def _warmth(wish: Wish, held: Mapping[str, Collection[str]]) -> float:
-    return wish.heat * (STICKY if any(wish.version_id in versions for versions in held.values()) else 1.0)
+def _coldness(wish: Wish, held: Mapping[str, Collection[str]]) -> tuple[float, bool]:
+    """Least first; of equal ones those that are held, as all are while a control just started knows no heat."""
+    there = _is_held(wish, held)
+    return -wish.heat * (STICKY if there else 1.0), not there
+
+
+def _is_held(wish: Wish, held: Mapping[str, Collection[str]]) -> bool:
+    return any(wish.version_id in versions for versions in held.values())
 
 
 def _copies(heat: float) -> int:

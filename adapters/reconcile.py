@@ -6,9 +6,11 @@ there are more versions than room, which replica holds which (`adapters.placemen
 record pins.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from adapters.artifacts import ArtifactStore
@@ -20,10 +22,13 @@ from adapters.loading import Loader
 from adapters.placement import Placing, Wish, plan
 from adapters.registry import Registry
 from adapters.swap import Workers
+from adapters.tasks import InTurn
 from adapters.types import Version
 from adapters.wants import Want, Wants
 
 NOTHING: Mapping[str, float] = {}
+LOADED_WITHIN_S = 5.0
+"""How long a pass waits for the loads of one replica; then they go on beside the following ones."""
 Observed = tuple[Engine, Holding]
 """A replica that answers, and what it holds."""
 
@@ -84,6 +89,7 @@ class Reconciler:
         self._capacity = capacity
         self._copies = copies
         self._clock = clock
+        self._loads: InTurn[Repairs] = InTurn(LOADED_WITHIN_S)
         self.heat = Heat(clock())
 
     @property
@@ -91,10 +97,13 @@ class Reconciler:
         """How this reconciler spreads versions, for who loads one before it looks again."""
         return Placing(self._capacity, self._copies, self.heat.of)
 
-    async def run_once(self, asked: Mapping[str, float] = NOTHING, waiting: Collection[str] = ()) -> Repairs:
+    async def run_once(
+        self, asked: Mapping[str, float] = NOTHING, waiting: Collection[str] | None = ()
+    ) -> Repairs:
         """One pass. A replica that is down is left alone; what cannot be loaded is reported, not raised.
 
-        asked: how often each version was asked for since the last pass. waiting: versions with requests in flight.
+        asked: how often each version was asked for since the last pass. waiting: versions with requests in flight;
+        None: that cannot be told now, so nothing is unloaded.
         """
         self.heat.add(asked, self._clock())
         with self._holds.seen() as held:
@@ -104,28 +113,37 @@ class Reconciler:
             for each in observed:
                 pools.setdefault(each[0].base_digest, []).append(each)
             return _together(
-                [await self._repaired(base, pool, hot, waiting, held) for base, pool in pools.items()]
+                [
+                    *self._loads.ended(),
+                    *[await self._repaired(base, pool, hot, waiting, held) for base, pool in pools.items()],
+                ]
             )
+
+    async def close(self) -> None:
+        """Ends the loads that go on."""
+        await self._loads.close()
 
     async def _repaired(
         self,
         base: str,
         observed: Sequence[Observed],
         hot: Mapping[str, float],
-        waiting: Collection[str],
+        waiting: Collection[str] | None,
         needed: Set[str],
     ) -> Repairs:
         """The replicas of one base model, which hold versions of that one only. needed: grows while this runs."""
         held = {engine.url: holding.resident for engine, holding in observed}
-        wanted, wishes = await self._wished(base, held, hot, waiting)
+        wanted, wishes = await self._wished(base, held, hot, waiting or ())
         planned = plan(wishes, held, self._capacity, self._copies)
         versions = {name: want.version for name, want in wanted.items()}
-        loaded, failed = await self._load_missing(observed, planned, versions)
-        unloaded, stuck = await self._unload_idle(observed, planned, waiting, needed)
-        now = _after({engine.url: holding.serving for engine, holding in observed}, loaded, unloaded)
+        done = await self._load_missing(observed, planned, versions)
+        unloaded, stuck = list[Repair](), list[Repair]()
+        if waiting is not None:
+            unloaded, stuck = await self._unload_idle(observed, planned, waiting, needed)
+        now = _after({engine.url: holding.serving for engine, holding in observed}, done.loaded, unloaded)
         pins = {name for name, want in wanted.items() if want.pinned}
         pinned, unpinned, unkept = await self._keep_pins(observed, now, pins)
-        return Repairs(loaded, unloaded, pinned, unpinned, [*failed, *stuck, *unkept], now)
+        return Repairs(done.loaded, unloaded, pinned, unpinned, [*done.failed, *stuck, *unkept], now)
 
     async def _wished(
         self,
@@ -148,30 +166,34 @@ class Reconciler:
     async def _observe(self) -> list[Observed]:
         """Replicas that answer, and what they hold. Read before the record, so that it is never newer than
         that."""
-        observed: list[Observed] = []
-        for engine in self._engines:
-            try:
-                observed.append((engine, await engine.holding()))
-            except EngineError:
-                continue
-        return observed
+        found = await asyncio.gather(*(_observed(engine) for engine in self._engines))
+        return [each for each in found if each is not None]
 
     async def _load_missing(
         self,
         observed: Sequence[Observed],
         planned: Mapping[str, frozenset[str]],
         versions: Mapping[str, Version],
-    ) -> tuple[list[Repair], list[Repair]]:
+    ) -> Repairs:
+        """Without what a replica takes long over: a later pass has it."""
+        done: list[Repairs] = []
+        for engine, holding in observed:
+            names = sorted((planned[engine.url] - holding.serving) & versions.keys())
+            if names:
+                fill = partial(self._fill, engine, [versions[name] for name in names])
+                done += await self._loads.do(engine.url, fill)
+        return _together(done)
+
+    async def _fill(self, engine: Engine, versions: Sequence[Version]) -> Repairs:
         loaded: list[Repair] = []
         failed: list[Repair] = []
-        for engine, holding in observed:
-            for version_id in sorted((planned[engine.url] - holding.serving) & versions.keys()):
-                try:
-                    await self._loader.load(versions[version_id], [engine])
-                    loaded.append(Repair(engine.url, version_id))
-                except (ArtifactError, EngineError) as error:
-                    failed.append(Repair(engine.url, version_id, str(error)))
-        return loaded, failed
+        for version in versions:
+            try:
+                await self._loader.load(version, [engine])
+                loaded.append(Repair(engine.url, version.id))
+            except (ArtifactError, EngineError) as error:
+                failed.append(Repair(engine.url, version.id, str(error)))
+        return Repairs(loaded, failed=failed)
 
     async def _unload_idle(
         self,
@@ -235,6 +257,13 @@ class Reconciler:
         except WorkersBehind:
             return set()
         return {name for name in idle if not leases.get(name)}
+
+
+async def _observed(engine: Engine) -> Observed | None:
+    try:
+        return engine, await engine.holding()
+    except EngineError:
+        return None
 
 
 def _together(pools: Sequence[Repairs]) -> Repairs:

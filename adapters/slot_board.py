@@ -97,7 +97,8 @@ class Board:
             for version_id, line in self.lines.items()
             if version_id not in self.grants
         }
-        return Word(frozenset(self.released), wanted)
+        running = frozenset(name for name, grant in self.grants.items() if grant.running)
+        return Word(frozenset(self.released), wanted, running)
 
     def _given_up(self) -> Sequence[str]:
         """Slots that nobody here uses go when somebody waits for one; else they are kept for the next request."""
@@ -122,6 +123,8 @@ class Board:
                 grant.leaving = True
                 if not grant.running:
                     del self.grants[version_id]
+                elif version_id not in told.running:
+                    self.wake.set()  # its request came meanwhile: it is yet to be told
         for version_id in [name for name in self.lines if name in self.grants]:
             self._admit(version_id)
 

@@ -20,7 +20,7 @@ SCRIPT = f"""
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
 local me, prefix, slots, url, released = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
-local tenure = tonumber(ARGV[6])
+local tenure, running = tonumber(ARGV[6]), tonumber(ARGV[7])
 local alive = {{}}
 local function lives(worker)
   if alive[worker] == nil then alive[worker] = worker == me or redis.call('EXISTS', prefix .. worker) == 1 end
@@ -49,8 +49,16 @@ local function oldest(entries, keep)
   table.sort(line, function(a, b) if a[1] ~= b[1] then return a[1] < b[1] end return a[2] < b[2] end)
   return line
 end
-for i = 1, released do redis.call('HDEL', KEYS[1], ARGV[6 + i] .. ' ' .. me) end
+for i = 1, released do redis.call('HDEL', KEYS[1], ARGV[7 + i] .. ' ' .. me) end
 local held, waiting = read(KEYS[1]), read(KEYS[2])
+for i = 8 + released, 7 + released + running do
+  local version = ARGV[i]
+  held[version] = held[version] or {{}}
+  if not held[version][me] then
+    held[version][me] = now
+    redis.call('HSET', KEYS[1], version .. ' ' .. me, string.format('%.17g', now))
+  end
+end
 local before = {{}}
 for version, who in pairs(waiting) do
   if who[me] then
@@ -61,7 +69,7 @@ for version, who in pairs(waiting) do
   end
 end
 local fresh = false
-for i = 7 + released, #ARGV, 2 do
+for i = 8 + released + running, #ARGV, 2 do
   local version, since = ARGV[i], now - tonumber(ARGV[i + 1])
   waiting[version] = waiting[version] or {{}}
   waiting[version][me] = since
@@ -123,7 +131,7 @@ class RedisSlots:
 
     async def exchange(self, url: str, word: Word) -> Grants:
         told: list[str | float] = [self._me, WORKER_KEY.format(id=""), self._slots, url]
-        told += [len(word.released), self._tenure_s, *word.released]
+        told += [len(word.released), self._tenure_s, len(word.running), *word.released, *word.running]
         for version, waited in word.wanted.items():
             told += [version, waited]
         keys = [HELD_KEY.format(url=url), WAITING_KEY.format(url=url)]

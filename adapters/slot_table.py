@@ -16,11 +16,13 @@ TENURE_S = 0.1
 
 @dataclass(frozen=True)
 class Word:
-    """One worker's word on one replica. `wanted` is all that it waits for; `released` is given back."""
+    """One worker's word on one replica. `wanted` is all that it waits for; `released` is given back; `running` has
+    requests, whether or not the ledger knows: one that was started anew, or that took the worker for dead, does not."""
 
     released: Collection[str] = ()
     wanted: Mapping[str, float] = field(default_factory=dict)
     """Version to the seconds that its oldest request has waited."""
+    running: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class SlotTable:
         for entries in (self.held, self.waiting):
             _forget(entries, lambda _, who: who not in live)
         _forget(self.held, lambda version, who: who == worker and version in word.released)
+        for version in word.running:
+            self.held.setdefault(version, {}).setdefault(worker, now)
         before = {version for version, who in self.waiting.items() if worker in who}
         _forget(self.waiting, lambda _, who: who == worker)
         for version, waited in word.wanted.items():

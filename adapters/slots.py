@@ -111,7 +111,8 @@ class Slots:
             self._poke(board)
 
     def lost(self) -> None:
-        """The ledger seems to be away: see whether it is, and leave what is held beyond this process's part."""
+        """The ledger seems to be away, or to have begun anew: see whether it is, tell it what runs here, and leave
+        what is held beyond this process's part."""
         for board in self._boards.values():
             if board.grants:
                 self._poke(board)
@@ -179,13 +180,17 @@ class SlotListener:
             await end(self._task)
 
     async def _run(self) -> None:
+        back = False
         while True:
             try:
                 async with self._redis.pubsub() as channel:
                     async with asyncio.timeout(AGAIN_S):  # a Redis may take a connection and say nothing
                         await channel.subscribe(SLOTS_CHANNEL)
+                    if back:  # perhaps one that knows nothing: by now all heartbeats are back, too
+                        self._slots.lost()
                     await self._listen(channel)
             except (RedisError, OSError):
+                back = True
                 self._slots.lost()
                 await asyncio.sleep(AGAIN_S)
 

@@ -4,7 +4,7 @@ import time
 
 
 class Stopwatch:
-    """Laps in milliseconds, each since the one before."""
+    """Laps in milliseconds, each since the one before; those of one stage add up."""
 
     def __init__(self) -> None:
         self._last = time.perf_counter()
@@ -12,7 +12,7 @@ class Stopwatch:
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
-        self._laps[stage] = (now - self._last) * 1000
+        self._laps[stage] = self._laps.get(stage, 0.0) + (now - self._last) * 1000
         self._last = now
 
     def stages(self) -> dict[str, float]:

@@ -17,6 +17,7 @@ from adapters.errors import (
     IllegalTransition,
     NothingToRollBack,
     UnknownVersion,
+    VersionLost,
     WorkersBehind,
     WorkersUnseen,
 )
@@ -210,14 +211,12 @@ class Swapper:
         engines = await self._placed(version, replaces)
         fresh: list[Engine] = []
         try:
-            fresh = await self._loader.load(version, engines)
-            watch.lap("load")
-            await self._loader.probe(version.id, engines, checks)
-            watch.lap("probe")
+            try:
+                await self._loader.prove(version, engines, checks, watch, fresh)
+            except VersionLost:  # another control process unloads what the record does not want yet
+                await self._loader.prove(version, engines, checks, watch, fresh)
         except AdaptersError:
-            for engine in fresh:
-                with contextlib.suppress(EngineError):
-                    await engine.unload(version.id)
+            await asyncio.gather(*(_unload(engine, version.id) for engine in fresh))
             raise
 
     async def _placed(self, version: Version, replaces: str | None) -> Sequence[Engine]:
@@ -272,16 +271,20 @@ class Swapper:
         return False
 
     async def _discard(self, version_id: str) -> Sequence[str]:
-        """Unload a version from every replica unless something wants it; one that is down lost it."""
-        if version_id in self._holds or await self._registry.is_wanted(version_id):
+        """Unload a version from every replica unless something wants it."""
+        if await self._registry.is_wanted(version_id) or version_id in self._holds:
             return ()
-        for engine in self._engines:
-            with contextlib.suppress(EngineError):
-                await engine.unload(version_id)
+        await asyncio.gather(*(_unload(engine, version_id) for engine in self._engines))
         return (version_id,)
 
     def _held(self, version_id: str | None) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext() if version_id is None else self._holds.hold(version_id)
+
+
+async def _unload(engine: Engine, version_id: str) -> None:
+    """A replica that is down has lost it."""
+    with contextlib.suppress(EngineError):
+        await engine.unload(version_id)
 
 
 def _require_swappable(version: Version) -> None:

@@ -1,11 +1,17 @@
-"""Ending background tasks."""
+"""Background tasks: ending them, and not waiting for those that take long."""
 
 import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any, Generic, TypeVar
+
+log = logging.getLogger(__name__)
 
 AGAIN_S = 0.5
+Found = TypeVar("Found")
 
 
-async def end(*tasks: "asyncio.Task[None]") -> None:
+async def end(*tasks: "asyncio.Task[Any]") -> None:
     """Cancel tasks until each has ended; what they raise is theirs.
 
     Once is not always enough: a cancellation that meets a time limit of the Redis client comes out of it as an error,
@@ -16,3 +22,33 @@ async def end(*tasks: "asyncio.Task[None]") -> None:
         for task in waiting:
             task.cancel()
         _, waiting = await asyncio.wait(waiting, timeout=AGAIN_S)
+
+
+class InTurn(Generic[Found]):
+    """Work that is done one after the other, where none holds up the rest: what takes longer than `patience_s` goes on
+    by itself."""
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._running: dict[Hashable, asyncio.Task[Found]] = {}
+
+    async def do(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, Found]]) -> list[Found]:
+        """What came of it, or raises what it raises; nothing while it goes on, when it is not begun again either."""
+        if key in self._running:
+            return []
+        task = self._running[key] = asyncio.create_task(work())
+        await asyncio.wait([task], timeout=self._patience_s)
+        return [self._running.pop(key).result()] if task.done() else []
+
+    def ended(self) -> list[Found]:
+        """What has come by now of all that went on by itself. What it raised is logged."""
+        ended = [self._running.pop(key) for key, task in [*self._running.items()] if task.done()]
+        for task in ended:
+            if not task.cancelled() and task.exception() is not None:
+                log.warning("what went on by itself failed", exc_info=task.exception())
+        return [task.result() for task in ended if not task.cancelled() and task.exception() is None]
+
+    async def close(self) -> None:
+        """Ends what goes on."""
+        await end(*self._running.values())
+        self._running.clear()

@@ -11,9 +11,9 @@ engine can read, `/v1/unload_lora_adapter` forgets only the name, and the slot i
 
 import contextlib
 import math
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
@@ -33,6 +33,7 @@ PLUGIN = "/graft/versions"
 _DROPPED = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 """A connection that ended under a request, most often one that was kept alive and that the engine closed just
 then."""
+Read = TypeVar("Read")
 
 
 class VllmEngine:
@@ -99,14 +100,8 @@ class VllmEngine:
     async def holding(self) -> Holding:
         response = await self._send("GET", PLUGIN, None, ASK_TIMEOUT_S)
         if response.status_code != 404:
-            listed = self._accept(response).json()["data"]
-            named = [version for version in listed if version["id"]]
-            serving = _ids(version for version in named if version["servable"])
-            pinned = _ids(version for version in named if version["pinned"])
-            return Holding(_ids(named), pinned, _ids(named) - serving)
-        response = self._accept(await self._send("GET", "/v1/models", None, ASK_TIMEOUT_S))
-        listed = response.json()["data"]
-        return Holding(frozenset(str(model["id"]) for model in listed if model.get("parent")), None)
+            return self._read(response, _residency)
+        return self._read(await self._send("GET", "/v1/models", None, ASK_TIMEOUT_S), _adapters_listed)
 
     async def resident(self) -> frozenset[str]:
         return (await self.holding()).resident
@@ -143,7 +138,7 @@ class VllmEngine:
             body |= {"tools": list(tools), "tool_choice": "none"}
         async with self._slot(model):
             response = await self._send("POST", "/v1/chat/completions", body, CHAT_TIMEOUT_S)
-        return _completion(self._accept(response).json())
+        return self._read(response, _completion)
 
     @contextlib.asynccontextmanager
     async def _slot(self, model: str) -> AsyncIterator[None]:
@@ -180,6 +175,27 @@ class VllmEngine:
         if response.status_code != 200:
             raise EngineRefused(self._url, response.status_code, _reason(response))
         return response
+
+    def _read(self, response: httpx.Response, read: Callable[[Any], Read]) -> Read:
+        """Raises EngineUnavailable for an answer that is none of vLLM's, as of whatever else listens in its place."""
+        try:
+            return read(self._accept(response).json())
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            reason = f"its answer cannot be read: {type(error).__name__}: {error}"
+            raise EngineUnavailable(self._url, reason) from error
+
+
+def _residency(answer: Mapping[str, Any]) -> Holding:
+    """Of our plugin."""
+    named = [version for version in answer["data"] if version["id"]]
+    serving = _ids(version for version in named if version["servable"])
+    pinned = _ids(version for version in named if version["pinned"])
+    return Holding(_ids(named), pinned, _ids(named) - serving)
+
+
+def _adapters_listed(answer: Mapping[str, Any]) -> Holding:
+    """Of vLLM itself, which lists its base model beside them."""
+    return Holding(_ids(model for model in answer["data"] if model.get("parent")), None)
 
 
 def _ids(versions: Iterable[Mapping[str, Any]]) -> frozenset[str]:

@@ -40,6 +40,7 @@ from gateway.loader import SnapshotLoader
 from gateway.outbox import Delivery
 from gateway.protocol import new_id
 from gateway.proxy import Proxy
+from gateway.redis_client import connected
 from gateway.replicas import Replicas
 from gateway.response_store import ResponseStore
 from gateway.routes.access import Access, answer_errors
@@ -69,8 +70,6 @@ from training.outbox import Outbox
 from training.runs import RunStore
 
 BACKLOG = 2048
-REDIS_S = 1.0
-"""A Redis that takes longer is as good as gone: nobody waits for it, a worker that ends least of all."""
 
 
 class DataPlane:
@@ -123,7 +122,7 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
     async with AsyncExitStack() as stack:
         record = connect(settings.database)
         stack.push_async_callback(record.dispose)
-        redis = Redis.from_url(settings.redis, socket_timeout=REDIS_S, socket_connect_timeout=REDIS_S)
+        redis = connected(settings.redis)
         stack.push_async_callback(redis.aclose)
         retrieval = await stack.enter_async_context(RetrievalClient(settings.retrieval, token))
         journal = await stack.enter_async_context(JournalWriter(redis))

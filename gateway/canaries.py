@@ -4,8 +4,9 @@ record, so a control that starts goes on where another ended."""
 import contextlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 import sqlalchemy as sa
 from pydantic import ValidationError
@@ -17,6 +18,7 @@ from adapters.errors import AdaptersError, ConflictError
 from adapters.registry import Registry
 from adapters.rollout import WHOLE, Action, Decision, Plan, Signal, decide, watch
 from adapters.swap import Swapper, SwapResult, Workers
+from adapters.tasks import InTurn
 from adapters.types import Alias, Rollout, RolloutKind, RolloutStatus, Version, VersionStatus
 from gateway import signals
 from gateway.errors import GatewayError
@@ -28,6 +30,8 @@ log = logging.getLogger(__name__)
 
 ACTOR = "system:rollout"
 MOVING = (RolloutStatus.RUNNING, RolloutStatus.PAUSED)
+LOOKED_WITHIN_S = 1.0
+"""How long a pass waits for one rollout: what it decides may be a swap, which waits for the last request."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Canaries:
     workers: Workers
     moves: RolloutMoves
     counts: ShadowCounts
+    looks: InTurn[None] = field(default_factory=lambda: InTurn(LOOKED_WITHIN_S))
 
     async def busy(self) -> set[tuple[str, str]]:
         """Tenant and adapter of every open rollout."""
@@ -79,12 +84,14 @@ class Canaries:
         return rollout
 
     async def run_once(self) -> None:
-        """One pass over all open rollouts. One that fails does not hold up the others."""
+        """One pass over all open rollouts. One that fails, or takes long, does not hold up the others."""
+        self.looks.ended()
         for rollout in await self.open():
-            try:
-                await self._look(rollout)
-            except (AdaptersError, GatewayError, ValidationError) as error:
-                log.warning("rollout %s: %s", rollout.id, error)
+            await self.looks.do(rollout.id, partial(self._looked, rollout))
+
+    async def close(self) -> None:
+        """Ends what goes on of it."""
+        await self.looks.close()
 
     # ------------------------------------------------------------------------------------ people
 
@@ -127,6 +134,12 @@ class Canaries:
             raise ConflictError(f"rollout {rollout.id} is {rollout.status}")
 
     # ------------------------------------------------------------------------------------ the loop
+
+    async def _looked(self, rollout: Rollout) -> None:
+        try:
+            await self._look(rollout)
+        except (AdaptersError, GatewayError, ValidationError) as error:
+            log.warning("rollout %s: %s", rollout.id, error)
 
     async def _look(self, rollout: Rollout) -> None:
         version = await self.registry.version(rollout.version_id)

@@ -36,6 +36,7 @@ from gateway.explainer import Explainer
 from gateway.leader import Leadership
 from gateway.outbox import Delivery
 from gateway.pruning import Pruner
+from gateway.redis_client import connected
 from gateway.rollout_moves import RolloutMoves
 from gateway.settings import Settings
 from gateway.shadow_counts import ShadowCounts
@@ -122,7 +123,7 @@ async def assembled(settings: Settings, adapters: AdaptersSettings) -> AsyncIter
     found = {name: await asyncio.to_thread(describe_base, path) for name, path in adapters.base_paths.items()}
     token = settings.internal_token.get_secret_value()
     sql = connect(settings.database)
-    redis: Redis = Redis.from_url(settings.redis)
+    redis = connected(settings.redis)
     urls = [url for pool in settings.pools.values() for url in pool]
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(sql.dispose)

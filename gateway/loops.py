@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
 from redis.exceptions import RedisError
@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from adapters import audit, changes
 from adapters.audit import Act
-from adapters.errors import AdaptersError
+from adapters.errors import AdaptersError, WorkersUnseen
 from adapters.reconcile import Repairs
 from adapters.tasks import end
 from gateway.control import Control
@@ -73,16 +73,20 @@ class Loops:
             yield
         finally:
             await end(*tasks)
+            for each in (self._rollouts, self._control.canaries, self._control.reconciler):
+                await each.close()
             await self._control.leadership.release()
 
     async def reconcile(self) -> Repairs:
         """One pass over the engines; what it did is audited, what it could not do is audited once."""
         workers = self._control.workers
         asked: Mapping[str, float] = {}
-        leases: Mapping[str, int] = {}
+        waiting: Collection[str] | None = None
         with contextlib.suppress(RedisError, OSError):
-            asked, leases = await workers.asked(), await workers.leases()
-        repairs = await self._control.reconciler.run_once(asked, [name for name, n in leases.items() if n])
+            asked = await workers.asked()
+        with contextlib.suppress(WorkersUnseen):
+            waiting = [name for name, count in (await workers.leases()).items() if count]
+        repairs = await self._control.reconciler.run_once(asked, waiting)
         self._control.metrics.resident(repairs.residency)
         with contextlib.suppress(RedisError, OSError):
             await workers.tell_residency(repairs.residency)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from adapters.errors import (
     AdaptersError,
@@ -14,6 +15,7 @@ from adapters.errors import (
 from adapters.registry import Registry
 from adapters.statuses import set_status
 from adapters.swap import Swapper, SwapResult
+from adapters.tasks import InTurn
 from adapters.types import Version, VersionStatus
 from gateway.canaries import ACTOR, Canaries, log_swap
 from gateway.errors import GatewayError
@@ -24,6 +26,9 @@ log = logging.getLogger(__name__)
 
 HOPELESS = (ArtifactCorrupt, ArtifactMissing, InvalidAdapter, ProbeFailed, VersionRefused)
 """What trying again would not mend: the version is rejected and the old one keeps serving."""
+
+LIVE_WITHIN_S = 1.0
+"""How long a pass waits for one version: a swap waits for the last request on the old one, a load for a slow engine."""
 
 
 def newest_of_each(approved: Iterable[Version]) -> tuple[Sequence[Version], Sequence[Version]]:
@@ -49,10 +54,11 @@ class Rollouts:
         self._swapper = swapper
         self._tenants = tenants
         self._canaries = canaries
+        self._swaps: InTurn[SwapResult | None] = InTurn(LIVE_WITHIN_S)
 
     async def run_once(self) -> Sequence[SwapResult]:
         """Swap to every adapter's newest approved version, or start its canary; returns what was swapped. While
-        an adapter has an open rollout, what was approved waits."""
+        an adapter has an open rollout, what was approved waits. A swap that takes long holds up no other adapter's."""
         # Before what is approved is read: a rollout that ends in between may have retired it.
         busy = await self._canaries.busy()
         approved = await self._registry.with_status(VersionStatus.APPROVED)
@@ -60,8 +66,15 @@ class Rollouts:
         live, pointless = newest_of_each(free)
         for version in pointless:
             await self._set(version, VersionStatus.RETIRED, "a newer one was approved")
-        results = [await self._put_live(version) for version in live]
+        results = self._swaps.ended()
+        for version in live:
+            place = version.tenant_id, version.adapter
+            results += await self._swaps.do(place, partial(self._put_live, version))
         return [result for result in results if result is not None]
+
+    async def close(self) -> None:
+        """Ends the swaps that go on."""
+        await self._swaps.close()
 
     async def _put_live(self, version: Version) -> SwapResult | None:
         try:

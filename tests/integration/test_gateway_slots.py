@@ -43,7 +43,8 @@ async def test_the_script_follows_the_rule(redis: Redis, tenure_s: float) -> Non
         table.slots = 3 - step // 50 % 3
         released = frozenset(rng.sample(VERSIONS, rng.randrange(3)))
         wanted = {name: 100.0 * VERSIONS.index(name) for name in rng.sample(VERSIONS, rng.randrange(4))}
-        word = Word(released, wanted)
+        running = frozenset(rng.sample(VERSIONS, rng.randrange(2)))
+        word = Word(released, wanted, running)
         expected = table.exchange(worker, word, time.monotonic(), WORKERS)
         found = await RedisSlots(redis, worker, table.slots, tenure_s).exchange(URL, word)
         assert (step, found.held, found.leaving, found.short) == (
@@ -90,7 +91,8 @@ async def until_listened(redis: Redis, count: int) -> None:
 async def test_a_real_engine_is_never_asked_for_more_adapters_than_it_has_slots(
     tmp_path: Path, engine: RunningEngine, base_model: Path
 ) -> None:
-    """By its own account of what runs and waits in it."""
+    """By its own account: none of what it has been asked for does it put off, as it does with the adapters beyond those
+    that one batch may have."""
     base = describe_base(base_model)
     async with (
         house(tmp_path, engine.url, engine.token) as at,
@@ -115,19 +117,27 @@ async def test_a_real_engine_is_never_asked_for_more_adapters_than_it_has_slots(
             for _ in range(4)
             for customer in customers
         ]
-        most = 0
+        most, put_off = 0, 0.0
         while not all(task.done() for task in asked):
-            seen = adapters_in(await http.get(f"{engine.url}/metrics"))
-            most = max(most, len(seen))
+            metrics = await http.get(f"{engine.url}/metrics")
+            most, put_off = max(most, len(adapters_in(metrics))), max(put_off, deferred_in(metrics))
             await asyncio.sleep(0.01)
         answers = [task.result() for task in asked]
     assert {answer.status_code for answer in answers} == {200}
     assert all(answer.headers["x-graft-version"] == "default@v1" for answer in answers)
-    assert 1 < most <= SLOTS
+    assert (most, put_off) == (SLOTS, 0.0)
+
+
+def deferred_in(metrics: httpx.Response) -> float:
+    """Requests that the engine put off at its last step."""
+    gauge = "vllm:num_requests_waiting_by_reason{"
+    lines = [line for line in metrics.text.splitlines() if line.startswith(gauge) and "deferred" in line]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
 
 
 def adapters_in(metrics: httpx.Response) -> set[str]:
-    """Names in the gauge whose time stamp is the newest."""
+    """Names in the gauge whose time stamp is the newest: what runs, and of what waits
+    only that which has run before."""
     lines = [line for line in metrics.text.splitlines() if line.startswith("vllm:lora_requests_info{")]
     if not lines:
         return set()

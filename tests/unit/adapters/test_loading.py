@@ -12,6 +12,7 @@ from adapters.errors import (
     EngineRefused,
     EngineUnavailable,
     ProbeFailed,
+    VersionLost,
     VersionRefused,
     WrongBase,
 )
@@ -156,7 +157,7 @@ async def test_a_load_speaks_against_the_version_only_where_a_healthy_engine_say
         (400, False, ProbeFailed),
         (400, True, EngineRefused),
         (500, False, EngineRefused),
-        (404, False, EngineRefused),
+        (404, False, VersionLost),
         (429, False, EngineRefused),
     ],
 )

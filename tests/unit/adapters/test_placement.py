@@ -39,6 +39,13 @@ def test_little_more_heat_does_not_push_out_what_is_held() -> None:
         assert plan([Wish("old", heat=1.0), Wish("new", heat=heat)], held, 1, 1) == {"http://a": kept}
 
 
+def test_what_nobody_asked_for_pushes_out_nothing_that_is_held() -> None:
+    """As when control has just started, and knows no heat."""
+    wishes = [Wish(name) for name in ("v0", "v1", "v2", "v3")]
+    held = {"http://a": {"v2", "v3"}}
+    assert plan(wishes, held, 2, 1) == held
+
+
 def test_a_replica_that_leaves_moves_only_its_own_versions() -> None:
     wishes = [Wish(f"v{number}") for number in range(30)]
     before = plan(wishes, EMPTY, 100, 1)

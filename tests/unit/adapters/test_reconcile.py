@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -5,9 +6,11 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.artifacts import ArtifactStore
+from adapters.engine import Holding
 from adapters.holds import Holds
 from adapters.reconcile import Reconciler, Repair
 from adapters.registry import Registry
+from adapters.tasks import InTurn
 from adapters.testing import FakeEngine, FakeWorkers
 from adapters.types import Alias, Lineage, Version, VersionStatus
 from adapters.wants import Wants
@@ -428,3 +431,67 @@ async def test_full_replicas_of_one_base_model_leave_room_on_those_of_another(
 ) -> None:
     await pools.run_once()
     assert [set(engine.loaded) for engine in strangers] == [{foreign.id}] * 2
+
+
+@pytest.fixture
+def hasty(reconciler: Reconciler) -> Reconciler:
+    """Waits for no load of any length."""
+    reconciler._loads = InTurn(0.01)
+    return reconciler
+
+
+async def test_a_replica_that_takes_long_to_load_holds_up_no_other(
+    hasty: Reconciler,
+    engines: list[FakeEngine],
+    make_stable: MakeStable,
+    make_version: MakeVersion,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    version, go_on, load, begun = await make_stable(), asyncio.Event(), engines[0].load, list[str]()
+
+    async def slowly(version_id: str, path: Path) -> None:
+        begun.append(version_id)
+        await go_on.wait()
+        await load(version_id, path)
+
+    monkeypatch.setattr(engines[0], "load", slowly)
+    assert (await hasty.run_once()).loaded == [Repair("fake://two", version.id)]
+    other = await make_version(VersionStatus.GATING)
+    assert (await hasty.run_once()).loaded == [Repair("fake://two", other.id)]
+    assert begun == [version.id]
+    go_on.set()
+    loaded = list[Repair]()
+    while len(loaded) < 2:
+        loaded += (await hasty.run_once()).loaded
+    assert loaded == [Repair("fake://one", version.id), Repair("fake://one", other.id)]
+    assert not await hasty.run_once()
+
+
+async def test_replicas_are_looked_at_together(
+    reconciler: Reconciler, engines: list[FakeEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that takes all of its time costs the others nothing."""
+    both = asyncio.Barrier(2)
+    for engine in engines:
+
+        async def together(held: Callable[[], Awaitable[Holding]] = engine.holding) -> Holding:
+            await both.wait()
+            return await held()
+
+        monkeypatch.setattr(engine, "holding", together)
+    async with asyncio.timeout(5):
+        assert set((await reconciler.run_once()).residency) == {engine.url for engine in engines}
+
+
+async def test_while_nobody_can_tell_what_runs_versions_are_loaded_and_none_is_unloaded(
+    reconciler: Reconciler, engines: list[FakeEngine], many: list[Version], make_version: MakeVersion
+) -> None:
+    """Neither what nothing wants nor a copy too many."""
+    await reconciler.run_once()
+    held = [set(engine.loaded) for engine in engines]
+    coming = await make_version(VersionStatus.GATING)
+    repairs = await reconciler.run_once({coming.id: 5000.0}, None)
+    assert not repairs.unloaded
+    for engine, before in zip(engines, held, strict=True):
+        assert before | {coming.id} <= engine.loaded.keys()
+    assert (await reconciler.run_once()).unloaded

@@ -32,6 +32,9 @@ class Told(Slots):
     async def lost_twice(self) -> bool:
         return self.losses > 1
 
+    async def told_again(self) -> bool:
+        return self.losses == 2
+
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,6 +93,19 @@ async def test_a_redis_that_falls_silent_is_lost_and_heard_again_later(redis_url
             return URL in told.urls
 
         await until(heard)
+        await listener.close()
+
+
+async def test_a_ledger_that_is_back_is_told_again_what_runs(redis_url: str) -> None:
+    """Once when the connection breaks off, and once when there is another: the ledger may have begun anew."""
+    told = Told()
+    async with Redis.from_url(redis_url) as redis:
+        listener = SlotListener(redis, told)
+        listener.start()
+        await until(lambda: listened(redis))
+        await redis.client_kill_filter(_type="pubsub")
+        await until(told.told_again)
+        assert await listened(redis)
         await listener.close()
 
 

@@ -72,6 +72,15 @@ def test_what_a_dead_worker_held_or_wanted_is_free() -> None:
     assert table.exchange("w_0", want(b=0.0), 11.0, ("w_0",)).held == {"b"}
 
 
+def test_what_runs_is_held_although_the_ledger_does_not_know_and_makes_room_where_that_is_too_much() -> None:
+    table = SlotTable(1)
+    table.exchange("w_0", want(a=0.0), 10.0, LIVE)
+    grants = table.exchange("w_1", Word((), {}, {"b"}), 11.0, LIVE)
+    assert (grants.held, grants.leaving, table.held.keys()) == ({"b"}, frozenset(), {"a", "b"})
+    assert table.exchange("w_0", Word((), {"c": 0.0}), 12.0, LIVE).held == {"a"}
+    assert table.exchange("w_1", Word({"b"}), 12.0, LIVE).held == frozenset()
+
+
 Step = st.tuples(
     st.sampled_from(LIVE),
     st.sets(st.sampled_from("abcdef")),

@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 
 from adapters.errors import EngineUnavailable
-from adapters.slot_board import NO_SLOT
-from adapters.slot_table import SlotTable
+from adapters.slot_board import NO_SLOT, Board
+from adapters.slot_table import Grants, SlotTable
 from adapters.slots import Slots
 from adapters.testing import MemorySlots
 from tests.unit.adapters.simulated import simulate
@@ -222,6 +222,33 @@ def test_when_the_ledger_is_back_all_workers_agree_again() -> None:
         assert len(table.held) <= 2
 
     simulate(play)
+
+
+def test_a_ledger_that_has_begun_anew_counts_what_runs() -> None:
+    async def play() -> None:
+        found, lines = fleet(2, 2)
+        engine = Engine()
+        running = [asyncio.create_task(engine.serve(found[0], name, 5.0)) for name in ("a", "b")]
+        await asyncio.sleep(1.0)
+        lines[0].tables.clear()
+        found[0].lost()
+        await asyncio.sleep(0.1)
+        others = [asyncio.create_task(engine.serve(found[1], name, 0.1)) for name in ("c", "d")]
+        await asyncio.sleep(0.1)
+        found[0].changed(URL)
+        await asyncio.gather(*running, *others)
+        assert engine.most == 2
+
+    simulate(play)
+
+
+def test_a_request_that_came_while_the_ledger_was_asked_and_had_forgotten_its_slot_is_told() -> None:
+    board = Board(URL, 1, lambda: 0.0, lambda _: None)
+    board.apply(board.word(0.0), Grants(frozenset({"a"}), frozenset(), 0))
+    told = board.word(0.0)
+    assert board.enter("a") is not None
+    board.apply(told, Grants(frozenset(), frozenset(), 0))
+    assert board.wake.is_set() and board.word(0.0).running == {"a"}
 
 
 def test_a_worker_that_closes_gives_its_slots_back() -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from adapters.errors import (
     NothingToRollBack,
     ProbeFailed,
     UnknownVersion,
+    VersionLost,
 )
 from adapters.holds import Holds
 from adapters.placement import Placing, weight
@@ -119,6 +121,32 @@ async def test_a_version_that_fails_its_probe_changes_nothing(
         await swapper.swap(*ACME, version.id, "ada")
     assert await stable(registry) is None
     assert not engine.loaded
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_version_that_somebody_unloads_before_it_serves_is_loaded_once_more(
+    swapper: Swapper,
+    registry: Registry,
+    engine: FakeEngine,
+    make_version: MakeVersion,
+    monkeypatch: pytest.MonkeyPatch,
+    times: int,
+) -> None:
+    """As a second control process does with what the record does not want."""
+    version, load = await make_version(APPROVED), engine.load
+
+    async def lost(version_id: str, path: Path) -> None:
+        await load(version_id, path)
+        if engine.calls.count(("load", version_id)) <= times:
+            await engine.unload(version_id)
+
+    monkeypatch.setattr(engine, "load", lost)
+    if times > 1:
+        with pytest.raises(VersionLost):
+            await swapper.swap(*ACME, version.id, "ada")
+    else:
+        await swapper.swap(*ACME, version.id, "ada")
+    assert await stable(registry) == (version.id if times == 1 else None)
 
 
 async def test_a_version_that_was_not_approved_is_never_loaded(
@@ -270,6 +298,30 @@ async def test_a_version_is_held_while_it_is_swapped_in_and_not_after(
     await swapper.swap(*ACME, version.id, "ada")
     assert all(seen)
     assert version.id not in holds
+
+
+async def test_what_somebody_needs_while_it_is_about_to_be_unloaded_stays(
+    swapper: Swapper,
+    registry: Registry,
+    engine: FakeEngine,
+    holds: Holds,
+    make_version: MakeVersion,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a rollback that begins when its swap is about to end."""
+    old, new = await make_version(APPROVED), await make_version(APPROVED)
+    await swapper.swap(*ACME, old.id, "ada")
+    asked = registry.is_wanted
+    with contextlib.ExitStack() as needed:
+
+        async def is_wanted(version_id: str) -> bool:
+            found = await asked(version_id)
+            needed.enter_context(holds.hold(version_id))
+            return found
+
+        monkeypatch.setattr(registry, "is_wanted", is_wanted)
+        assert (await swapper.swap(*ACME, new.id, "ada")).unloaded == ()
+    assert old.id in engine.loaded
 
 
 async def test_a_version_can_be_loaded_for_its_gate(

@@ -123,6 +123,25 @@ async def test_an_error_that_is_not_json_is_quoted_as_it_is() -> None:
         await engine(502, text="Bad Gateway").chat("base", MESSAGES, 4)
 
 
+GARBAGE = ("", "<html>Welcome</html>", "[]", "null", "{}", '{"data": 1}', '{"data": [1]}', '{"data": null}')
+
+
+@pytest.mark.parametrize("plugin", [True, False])
+@pytest.mark.parametrize("text", GARBAGE)
+async def test_an_answer_that_is_no_list_of_versions_is_an_engine_that_cannot_be_had(
+    text: str, plugin: bool
+) -> None:
+    """As when something else listens in its place."""
+    with pytest.raises(EngineUnavailable, match="cannot be read"):
+        await engine(text=text, plugin=plugin).holding()
+
+
+@pytest.mark.parametrize("text", [*GARBAGE, '{"choices": [], "usage": {}}', '{"choices": [{"index": "x"}]}'])
+async def test_an_answer_that_is_no_completion_is_an_engine_that_cannot_be_had(text: str) -> None:
+    with pytest.raises(EngineUnavailable, match="cannot be read"):
+        await engine(text=text).chat("base", MESSAGES, 4)
+
+
 async def test_choices_come_in_their_order() -> None:
     choices = [{"index": i, "message": {"content": text}} for i, text in [(1, "b"), (0, "a"), (2, None)]]
     usage = {"prompt_tokens": 3, "completion_tokens": 6}

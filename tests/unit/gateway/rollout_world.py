@@ -46,8 +46,8 @@ class World:
     """What versions must say before users get them."""
     actions: list[str] = field(default_factory=list)
 
-    async def approved(self) -> Version:
-        made = await self.registry.register("ten_a", "default", self.artifact, Lineage("sha256:base"), {})
+    async def approved(self, adapter: str = "default") -> Version:
+        made = await self.registry.register("ten_a", adapter, self.artifact, Lineage("sha256:base"), {})
         await self.registry.set_status(made.id, APPROVED)
         return made
 

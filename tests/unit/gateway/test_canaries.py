@@ -1,5 +1,6 @@
 """Canaries, A/B tests and shadows from their start to their end, over a record."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -10,8 +11,10 @@ from redis.asyncio import Redis
 
 from adapters import rollout_records
 from adapters.errors import ConflictError, ProbeFailed
+from adapters.tasks import InTurn
 from adapters.types import Alias, Check, Rollout, RolloutKind, RolloutStatus, VersionStatus
 from gateway import signals
+from gateway.canaries import Canaries
 from gateway.policy import Policy
 from gateway.rollout_report import report
 from gateway.tables import tenants, webhook_calls
@@ -61,6 +64,28 @@ async def test_a_canary_that_fails_goes_back_by_itself(world: World) -> None:
         made = await rollout_records.decisions(connection, rollout.id)
     assert [each["action"] for each in made] == ["advance", "roll_back"]
     assert made[-1]["numbers"]["evidence"]["error"] >= made[-1]["numbers"]["threshold"]
+
+
+async def test_a_rollout_whose_swap_takes_long_holds_up_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Above all no rollback of another one."""
+    _, first = await canary(world)
+    await world.registry.ensure_adapter("ten_a", "other", "sha256:base")
+    await world.approved("other")
+    await world.rollouts.run_once()
+    hasty, never, looked = replace(world.canaries, looks=InTurn(0.05)), asyncio.Event(), list[str]()
+
+    async def look(_: Canaries, rollout: Rollout) -> None:
+        looked.append(rollout.adapter)
+        if rollout.id == first.id:
+            await never.wait()
+
+    monkeypatch.setattr(Canaries, "_look", look)
+    for _ in range(2):
+        await hasty.run_once()
+    assert sorted(looked) == ["default", "other", "other"]
+    await hasty.close()
 
 
 async def test_complaints_are_found_by_their_response(world: World) -> None:

@@ -1,5 +1,6 @@
 """Approved versions going live."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,8 +12,9 @@ from adapters import audit
 from adapters.engine import Completion
 from adapters.errors import EngineRefused
 from adapters.types import Lineage, RolloutKind, Version, VersionStatus
+from gateway import rollouts
 from gateway.canaries import Canaries
-from gateway.rollouts import newest_of_each
+from gateway.rollouts import Rollouts, newest_of_each
 from tests.unit.gateway.rollout_world import APPROVED, World, newest
 
 
@@ -149,6 +151,31 @@ async def test_a_version_that_a_healthy_engine_refuses_is_rejected(world: World)
     world.engine.refused.add(version.id)
     await world.rollouts.run_once()
     assert await world.status(version) is VersionStatus.REJECTED
+
+
+async def test_a_swap_that_takes_long_holds_up_no_other_adapters(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollouts, "LIVE_WITHIN_S", 0.05)
+    hasty = Rollouts(world.registry, world.canaries.swapper, world.tenants, world.canaries)
+    await world.registry.ensure_adapter("ten_a", "other", "sha256:base")
+    slow, quick = await world.approved(), await world.approved("other")
+    go_on, load = asyncio.Event(), world.engine.load
+
+    async def slowly(version_id: str, path: Path) -> None:
+        if version_id == slow.id:
+            await go_on.wait()
+        await load(version_id, path)
+
+    monkeypatch.setattr(world.engine, "load", slowly)
+    live = {result.version_id for result in await hasty.run_once()}
+    assert (live, await world.status(quick)) == ({quick.id}, VersionStatus.STABLE)
+    assert not await hasty.run_once()
+    go_on.set()
+    async with asyncio.timeout(5):
+        while not live & {slow.id}:
+            live |= {result.version_id for result in await hasty.run_once()}
+    assert await world.stable() == slow.id
 
 
 def test_adapters_do_not_stand_in_each_others_way() -> None:
