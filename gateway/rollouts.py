@@ -3,14 +3,8 @@
 import logging
 from collections.abc import Iterable, Sequence
 
-from adapters.errors import (
-    AdaptersError,
-    ArtifactCorrupt,
-    ArtifactMissing,
-    InvalidAdapter,
-    ProbeFailed,
-    VersionRefused,
-)
+from adapters.errors import HOPELESS, AdaptersError
+from adapters.guards import unchanged_version
 from adapters.records import set_status
 from adapters.registry import Registry
 from adapters.swap import Swapper, SwapResult
@@ -21,9 +15,6 @@ from gateway.tenants import TenantStore
 from gateway.version_notices import tell_rejected
 
 log = logging.getLogger(__name__)
-
-HOPELESS = (ArtifactCorrupt, ArtifactMissing, InvalidAdapter, ProbeFailed, VersionRefused)
-"""What trying again would not mend: the version is rejected and the old one keeps serving."""
 
 
 def newest_of_each(approved: Iterable[Version]) -> tuple[Sequence[Version], Sequence[Version]]:
@@ -74,7 +65,8 @@ class Rollouts:
                 await self._canaries.start(version, policy.plan(), ACTOR)
                 return None
             place = version.tenant_id, version.adapter
-            result = await self._swapper.swap(*place, version.id, ACTOR, only=VersionStatus.APPROVED)
+            guard = unchanged_version(version)
+            result = await self._swapper.swap(*place, version.id, ACTOR, guard=guard)
         except AdaptersError as error:
             if isinstance(error, HOPELESS):
                 await self._set(version, VersionStatus.REJECTED, str(error))
