@@ -211,3 +211,7 @@ class WorkersUnseen(WorkersBehind):
     def __init__(self, change: int, reason: str) -> None:
         super().__init__(change, 0)
         self.args = (f"it cannot be told which workers have applied change {change}: {reason}",)
+
+
+HOPELESS = (ArtifactCorrupt, ArtifactMissing, InvalidAdapter, ProbeFailed, VersionRefused)
+"""What trying again would not mend: the version is rejected and the old one keeps serving."""

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from adapters import acts, audit, changes, tables
 from adapters.audit import SYSTEM, Act
 from adapters.errors import ArtifactMissing, ConflictError, UnknownAdapter, UnknownVersion, WrongBase
+from adapters.guards import Guard
 from adapters.records import (
     add_history,
     find_adapter,
@@ -216,27 +217,27 @@ class Registry:
         expected_revision: int | None = None,
         *,
         rolled_back: bool = False,
-        only: VersionStatus | None = None,
+        guard: Guard | None = None,
     ) -> AliasMove:
         """Point an alias at a version, or at the base model alone (None): alias, history, statuses and the
         audit log in one.
 
         Moving `stable` makes the version stable and the one it leaves retired, or rolled back when `rolled_back`.
         Raises UnknownAdapter, UnknownVersion, ArtifactMissing for a version that was pruned, IllegalTransition, and
-        ConflictError when the alias's revision is not `expected_revision`, the version's status not `only`, or somebody
-        else moved it at the same time.
+        ConflictError when the alias's revision is not `expected_revision`, somebody else moved it at the same time, or
+        the guard says so.
         """
         async with self._engine.begin() as connection:
             change = await changes.append(connection, tenant_id)
             if await find_adapter(connection, tenant_id, adapter) is None:
                 raise UnknownAdapter(tenant_id, adapter)
+            if guard is not None:
+                await guard(connection)
             version = None
             if version_id is not None:
                 version = await require_member(connection, tenant_id, adapter, version_id)
                 if version.pruned_at is not None:
                     raise ArtifactMissing(version.artifact_digest)
-                if only not in (None, version.status):
-                    raise ConflictError(f"version {version_id} is {version.status} by now")
             previous_id, revision = await read_alias(connection, tenant_id, adapter, alias)
             if expected_revision is not None and expected_revision != revision:
                 raise ConflictError(f"alias {alias} is at revision {revision}, not {expected_revision}")

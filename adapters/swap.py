@@ -21,6 +21,7 @@ from adapters.errors import (
     WorkersBehind,
     WorkersUnseen,
 )
+from adapters.guards import Guard
 from adapters.holds import Holds
 from adapters.loading import Loader
 from adapters.placement import Placing
@@ -128,13 +129,13 @@ class Swapper:
         actor: str,
         expected_revision: int | None = None,
         *,
-        only: VersionStatus | None = None,
+        guard: Guard | None = None,
     ) -> SwapResult:
-        """Make a version the one that `stable` serves, with `only` if it is in that status when the alias moves. Before
-        that, any failure changes nothing.
+        """Make a version the one that `stable` serves, if the guard still agrees when the alias moves. Before that, any
+        failure changes nothing.
 
         Raises UnknownVersion, IllegalTransition (a version that was not approved), ConflictError (the alias
-        is not at the expected revision, or was moved meanwhile), ArtifactError, EngineError, ProbeFailed.
+        is not at the expected revision, was moved meanwhile, or the guard's), ArtifactError, EngineError, ProbeFailed.
         """
         version = await self._registry.version(version_id)
         if (version.tenant_id, version.adapter) != (tenant_id, adapter):
@@ -143,7 +144,7 @@ class Swapper:
         current, revision = await self._registry.alias(tenant_id, adapter, Alias.STABLE)
         _require_revision(revision, expected_revision)
         between = current, version
-        return await self._to(tenant_id, adapter, between, actor, revision, rolled_back=False, only=only)
+        return await self._to(tenant_id, adapter, between, actor, revision, rolled_back=False, guard=guard)
 
     async def rollback(
         self, tenant_id: str, adapter: str, actor: str, expected_revision: int | None = None
@@ -187,7 +188,7 @@ class Swapper:
         revision: int,
         *,
         rolled_back: bool,
-        only: VersionStatus | None = None,
+        guard: Guard | None = None,
     ) -> SwapResult:
         """between: the id of what serves now, and what shall."""
         watch = Stopwatch()
@@ -199,7 +200,7 @@ class Swapper:
                 await self._prepare(version, current, checks, watch)
             place = tenant_id, adapter, Alias.STABLE
             move = await self._registry.move_alias(
-                *place, version_id, actor, revision, rolled_back=rolled_back, only=only
+                *place, version_id, actor, revision, rolled_back=rolled_back, guard=guard
             )
             watch.lap("flip")
             return await self._settle(move, watch)

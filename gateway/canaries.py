@@ -14,7 +14,8 @@ from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters import rollout_records
-from adapters.errors import AdaptersError, ConflictError
+from adapters.errors import HOPELESS, AdaptersError, ConflictError
+from adapters.guards import unchanged_rollout
 from adapters.registry import Registry
 from adapters.rollout import WHOLE, Action, Decision, Plan, Signal, decide, watch
 from adapters.swap import Swapper, SwapResult, Workers
@@ -120,6 +121,8 @@ class Canaries:
     async def abort(self, rollout: Rollout, reason: str, actor: str) -> None:
         """Back to what served before. An A/B test or a shadow ends, and what was approved of it stays away from users
         until a person swaps to it."""
+        if rollout.kind is RolloutKind.CANARY:
+            rollout = await self._caught_up(rollout)
         self._require(rollout, *MOVING, RolloutStatus.WATCHING)
         if rollout.kind is RolloutKind.CANARY:
             decision = Decision(Action.ROLL_BACK, reason)
@@ -148,22 +151,25 @@ class Canaries:
         stable, _ = await self.registry.alias(rollout.tenant_id, rollout.adapter, Alias.STABLE)
         if await self._overtaken(rollout, version, stable):
             return None
+        await self._act(rollout, await self._judged(rollout))
+
+    async def _judged(self, rollout: Rollout) -> Decision:
+        """A candidate with all of the traffic is judged as in a watch, also before the alias points to it."""
         now = datetime.now(UTC)
         elapsed = (now - rollout.step_started_at).total_seconds()
         async with self.engine.connect() as connection:
-            if rollout.status is RolloutStatus.WATCHING:
-                bounds = {Signal(name): bound for name, bound in rollout.bounds.items()}
-                counts = await signals.read_watch(connection, rollout)
-                decision = watch(rollout.plan, counts, bounds, elapsed)
-            elif rollout.plan.steps[rollout.step] == WHOLE:
-                decision = Decision(Action.PROMOTE, "too little traffic for a smaller step")
-            else:
+            if rollout.plan.steps[rollout.step] < WHOLE:
                 seen = await signals.read_steps(connection, rollout)
                 traffic = await signals.traffic(
                     connection, rollout.tenant_id, rollout.adapter, now, rollout.plan.max_step_seconds
                 )
-                decision = decide(rollout.plan, rollout.step, seen, elapsed, traffic)
-        await self._act(rollout, decision)
+                return decide(rollout.plan, rollout.step, seen, elapsed, traffic)
+            counts = await signals.read_watch(connection, rollout)
+        bounds = {Signal(name): bound for name, bound in rollout.bounds.items()}
+        decision = watch(rollout.plan, counts, bounds, elapsed)
+        if rollout.status is RolloutStatus.WATCHING or decision.action is Action.ROLL_BACK:
+            return decision
+        return Decision(Action.PROMOTE, "too little traffic for a smaller step")
 
     async def _act(self, rollout: Rollout, decision: Decision) -> None:
         if decision.action is Action.ROLL_BACK:
@@ -177,17 +183,15 @@ class Canaries:
         elif decision.action is Action.ADVANCE:
             await self._tell(await self.moves.advance(rollout, decision, ACTOR))
         elif decision.action is Action.PROMOTE:
-            await self._promote(rollout, decision, ACTOR)
+            await self._promote_or_reject(rollout, decision)
         else:
             await self.moves.note(rollout, decision, ACTOR)
 
     async def _overtaken(self, rollout: Rollout, version: Version, stable: str | None) -> bool:
-        """Somebody moved the alias or judged the version, or control died between a swap and its note."""
-        watching = rollout.status is RolloutStatus.WATCHING
-        if not watching and stable == rollout.version_id:
-            decision = Decision(Action.PROMOTE, "the alias points to it")
-            await self._tell(await self.moves.took_over(rollout, decision, ACTOR))
+        """Somebody moved the alias or judged the version."""
+        if await self._noted(rollout, stable):
             return True
+        watching = rollout.status is RolloutStatus.WATCHING
         if stable == (rollout.version_id if watching else rollout.against_id):
             if version.status is not VersionStatus.REJECTED:
                 return False
@@ -201,6 +205,24 @@ class Canaries:
             await self.moves.end(rollout, status, decision, ACTOR, version=VersionStatus.RETIRED)
         )
         return True
+
+    async def _noted(self, rollout: Rollout, stable: str | None) -> bool:
+        """Whether the alias has come to a candidate that still waits for it, which is noted: a swap of control's
+        drains, or control died before its note, or a person swapped."""
+        if rollout.status not in MOVING or stable != rollout.version_id:
+            return False
+        decision = Decision(Action.PROMOTE, "the alias points to it")
+        await self._tell(await self.moves.took_over(rollout, decision, ACTOR))
+        return True
+
+    async def _caught_up(self, rollout: Rollout) -> Rollout:
+        """A canary as it is now, its takeover noted."""
+        place = rollout.tenant_id, rollout.adapter
+        stable, _ = await self.registry.alias(*place, Alias.STABLE)
+        with contextlib.suppress(ConflictError):  # the loop did it first
+            await self._noted(rollout, stable)
+        async with self.engine.connect() as connection:
+            return await rollout_records.get(connection, *place, rollout.id)
 
     async def _look_at_comparison(self, rollout: Rollout, version: Version) -> None:
         """An A/B test or a shadow ends when a person moves the alias or rejects the version, a shadow when its budget
@@ -234,11 +256,19 @@ class Canaries:
 
     # ------------------------------------------------------------------------------------ both
 
+    async def _promote_or_reject(self, rollout: Rollout, decision: Decision) -> None:
+        try:
+            await self._promote(rollout, decision, ACTOR)
+        except HOPELESS as error:
+            back = Decision(Action.ROLL_BACK, str(error), numbers=decision.numbers)
+            ended, rejected = RolloutStatus.ROLLED_BACK, VersionStatus.REJECTED
+            await self._tell(await self.moves.end(rollout, ended, back, ACTOR, version=rejected))
+
     async def _promote(self, rollout: Rollout, decision: Decision, actor: str) -> None:
+        """Unless somebody pauses or ends the rollout before the alias moves."""
         revision = await self._revision(rollout, rollout.against_id)
-        result = await self.swapper.swap(
-            rollout.tenant_id, rollout.adapter, rollout.version_id, actor, revision
-        )
+        place, guard = (rollout.tenant_id, rollout.adapter), unchanged_rollout(rollout)
+        result = await self.swapper.swap(*place, rollout.version_id, actor, revision, guard=guard)
         log_swap(result)
         with contextlib.suppress(ConflictError):  # the loop saw the swap and noted it first
             await self._tell(await self.moves.took_over(rollout, decision, actor))

@@ -42,7 +42,7 @@ from gateway.settings import Settings
 from gateway.shadow_counts import ShadowCounts
 from gateway.tenants import Tenant, TenantStore
 from gateway.version_notices import tell_rolled_back
-from gateway.webhooks import Webhooks
+from gateway.webhooks import Webhooks, own_client
 from gateway.workers import RedisWorkers
 from retrieval.client import RetrievalClient
 from training.feedback import FeedbackStore
@@ -129,10 +129,11 @@ async def assembled(settings: Settings, adapters: AdaptersSettings) -> AsyncIter
         stack.push_async_callback(sql.dispose)
         stack.push_async_callback(redis.aclose)
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, verify=trusted()))
+        hooks = await stack.enter_async_context(own_client(trusted()))
         retrieval = await stack.enter_async_context(RetrievalClient(settings.retrieval, token))
         slots = await stack.enter_async_context(own_slots(redis, urls, settings.max_loras))
         engines = _engines(settings, found, http, slots)
-        yield _control(settings, adapters, found, sql, redis, http, retrieval, engines)
+        yield _control(settings, adapters, found, sql, redis, http, hooks, retrieval, engines)
 
 
 def _control(
@@ -142,6 +143,7 @@ def _control(
     sql: AsyncEngine,
     redis: Redis,
     http: httpx.AsyncClient,
+    hooks: httpx.AsyncClient,
     retrieval: RetrievalClient,
     engines: tuple[Engine, ...],
 ) -> Control:
@@ -189,7 +191,7 @@ def _control(
         pruner=Pruner(sql, store, engines, workers, tenants, runs, adapters.cache_dir),
         anchors=TrainingSettings(base_model=adapters.base_model).anchors,
         canaries=Canaries(sql, registry, swapper, workers, RolloutMoves(sql, tenants), ShadowCounts(redis)),
-        webhooks=Webhooks(sql, http, token, private=settings.webhook_private_hosts),
+        webhooks=Webhooks(sql, hooks, token, private=settings.webhook_private_hosts),
         cache_dir=adapters.cache_dir,
         max_lora_rank=adapters.max_lora_rank,
         journal_days=settings.journal_days,

@@ -43,6 +43,7 @@ ON_THEIR_WAY = frozenset({VersionStatus.APPROVED, VersionStatus.CANARY})
 """Versions that would go live by themselves once no rollout is open."""
 UNJUDGED = frozenset({VersionStatus.REGISTERED, VersionStatus.GATING})
 """Versions that may be a shadow too, whose answers nobody gets."""
+LIVE = {RolloutStatus.WATCHING, RolloutStatus.PROMOTED}
 
 
 class RolloutMoves:
@@ -70,6 +71,8 @@ class RolloutMoves:
         )
         async with self._engine.begin() as connection:
             change = await changes.append(connection, version.tenant_id)
+            if (await read_alias(connection, *place, Alias.STABLE))[0] != against:
+                raise ConflictError(f"the stable alias of {version.adapter!r} was moved meanwhile")
             await change_status(connection, version.id, VersionStatus.CANARY)
             await self._begin(connection, rollout, actor, change, {"traffic": traffic})
         return rollout, change
@@ -114,7 +117,7 @@ class RolloutMoves:
             reason=decision.reason,
             status=RolloutStatus.RUNNING,
         )
-        return await self._write(after, decision, actor, "rollout.advanced")
+        return await self._write(rollout, after, decision, actor, "rollout.advanced")
 
     async def took_over(self, rollout: Rollout, decision: Decision, actor: str) -> int:
         """After the swap: the candidate has the alias, and is watched where the plan says so."""
@@ -129,12 +132,12 @@ class RolloutMoves:
             ended_at=None if watched else now,
             reason=decision.reason,
         )
-        return await self._write(after, decision, actor, "rollout.promoted", clear=True)
+        return await self._write(rollout, after, decision, actor, "rollout.promoted", clear=True)
 
     async def pause(self, rollout: Rollout, decision: Decision, actor: str) -> int:
         """The share stays; signs of harm still end the rollout."""
         after = replace(rollout, status=RolloutStatus.PAUSED, reason=decision.reason)
-        return await self._write(after, decision, actor, "rollout.paused")
+        return await self._write(rollout, after, decision, actor, "rollout.paused")
 
     async def resume(self, rollout: Rollout, actor: str) -> int:
         """The present step's time starts anew."""
@@ -142,7 +145,7 @@ class RolloutMoves:
         after = replace(
             rollout, status=RolloutStatus.RUNNING, step_started_at=datetime.now(UTC), reason="resumed"
         )
-        return await self._write(after, decision, actor, "rollout.resumed")
+        return await self._write(rollout, after, decision, actor, "rollout.resumed")
 
     async def end(
         self,
@@ -156,7 +159,7 @@ class RolloutMoves:
         after = replace(rollout, status=status, ended_at=datetime.now(UTC), reason=decision.reason)
         kept = rollout.status is RolloutStatus.WATCHING and status is RolloutStatus.PROMOTED
         action = "rollout.kept" if kept else f"rollout.{status.value}"
-        return await self._write(after, decision, actor, action, clear=True, version=version)
+        return await self._write(rollout, after, decision, actor, action, clear=True, version=version)
 
     async def note(self, rollout: Rollout, decision: Decision, actor: str) -> None:
         """A decision that changes nothing, once for as long as its reason stays."""
@@ -182,6 +185,7 @@ class RolloutMoves:
 
     async def _write(
         self,
+        before: Rollout,
         after: Rollout,
         decision: Decision,
         actor: str,
@@ -193,6 +197,8 @@ class RolloutMoves:
         policy = (await self._tenants.policy(after.tenant_id)).policy.rollout
         async with self._engine.begin() as connection:
             change = await changes.append(connection, after.tenant_id)
+            if not LIVE & {before.status, after.status}:
+                await _require_not_live(connection, before)
             await rollout_records.update(connection, after)
             if clear:
                 await _point(connection, after, None, actor, change)
@@ -219,6 +225,13 @@ async def _point(
     now = datetime.now(UTC)
     move = AliasMove(*place, Alias.CANDIDATE, version_id, previous, actor, now, change)
     await add_history(connection, move)
+
+
+async def _require_not_live(connection: AsyncConnection, rollout: Rollout) -> None:
+    """Raises ConflictError for a canary whose takeover is not noted yet."""
+    stable, _ = await read_alias(connection, rollout.tenant_id, rollout.adapter, Alias.STABLE)
+    if rollout.kind is RolloutKind.CANARY and stable == rollout.version_id:
+        raise ConflictError(f"rollout {rollout.id}: its version has just taken over")
 
 
 async def _stop(connection: AsyncConnection, rollout: Rollout, status: VersionStatus) -> None:

@@ -4,14 +4,8 @@ import logging
 from collections.abc import Iterable, Sequence
 from functools import partial
 
-from adapters.errors import (
-    AdaptersError,
-    ArtifactCorrupt,
-    ArtifactMissing,
-    InvalidAdapter,
-    ProbeFailed,
-    VersionRefused,
-)
+from adapters.errors import HOPELESS, AdaptersError
+from adapters.guards import unchanged_version
 from adapters.registry import Registry
 from adapters.statuses import set_status
 from adapters.swap import Swapper, SwapResult
@@ -23,9 +17,6 @@ from gateway.tenants import TenantStore
 from gateway.version_notices import tell_rejected
 
 log = logging.getLogger(__name__)
-
-HOPELESS = (ArtifactCorrupt, ArtifactMissing, InvalidAdapter, ProbeFailed, VersionRefused)
-"""What trying again would not mend: the version is rejected and the old one keeps serving."""
 
 LIVE_WITHIN_S = 1.0
 """How long a pass waits for one version: a swap waits for the last request on the old one, a load for a slow engine."""
@@ -87,7 +78,8 @@ class Rollouts:
                 await self._canaries.start(version, policy.plan(), ACTOR)
                 return None
             place = version.tenant_id, version.adapter
-            result = await self._swapper.swap(*place, version.id, ACTOR, only=VersionStatus.APPROVED)
+            guard = unchanged_version(version)
+            result = await self._swapper.swap(*place, version.id, ACTOR, guard=guard)
         except AdaptersError as error:
             if isinstance(error, HOPELESS):
                 await self._set(version, VersionStatus.REJECTED, str(error))

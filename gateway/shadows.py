@@ -32,8 +32,6 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 1
 """Shadows that a worker runs at the same time."""
-WEIGHT = 0.01
-"""Of a tenant's shadows beside tenants' requests, when the engines are full."""
 
 
 class Shadows:
@@ -113,7 +111,7 @@ class Shadows:
         self._leases.acquire(split.version_id)
         try:
             turns = self._turns[decided.route.base]
-            place = await turns.enter(f"shadow:{decided.principal.tenant.id}", WEIGHT, estimate)
+            place = await turns.enter_last(f"shadow:{decided.principal.tenant.id}")
             try:
                 written = await self._ask(split, exchange, decided)
             finally:

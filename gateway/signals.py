@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.rollout import WHOLE, Counts, Signal, StepCounts, part_of
-from adapters.types import Rollout
+from adapters.types import Alias, Rollout
 from training.tables import feedback, interactions
 from training.types import SHADOW, CorrectionStatus
 
@@ -35,13 +35,15 @@ class Before:
 
 
 async def read_steps(connection: AsyncConnection, rollout: Rollout) -> list[StepCounts]:
-    """By step, counting only the units that the step randomised; a step with all of the traffic compares nothing."""
+    """By step, counting only the units that the step randomised; a step with all of the traffic compares nothing. Who
+    gets the candidate because its swap is under way was not drawn for it."""
     found = []
     before = 0.0
     for number, share in enumerate(rollout.shares):
         if share >= WHOLE:
             break
-        chosen = [_made.rollout == rollout.reference(number), _made.draw >= before / WHOLE]
+        mine = sa.or_(_made.version_id.is_distinct_from(rollout.version_id), _made.draw < share / WHOLE)
+        chosen = [_made.rollout == rollout.reference(number), _made.draw >= before / WHOLE, mine]
         by_version = await _by_version(connection, chosen, _made.draw, rollout.slow_ms)
         candidate = by_version.pop(rollout.version_id, Counts())
         stable = by_version.pop(rollout.against_id, Counts())
@@ -129,4 +131,5 @@ def _firsts(chosen: Sequence[sa.ColumnElement[bool]]) -> sa.Select[tuple[str]]:
 def _of(tenant_id: str, adapter: str) -> list[sa.ColumnElement[bool]]:
     """An adapter's own traffic: without shadows, and without versions that were asked for by name."""
     wanted = _made.arm.not_in((SHADOW, "pinned"))
-    return [_made.tenant_id == tenant_id, _made.adapter == adapter, wanted]
+    drawn = sa.or_(_made.arm != Alias.CANDIDATE.value, _made.rollout.is_not(None))
+    return [_made.tenant_id == tenant_id, _made.adapter == adapter, wanted, drawn]

@@ -7,6 +7,7 @@ its own requests. While the engine has room, a request passes without waiting.
 
 import asyncio
 import heapq
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +17,11 @@ from gateway.errors import EngineUnavailable
 
 FORGET_ABOVE = 4096
 """Tenants with a tag, before those whose tag no longer matters are dropped."""
+LAST = math.inf
+"""The start tag of whoever goes last."""
 SMOOTHING = 0.1
+NOTHING = 1e-9
+"""Weight of whoever goes last."""
 SPARE = 64
 """Waiters that gave up and may stay in the heap."""
 UNKNOWN_WAIT_S = 1.0
@@ -92,17 +97,34 @@ class Turns:
         Raises EngineUnavailable, with the time after which trying again makes sense, when the queue is full or the
         turn would come too late.
         """
-        if not self._waiting and self._running < self._places():
+        if self._has_room():
             self._now = max(self._now, self._tag(tenant_id, cost / weight))
             self._running += 1
             return Place(self)
-        waiter = self._queue(tenant_id, weight, cost / weight)
+        return await self._turn_of(self._queue(tenant_id, weight, cost / weight), weight)
+
+    async def enter_last(self, name: str) -> Place:
+        """A place that nobody else wants: after all who wait, also those who come meanwhile, and at nobody's cost.
+
+        Raises EngineUnavailable when the queue is full, or no turn comes.
+        """
+        if self._has_room():
+            self._running += 1
+            return Place(self)
+        if self._waiting >= self._bound:
+            raise self._overloaded(name, NOTHING)
+        return await self._turn_of(self._line_up(name, NOTHING, LAST, 0.0), NOTHING)
+
+    def _has_room(self) -> bool:
+        return not self._waiting and self._running < self._places()
+
+    async def _turn_of(self, waiter: Waiter, weight: float) -> Place:
         try:
             async with asyncio.timeout(self._patience_s):
                 await waiter.ready
         except TimeoutError as error:
             self._give_up(waiter)
-            raise self._overloaded(tenant_id, weight) from error
+            raise self._overloaded(waiter.tenant_id, weight) from error
         except asyncio.CancelledError:
             self._give_up(waiter)
             raise
@@ -125,7 +147,8 @@ class Turns:
             if waiter.ready.done():
                 continue
             self._remove(waiter)
-            self._now = max(self._now, start)
+            if start < LAST:
+                self._now = max(self._now, start)
             self._running += 1
             waiter.ready.set_result(None)
 
@@ -145,12 +168,15 @@ class Turns:
         late = self._service_s is not None and self.wait_s(tenant_id, weight) > self._patience_s
         if late or (self._waiting >= self._bound and not self._make_room(tenant_id, weight)):
             raise self._overloaded(tenant_id, weight)
+        return self._line_up(tenant_id, weight, self._tag(tenant_id, cost), cost)
+
+    def _line_up(self, tenant_id: str, weight: float, start: float, cost: float) -> Waiter:
         line = self._lines.get(tenant_id)
         if line is None:
             line = self._lines[tenant_id] = Line(weight)
             self._weight += weight
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiter = Waiter(tenant_id, self._tag(tenant_id, cost), cost, ready)
+        waiter = Waiter(tenant_id, start, cost, ready)
         line.waiters[waiter] = None
         self._waiting += 1
         heapq.heappush(self._heap, (waiter.start, next(self._number), waiter))

@@ -7,8 +7,10 @@ import hashlib
 import hmac
 import ipaddress
 import logging
+import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,6 +31,7 @@ log = logging.getLogger(__name__)
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 TIMEOUT_S = 10.0
+"""Of a whole call, however slowly its answer comes."""
 FIRST_WAIT_S = 5.0
 LONGEST_WAIT_S = 4 * 3600.0
 ATTEMPTS = 15
@@ -52,9 +55,20 @@ async def enqueue(
     await connection.execute(sa.insert(webhook_calls).values(**row, due_at=now, created_at=now))
 
 
+def own_client(verify: ssl.SSLContext) -> httpx.AsyncClient:
+    """A connection carries one call, and no cookies are kept: hosts that share an address are told apart by a
+    connection's certificate only, and URLs name addresses here."""
+    return httpx.AsyncClient(
+        trust_env=False,
+        verify=verify,
+        limits=httpx.Limits(max_keepalive_connections=0),
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+    )
+
+
 class Webhooks:
-    """token: what the tenants' secrets are derived from. private: whether plain HTTP and private addresses are
-    allowed."""
+    """http: an `own_client`. token: what the tenants' secrets are derived from. private: whether plain HTTP and private
+    addresses are allowed."""
 
     def __init__(
         self,
@@ -84,7 +98,8 @@ class Webhooks:
 
     async def _deliver(self, row: sa.Row[Any]) -> bool:
         try:
-            status = await self._send(row)
+            async with asyncio.timeout(TIMEOUT_S):
+                status = await self._send(row)
             failure = None if 200 <= status < 300 else f"HTTP {status}"
         except Refused as error:
             return await self._end(row, str(error))

@@ -14,7 +14,7 @@ from adapters.tables import versions
 from training.screening import Standing, question_digest
 from training.tables import dataset_corrections, interactions, learned
 from training.tables import feedback as table
-from training.types import CorrectionStatus, Feedback, Message
+from training.types import SHADOW, CorrectionStatus, Feedback, Message
 
 WAITING = [CorrectionStatus.ACCEPTED.value, CorrectionStatus.QUARANTINED.value]
 """Statuses of corrections that are in use or may yet be."""
@@ -132,10 +132,10 @@ async def said_about(connection: AsyncConnection, tenant_id: str, response_id: s
 
 
 async def own_output(connection: AsyncConnection, tenant_id: str, text: str) -> bool:
-    """Whether one of the tenant's newest answers, given without memory, is exactly this text."""
+    """Whether one of the newest answers that the tenant's users got, without memory, is exactly this text."""
     newest = (
         sa.select(interactions.c.response, interactions.c.memory_ids)
-        .where(interactions.c.tenant_id == tenant_id)
+        .where(interactions.c.tenant_id == tenant_id, interactions.c.arm != SHADOW)
         .order_by(interactions.c.at.desc())
         .limit(_OUTPUTS_LOOKED_AT)
         .subquery()

@@ -17,6 +17,7 @@ from gateway.routes import admin_documents as documents
 from gateway.routes.admin_access import Access, Actor
 from gateway.routes.admin_adapters import find_adapter, find_version
 from gateway.routes.admin_documents import Document
+from training.types import Logging
 
 router = APIRouter(prefix="/tenants/{tenant}", tags=["rollouts"])
 
@@ -91,15 +92,17 @@ async def list_rollouts(
 async def start_rollout(
     tenant: str, adapter: str, body: NewRollout, control: Access, actor: Actor
 ) -> Document:
-    """409 while the adapter has an open one, or for a version that may not be served."""
+    """409 while the adapter has an open one, for a version that may not be served, or a shadow without full logging."""
     found = await find_adapter(control, tenant, adapter)
     version = await find_version(control, found, body.version)
+    policy = (await control.tenants.policy(found.tenant_id)).policy
     if body.kind == "canary":
-        policy = (await control.tenants.policy(found.tenant_id)).policy.rollout
-        if policy.at_once:
+        if policy.rollout.at_once:
             raise Conflict("The policy's rollout has no steps: set rollout.steps, or swap.")
-        started = await control.canaries.start(version, policy.plan(), actor)
+        started = await control.canaries.start(version, policy.rollout.plan(), actor)
         return await _settled(control, started)
+    if body.kind == "shadow" and policy.logging is not Logging.FULL:
+        raise Conflict(f"A shadow compares answers, so logging must be full, not {policy.logging}.")
     if body.against is None:
         against, _ = await control.registry.alias(found.tenant_id, adapter, Alias.STABLE)
     else:

@@ -10,7 +10,7 @@ import numpy as np
 
 from adapters.evidence import RELATIVE_RISKS, Stratum, effect, expected, log_evidence
 from adapters.rollout import Action, Counts, Plan, Signal, StepCounts, decide, part_of
-from tests.bench import rollout_sticky
+from tests.bench import rollout_sticky, rollout_verdicts
 from tests.bench.line_plot import Line, Panel, drawn
 from tests.bench.report import Figure, number, print_figures, verdict
 
@@ -175,8 +175,10 @@ def study() -> bool:
         ),
     ]
     sticky, page = rollout_sticky.measured(RATES, FALSE_ABORTS)
-    figures += sticky
-    DOCUMENT.write_text(as_markdown(figures, aborts, drops, same, worse, held, page), encoding="utf-8")
+    verdicts, last = rollout_verdicts.measured(RATES)
+    figures += [*sticky, *verdicts]
+    text = as_markdown(figures, aborts, drops, same, worse, held, page)
+    DOCUMENT.write_text("\n".join([text.rstrip(), *last]) + "\n", encoding="utf-8")
     PLOT.write_text(drawn(panels(aborts, drops)), encoding="utf-8")
     print_figures("rollout: simulated decisions", figures)
     return all(figure.met is not False for figure in figures)

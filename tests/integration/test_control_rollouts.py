@@ -77,6 +77,18 @@ async def test_a_version_whose_files_were_pruned_is_not_compared(
     assert (await system.call("GET", path))["data"] == []
 
 
+@pytest.mark.parametrize("logging", ["metadata", "off"])
+async def test_there_is_no_shadow_where_answers_are_not_kept(system: System, logging: str) -> None:
+    """It would compare nothing, and hold up what is approved for ever."""
+    tenant = await system.tenant()
+    await system.version(tenant["id"], VersionStatus.REGISTERED)
+    await system.call("PATCH", "tenants/acme/policy", {"logging": logging})
+    path = "tenants/acme/adapters/default/rollouts"
+    body = {"kind": "shadow", "version": "v1", "share": 50, "budget_tokens": 1000}
+    answer = await system.call("POST", path, body, 409)
+    assert logging in answer["error"]["message"]
+
+
 async def test_a_webhooks_secret_is_the_tenants_own(system: System) -> None:
     await system.tenant()
     await system.tenant("globex")

@@ -118,6 +118,13 @@ def test_an_effect_has_its_interval_around_it() -> None:
     assert (found.low + found.high) / 2 == pytest.approx(found.difference) == pytest.approx(0.1)
 
 
+def test_nothing_in_a_small_sample_of_something_rare_is_no_effect() -> None:
+    """Of versions that are alike, one in eighty shows it: too many, where one looks again and again."""
+    found = effect((80, 5689), (0, 311), 0.01)
+    assert found is not None
+    assert found.low < 0 < found.high
+
+
 def test_an_empty_sample_has_no_effect() -> None:
     assert effect((0, 0), (1, 10), 0.05) is None
 

@@ -124,6 +124,8 @@ async def answered(
     flaw: str | None = None,
     low: float = 0.0,
     session: str | None = None,
+    arm: str = "stable",
+    latency_ms: float = 10.0,
 ) -> list[str]:
     """Journaled requests with draws from `low` up, each of a session of its own unless one is named; their ids."""
     ids = [f"chatcmpl-{secrets.token_hex(6)}" for _ in range(count)]
@@ -133,14 +135,14 @@ async def answered(
             "tenant_id": "ten_a",
             "adapter": "default",
             "version_id": version,
-            "arm": "stable",
+            "arm": arm,
             "messages": [],
             "response": "",
             "memory_ids": [],
             "passage_ids": [],
             "session_id": session,
             "usage": {"total_tokens": 10},
-            "latency_ms": 10.0,
+            "latency_ms": latency_ms,
             "status": 503 if flaw == "error" else 200,
             "at": datetime.now(UTC),
             "detail": None,

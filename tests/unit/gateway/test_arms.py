@@ -10,9 +10,10 @@ from redis.asyncio import Redis
 from adapters.tasks import end
 from adapters.types import RolloutKind, Split
 from gateway.flaws import flaw_of
+from gateway.policy import Policy
 from gateway.protocol import Outcome
-from gateway.routing import route, sticky_key
-from gateway.snapshot import CurrentSnapshot
+from gateway.routing import drawn, route, sticky_key
+from gateway.snapshot import CurrentSnapshot, TenantView
 from tests.unit.gateway.conftest import Bench
 from tests.unit.gateway.stub_engine import until
 from tests.unit.gateway.worlds import Member, adapter, snapshot, tenant
@@ -24,7 +25,7 @@ def split(share: float = 0.25, kind: RolloutKind = RolloutKind.CANARY, rollout_i
     return Split(rollout_id, f"{rollout_id}/0", kind, "ver_2", "ver_1", share, 100_000)
 
 
-def acme(shared: Split):  # type: ignore[no-untyped-def]
+def acme(shared: Split) -> TenantView:
     return tenant("acme", replace(ROUTES, split=shared))
 
 
@@ -45,6 +46,11 @@ def test_a_session_stays_in_its_arm_and_never_leaves_the_candidate_as_the_share_
         assert before <= chosen
         before = chosen
     assert len(before) == 500
+
+
+def test_a_draw_is_the_same_in_every_worker_and_over_restarts() -> None:
+    """The first 53 bits that `sha256sum` tells of the rollout and whose request it is."""
+    assert drawn(split(), "session:s1") == (0x859ACF72AEAA2B68 >> 11) / 2**53
 
 
 def test_two_rollouts_draw_differently() -> None:
@@ -109,7 +115,11 @@ def test_flaws_are_told_from_status_and_text(
 
 
 def with_split(bench: Bench, shared: Split) -> None:
-    view = acme(shared)
+    put(bench, acme(shared))
+
+
+def put(bench: Bench, view: TenantView) -> None:
+    """The tenant's view, in place of acme's."""
     member = Member(view, replace(bench.acme.key, tenant_id=view.id), bench.acme.minted)
     bench.current.value = CurrentSnapshot(snapshot(member, bench.globex)).value
 
@@ -210,6 +220,24 @@ async def test_without_redis_there_are_no_shadows(bench: Bench, monkeypatch: pyt
         assert await shadowed(bench, 2) == 0
     assert await shadowed(bench, 1) == 1
     assert await bench.counts.offered("rol_1") == 3
+
+
+async def test_users_neither_wait_nor_pay_for_a_shadow_and_no_second_one_runs_beside_it(bench: Bench) -> None:
+    rules = {"limits": {"requests_per_minute": 3, "concurrency": 1}}
+    view = replace(acme(split(1.0, RolloutKind.SHADOW)), policy=Policy.model_validate(rules))
+    put(bench, view)
+    bench.engine.hold = users = asyncio.Event()
+    first = asyncio.create_task(bench.chat())
+    await until(lambda: bench.engine.waiting == 1)
+    bench.engine.hold = shadows = asyncio.Event()
+    users.set()
+    assert (await first).status_code == 200
+    await until(lambda: bench.engine.waiting == 1)
+    bench.engine.hold = None
+    assert [(await bench.chat()).status_code for _ in range(3)] == [200, 200, 429]
+    assert [asked["model"] for asked in bench.engine.asked] == ["ver_1", "ver_2", "ver_1", "ver_1"]
+    shadows.set()
+    await until(lambda: [each.arm for each in bench.journal.written].count("shadow") == 1)
 
 
 async def test_a_shadow_that_fails_is_nobodys_failure(bench: Bench) -> None:

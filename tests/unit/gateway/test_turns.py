@@ -166,3 +166,50 @@ def test_a_client_that_leaves_gives_up_its_turn() -> None:
         assert staying.done()
 
     simulate(play)
+
+
+def test_who_goes_last_goes_after_all_that_wait_and_that_come_while_it_waits() -> None:
+    async def play() -> None:
+        queue, order = turns(), list[str]()
+        held = await queue.enter("acme", 1.0, 1.0)
+
+        async def one(name: str) -> None:
+            last = name == "last"
+            place = await (queue.enter_last(name) if last else queue.enter(name, 1.0, 1000.0))
+            order.append(name)
+            await asyncio.sleep(0.1)
+            place.leave()
+
+        tasks = []
+        for name in ("acme", "acme", "acme", "last", "globex", "acme"):
+            tasks.append(asyncio.create_task(one(name)))
+            await asyncio.sleep(0)
+        held.leave()
+        await asyncio.gather(*tasks)
+        assert (order[-1], order.count("acme"), order.count("globex")) == ("last", 4, 1)
+        place = await queue.enter("acme", 1.0, 1.0)
+        later = asyncio.create_task(one("globex"))
+        await asyncio.sleep(0)
+        place.leave()
+        await later
+
+    simulate(play)
+
+
+def test_who_goes_last_takes_no_place_in_a_full_queue_and_gives_up_its_own() -> None:
+    async def play() -> None:
+        queue = turns(bound=2)
+        users = [asyncio.create_task(serve(queue, "acme", 1.0)) for _ in range(3)]
+        await asyncio.sleep(0.5)
+        with pytest.raises(EngineUnavailable):
+            await queue.enter_last("shadow")
+        await asyncio.sleep(1.0)
+        last = asyncio.create_task(queue.enter_last("shadow"))
+        await asyncio.sleep(0)
+        users.append(asyncio.create_task(serve(queue, "globex", 1.0)))
+        with pytest.raises(EngineUnavailable):
+            await last
+        assert asyncio.get_running_loop().time() == pytest.approx(1.5)
+        await asyncio.gather(*users)
+
+    simulate(play)

@@ -1,9 +1,13 @@
 """Webhooks against a receiver that is a function: signed, tried again, and never sent inside."""
 
+import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -14,10 +18,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters import audit
 from adapters.database import connect
+from gateway import webhooks as module
 from gateway.tables import webhook_calls
-from gateway.webhooks import ATTEMPTS, Webhooks, enqueue
+from gateway.webhooks import ATTEMPTS, Webhooks, enqueue, own_client
 
 URL = "https://hooks.example.com/graft?token=secret"
+CONTEXT = ssl.create_default_context()
 
 
 @dataclass
@@ -90,6 +96,7 @@ async def test_a_call_that_failed_is_made_again_later_and_given_up_in_the_end(re
         await receiver.hurry()
         await webhooks.run_once()
     assert (len(receiver.got), await receiver.owed()) == (ATTEMPTS, [])
+    assert len({request.headers["webhook-id"] for request in receiver.got}) == 1, "a receiver can tell"
     (entry,) = await audit.entries(receiver.sql)
     assert (entry.act.action, entry.act.detail["reason"]) == ("webhook.failed", "HTTP 500")
     assert "secret" not in str(entry.act.detail)
@@ -125,3 +132,64 @@ async def test_private_receivers_can_be_allowed(receiver: Receiver) -> None:
     await receiver.owe("http://127.0.0.1:9000/x")
     await receiver.webhooks(private=True).run_once()
     assert len(receiver.got) == 1
+
+
+@asynccontextmanager
+async def listening(
+    answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[str]:
+    """A receiver's URL; its connections have ended when the block has."""
+    connections: list[asyncio.Task[None] | None] = []
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(asyncio.current_task())
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await answer(reader, writer)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    async with await asyncio.start_server(connected, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    await asyncio.gather(*filter(None, connections))
+
+
+async def test_a_receiver_that_never_ends_its_answer_holds_up_nobody(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TIMEOUT_S", 0.3)
+
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n")
+        for number in range(250):
+            writer.write(b"x-more-%d: 1\r\n" % number)
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    async with listening(drip) as url, own_client(CONTEXT) as http:
+        await receiver.owe(url)
+        async with asyncio.timeout(3):
+            assert await Webhooks(receiver.sql, http, "token", private=True).run_once() == 0
+    (owed,) = await receiver.owed()
+    assert owed.attempts == 1
+
+
+async def test_two_calls_to_one_address_share_no_connection_and_no_cookie(receiver: Receiver) -> None:
+    """Its certificate was for one of the hosts."""
+    connections: list[list[bytes]] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append([])
+        while head := (await reader.readuntil(b"\r\n\r\n")).lower():
+            connections[-1].append(head)
+            (length,) = [line for line in head.split(b"\r\n") if line.startswith(b"content-length")]
+            await reader.readexactly(int(length.split(b":")[1]))
+            writer.write(b"HTTP/1.1 204 No Content\r\nset-cookie: mine=1\r\n\r\n")
+
+    async with listening(answer) as url, own_client(CONTEXT) as http:
+        webhooks = Webhooks(receiver.sql, http, "token", private=True)
+        for _ in range(2):
+            await receiver.owe(url)
+            assert await webhooks.run_once() == 1
+    assert [len(heads) for heads in connections] == [1, 1]
+    assert b"\r\ncookie" not in b"".join(map(b"".join, connections))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from random import Random
 
 import pytest
@@ -14,7 +15,7 @@ from training.drafts import FeedbackDraft
 from training.feedback import FeedbackStore
 from training.feedback_rows import WAITING, corrections, select
 from training.screening import Reason, conversation_key, normalised
-from training.tables import feedback
+from training.tables import feedback, interactions
 from training.types import CorrectionStatus, Feedback, ScreeningPolicy
 
 ACCEPTED, QUARANTINED = CorrectionStatus.ACCEPTED, CorrectionStatus.QUARANTINED
@@ -166,3 +167,15 @@ async def test_that_no_question_is_to_be_named_is_seen_at_once(database: AsyncEn
         rows = [feedback_rows.row_of(replace(first, id=f"fb_{n}")) for n in range(2000)]
         await connection.execute(sa.insert(feedback), rows)
     assert await steps(database, store.name_questions) < 1000
+
+
+async def test_what_nobody_was_told_is_no_output_of_ours(database: AsyncEngine) -> None:
+    """A shadow's answer may be the very one that a user sends in."""
+    row = {"tenant_id": "ten_1", "adapter": "default", "messages": [], "memory_ids": [], "passage_ids": []}
+    row |= {"usage": {}, "latency_ms": 1.0, "status": 200, "at": datetime.now(UTC)}
+    async with database.begin() as connection:
+        said = [("stable", "Two years."), ("shadow", "Three years.")]
+        rows = [{**row, "id": f"chatcmpl-{arm}", "arm": arm, "response": text} for arm, text in said]
+        await connection.execute(sa.insert(interactions), rows)
+        found = [await feedback_rows.own_output(connection, "ten_1", text) for _, text in said]
+    assert found == [True, False]
