@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from adapters import acts, audit, tables
+from adapters import acts, audit, changes, tables
+from adapters.errors import ArtifactMissing
 from adapters.records import require_version, to_version
 from adapters.rollout_records import versions_in_use
 from adapters.rules import WANTED_STATUSES
@@ -78,11 +79,14 @@ class Wants:
 
     async def pin(self, version_id: str, actor: str) -> None:
         """Keep a version in the engines whether or not anybody asks for it; one that is pinned stays as it is. Raises
-        UnknownVersion."""
+        UnknownVersion, ArtifactMissing for one that was pruned."""
         values = {"version_id": version_id, "actor": actor, "at": datetime.now(UTC)}
         try:
             async with self._engine.begin() as connection:
                 version = await require_version(connection, version_id)
+                await changes.append(connection, version.tenant_id)  # its lock keeps retention apart
+                if (await require_version(connection, version_id)).pruned_at is not None:
+                    raise ArtifactMissing(version.artifact_digest)
                 await connection.execute(sa.insert(tables.pins).values(values))
                 await audit.record(connection, acts.of_version(version, "pinned", actor))
         except IntegrityError:

@@ -5,11 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters.errors import UnknownVersion
+from adapters import changes
+from adapters.errors import ArtifactMissing, UnknownVersion
+from adapters.retention import Keep, mark
 from adapters.tables import aliases, pins, versions
+from adapters.types import VersionStatus
 from adapters.wants import Wants
 from tests.unit.adapters.conftest import MakeVersion
 from tests.unit.steps import steps
@@ -25,25 +27,29 @@ async def test_one_version_pinned_by_many_at_once_is_pinned_once(
     assert await wants.pins() == frozenset()
 
 
-async def test_a_pin_that_somebody_else_sets_in_the_same_moment_stays(
+async def test_a_pin_that_somebody_else_has_set_stays(
     database: AsyncEngine, make_version: MakeVersion
 ) -> None:
-    """Between the look at the version and the write of the pin."""
     version = await make_version()
-    other = sa.create_engine(database.url.set(drivername=database.dialect.name))
-
-    def be_faster(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        if statement.startswith("INSERT INTO pins"):
-            row = {"version_id": version.id, "actor": "bob", "at": datetime.now(UTC)}
-            with other.begin() as connection:
-                connection.execute(sa.insert(pins).values(row))
-
-    event.listen(database.sync_engine, "before_cursor_execute", be_faster)
-    await Wants(database).pin(version.id, "ada")
+    for person in ("bob", "ada"):
+        await Wants(database).pin(version.id, person)
     async with database.connect() as connection:
         (pin,) = (await connection.execute(sa.select(pins))).all()
-    other.dispose()
     assert (pin.version_id, pin.actor) == (version.id, "bob")
+
+
+async def test_a_version_that_is_being_pruned_is_not_pinned(
+    database: AsyncEngine, make_version: MakeVersion
+) -> None:
+    version, wants = await make_version(VersionStatus.REJECTED), Wants(database)
+    async with database.begin() as connection:
+        await changes.append(connection, version.tenant_id)
+        await mark(connection, version.tenant_id, version.adapter, Keep(0, 0.0), {}, "ada")
+        pin = asyncio.create_task(wants.pin(version.id, "bob"))
+        assert not (await asyncio.wait([pin], timeout=0.3))[0]
+    with pytest.raises(ArtifactMissing):
+        await pin
+    assert await wants.pins() == frozenset()
 
 
 async def filled(database: AsyncEngine, numbers: range) -> None:
