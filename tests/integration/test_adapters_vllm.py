@@ -123,6 +123,11 @@ async def test_what_the_engine_cannot_load_is_refused_and_it_goes_on(
     assert await vllm.healthy() and await vllm.resident() == frozenset()
 
 
+async def test_first_tokens_are_told_by_their_ids(vllm: VllmEngine) -> None:
+    told = (await ask(vllm, "base", "Hello", 1)).first_token_logprobs
+    assert told and len(told) == 3 and all(token.startswith("token_id:") for token in told)
+
+
 async def test_a_wrong_token_is_refused(engine: RunningEngine) -> None:
     async with httpx.AsyncClient(trust_env=False) as http:
         with pytest.raises(EngineRefused):
