@@ -281,10 +281,13 @@ class Registry:
         return None if row is None else to_move(row)
 
     async def previous_stable(self, tenant_id: str, adapter: str) -> str | None:
-        """What a rollback goes to: one step back along the line of stable versions; None is the base model."""
+        """What a rollback goes to: one step back along the stable line, past what was pruned; None: the base."""
+        table = tables.versions
+        gone = sa.select(table.c.id).where(*of(table, tenant_id, adapter), table.c.pruned_at.is_not(None))
         async with self._engine.connect() as connection:
             line = stable_line(await stable_moves(connection, tenant_id, adapter))
-        return line[-2] if len(line) > 1 else None
+            pruned = set((await connection.execute(gone)).scalars())
+        return next((name for name in reversed(line[:-1]) if name not in pruned), None)
 
     # ------------------------------------------------------------------------------------ what to serve
 

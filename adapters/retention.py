@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from adapters import acts, audit, changes, tables
+from adapters import acts, audit, tables
 from adapters.records import hold_files, of, to_version
 from adapters.rollout_records import versions_in_use
 from adapters.rules import stable_line
@@ -139,18 +139,17 @@ def _unused(held: Collection[str]) -> sa.ColumnElement[bool]:
 
 async def mark(
     connection: AsyncConnection, tenant_id: str, adapter: str, keep: Keep, busy: Mapping[str, str], actor: str
-) -> tuple[Sequence[Version], int]:
-    """Mark what may go, and say so in the audit log, in the caller's transaction, which begins with it; returns it and
-    the position in the change log."""
+) -> Sequence[Version]:
+    """Mark what may go, and say so in the audit log, in the transaction of a change of the caller's: its lock keeps
+    apart whoever comes to need a version meanwhile. Returns it."""
     table = tables.versions
-    change = await changes.append(connection, tenant_id)
     judged = await _judged(connection, tenant_id, adapter, keep, busy)
     going = [each.version for each in judged if each.kept_for is None]
     marked = sa.update(table).where(table.c.id.in_([version.id for version in going]))
     await connection.execute(marked.values(pruned_at=datetime.now(UTC)))
     for version in going:
         await audit.record(connection, acts.of_version(version, "pruned", actor))
-    return going, change
+    return going
 
 
 async def last_trained_on(connection: AsyncConnection, pruned: Sequence[Version]) -> Sequence[str]:

@@ -133,7 +133,7 @@ class VllmEngine:
         if seed is not None:
             body["seed"] = seed
         if top_logprobs is not None:
-            body |= {"logprobs": True, "top_logprobs": top_logprobs}
+            body |= {"logprobs": True, "top_logprobs": top_logprobs, "return_tokens_as_token_ids": True}
         if tools:
             body |= {"tools": list(tools), "tool_choice": "none"}
         async with self._slot(model):
@@ -214,15 +214,13 @@ def _completion(answer: Mapping[str, Any]) -> Completion:
 
 
 def _first_token(logprobs: Mapping[str, Any] | None) -> Mapping[str, float] | None:
-    """Keyed by the token's bytes where they are given: pieces of characters all print as one replacement
-    mark."""
+    """Keyed by the token's id, as it was asked for: pieces of characters all print as one replacement mark."""
     if not logprobs or not logprobs.get("content"):
         return None
     found: dict[str, float] = {}
     for entry in logprobs["content"][0]["top_logprobs"]:
-        key = bytes(entry["bytes"]).hex() if entry.get("bytes") else str(entry["token"])
         value = entry["logprob"]
-        found[key] = math.nan if value is None else float(value)
+        found[str(entry["token"])] = math.nan if value is None else float(value)
     return found
 
 

@@ -8,6 +8,9 @@
 3. Methods of the worker, through which `adapters.vllm_endpoints` sees its memory and pins in it.
 4. Patience on CPU: vLLM's processes wait for each other in a busy loop for a second after every message. Where the
    model runs on the same cores, that takes a core from everybody else; they sleep after a millisecond instead.
+5. AMX on CPU: Linux gives a process these registers when it asks. vLLM's attention uses them where the processor has
+   them and leaves the asking to a matrix product before it, which short prompts do without: a "Hello" that came first
+   ended the engine.
 """
 
 import logging
@@ -61,6 +64,7 @@ def register() -> None:
             if hasattr(module, name):
                 setattr(module, name, replacement)
     if import_module("vllm.platforms").current_platform.is_cpu():
+        import_module("torch.cpu")._init_amx()
         condition = import_module(_QUEUES).SpinCondition
         condition.__init__.__defaults__ = (BUSY_LOOP_S,)
         if not hasattr(condition.wait, _MARK):

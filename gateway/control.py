@@ -188,7 +188,7 @@ def _control(
         leadership=Leadership(redis),
         importer=_importer(adapters, registry, store, http),
         measurer=Measurer(store, adapters.cache_dir.parent / "compared"),
-        pruner=Pruner(sql, store, engines, workers, tenants, runs, adapters.cache_dir),
+        pruner=Pruner(sql, store, engines, workers, tenants, adapters.cache_dir),
         anchors=TrainingSettings(base_model=adapters.base_model).anchors,
         canaries=Canaries(sql, registry, swapper, workers, RolloutMoves(sql, tenants), ShadowCounts(redis)),
         webhooks=Webhooks(sql, hooks, token, private=settings.webhook_private_hosts),

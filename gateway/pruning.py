@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from adapters import changes
 from adapters.artifacts import ArtifactStore, hex_of
 from adapters.engine import Engine
 from adapters.errors import EngineError
@@ -15,9 +16,7 @@ from adapters.retention import Judged, Keep, Retention, last_trained_on, mark
 from adapters.types import Version
 from gateway.tenants import TenantStore
 from gateway.workers import RedisWorkers
-from training.retention import forget_versions
-from training.runs import OPEN, RunStore
-from training.types import MERGE
+from training.retention import forget_versions, needed_by_runs
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +34,6 @@ class Pruner:
         engines: Sequence[Engine],
         workers: RedisWorkers,
         tenants: TenantStore,
-        runs: RunStore,
         cache_dir: Path,
     ) -> None:
         self._sql = sql
@@ -44,7 +42,6 @@ class Pruner:
         self._engines = engines
         self._workers = workers
         self._tenants = tenants
-        self._runs = runs
         self._cache_dir = cache_dir
         self._after = ("", "")
 
@@ -58,17 +55,21 @@ class Pruner:
 
     async def judged(self, tenant_id: str, adapter: str) -> Sequence[Judged]:
         """What would become of each version that still has its files, newest first."""
-        keep, busy = await self._keep(tenant_id), await self._busy(tenant_id, adapter)
-        return await self.retention.judged(tenant_id, adapter, keep, busy)
+        async with self._sql.connect() as connection:
+            busy = await needed_by_runs(connection, tenant_id)
+        busy |= await self._in_flight()
+        return await self.retention.judged(tenant_id, adapter, await self._keep(tenant_id), busy)
 
     async def prune(self, tenant_id: str, adapter: str, actor: str) -> tuple[Sequence[Version], int]:
         """Mark what may go, and forget what was of use only while it could serve, in one transaction; returns it and
         the position in the change log."""
-        keep, busy = await self._keep(tenant_id), await self._busy(tenant_id, adapter)
-        if all(each.kept_for for each in await self.retention.judged(tenant_id, adapter, keep, busy)):
+        if all(each.kept_for for each in await self.judged(tenant_id, adapter)):
             return [], 0
+        keep, busy = await self._keep(tenant_id), await self._in_flight()
         async with self._sql.begin() as connection:
-            going, change = await mark(connection, tenant_id, adapter, keep, busy, actor)
+            change = await changes.append(connection, tenant_id)  # first: its lock lets nobody queue a merge
+            busy |= await needed_by_runs(connection, tenant_id)
+            going = await mark(connection, tenant_id, adapter, keep, busy, actor)
             datasets = await last_trained_on(connection, going)
             await forget_versions(connection, [version.id for version in going], datasets)
         return going, change
@@ -103,12 +104,7 @@ class Pruner:
         retention = (await self._tenants.policy(tenant_id)).policy.retention
         return Keep(retention.versions, retention.days)
 
-    async def _busy(self, tenant_id: str, adapter: str) -> Mapping[str, str]:
-        """Version ids that requests, runs and their gates need now."""
+    async def _in_flight(self) -> dict[str, str]:
+        """Version ids that requests need now, and that reason."""
         leases = await self._workers.leases()
-        busy = {name: "requests are in flight" for name, count in leases.items() if count}
-        for run in await self._runs.list(tenant_id=tenant_id, statuses=OPEN, limit=1000):
-            sources = run.recipe.get(MERGE, {}).get("sources", ())
-            names = [run.version_id, *(source.get("version_id") for source in sources)]
-            busy |= {name: f"run {run.id} needs it" for name in names if name}
-        return busy
+        return {name: "requests are in flight" for name, count in leases.items() if count}

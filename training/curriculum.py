@@ -79,13 +79,16 @@ class Curriculum:
         self._teacher = teacher
         self._anchors = anchors
 
-    async def build(self, tenant_id: str, adapter: str, recipe: Recipe, rules: ScreeningPolicy) -> Dataset:
-        """The dataset of this moment. rules: what of the journal may be learned.
+    async def build(
+        self, tenant_id: str, adapter: str, recipe: Recipe, rules: ScreeningPolicy, trains: bool = True
+    ) -> Dataset:
+        """The dataset of this moment. rules: what of the journal may be learned. trains: whether anything is trained on
+        it, or versions are only judged by it.
 
-        Raises NotEnoughData, LeakFound, EngineError, RetrievalUnavailable.
+        Raises NotEnoughData where nothing was corrected and it trains, LeakFound, EngineError, RetrievalUnavailable.
         """
         corrections = harvest.corrected(await self._feedback.accepted(tenant_id, adapter))
-        if not corrections:
+        if trains and not corrections:
             raise NotEnoughData("no accepted correction to train on")
         journal = await harvest.read_interactions(self._engine, tenant_id, adapter)
         answered = await asyncio.to_thread(harvest.screened, journal, rules)

@@ -148,7 +148,7 @@ class RunWork:
         if dataset is None:
             async with self._phase(RunPhase.DATASET):
                 dataset = await self._shop.curriculum.build(
-                    self._run.tenant_id, self._run.adapter, recipe, self._policy.screening
+                    self._run.tenant_id, self._run.adapter, recipe, self._policy.screening, merging is None
                 )
                 frozen = {"dataset_digest": dataset.digest, "recipe": record}
                 await self._note("dataset", dataset.counts(), **frozen)

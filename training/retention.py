@@ -8,11 +8,25 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from training.runs import OPEN
 from training.tables import datasets, interactions, learned, run_events, runs
+from training.types import MERGE
 
 _AT_ONCE = 5_000
 """Rows of one transaction: others write in between."""
 _PROGRESS = "progress"
 """The kind of event that the learner writes while it trains."""
+
+
+async def needed_by_runs(connection: AsyncConnection, tenant_id: str) -> dict[str, str]:
+    """Ids of the versions that a tenant's open runs judge or merge, and for which run."""
+    statuses = [status.value for status in OPEN]
+    query = sa.select(runs.c.id, runs.c.version_id, runs.c.recipe).where(runs.c.tenant_id == tenant_id)
+    query = query.where(runs.c.status.in_(statuses))
+    found: dict[str, str] = {}
+    for run in (await connection.execute(query)).all():
+        sources = run.recipe.get(MERGE, {}).get("sources", ())
+        names = [run.version_id, *(source.get("version_id") for source in sources)]
+        found |= {name: f"run {run.id} needs it" for name in names if name}
+    return found
 
 
 async def forget_versions(

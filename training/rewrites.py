@@ -119,6 +119,8 @@ class Shelf:
     def context(self, vector: Vectors) -> str:
         """The approved answers nearest to a question, one question per answer, rendered as memory renders
         them."""
+        if not self._examples:
+            return ""
         best: dict[str, tuple[str, str]] = {}
         for i in np.argsort(-(self._vectors @ vector), kind="stable"):
             example = self._examples[i]

@@ -6,13 +6,16 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters import changes
 from adapters.audit import Act
+from adapters.errors import ArtifactMissing
+from adapters.records import require_version
 from training.errors import RunConflict, RunNotFound
 from training.outbox import owe_notice
 from training.rows import now
 from training.tables import run_events
 from training.tables import runs as table
-from training.types import Run, RunPhase, RunStatus
+from training.types import MERGE, Run, RunPhase, RunStatus
 
 
 def new_row(
@@ -32,6 +35,18 @@ def new_row(
         "created_at": now(),
         "updated_at": now(),
     }
+
+
+async def require_sources(connection: AsyncConnection, tenant_id: str, recipe: Mapping[str, Any]) -> None:
+    """Of a run that merges: nobody prunes them from here until the run is in the record. Raises UnknownVersion,
+    ArtifactMissing."""
+    if MERGE not in recipe:
+        return
+    await changes.append(connection, tenant_id)  # its lock keeps retention apart
+    for source in recipe[MERGE]["sources"]:
+        version = await require_version(connection, source["version_id"])
+        if version.pruned_at is not None:
+            raise ArtifactMissing(version.artifact_digest)
 
 
 async def require_run(connection: AsyncConnection, run_id: str) -> Run:

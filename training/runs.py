@@ -30,6 +30,7 @@ from training.run_rows import (
     new_row,
     owned,
     require_run,
+    require_sources,
     to_run,
 )
 from training.tables import learned, run_events
@@ -58,11 +59,13 @@ class RunStore:
         recipe: Mapping[str, Any] | None = None,
         actor: str = TRIGGERS,
     ) -> Run:
-        """Queue a run. Raises RunConflict when the adapter has one that is queued or running."""
+        """Queue a run. Raises RunConflict when the adapter has one that is queued or running, ArtifactMissing when a
+        version that it would merge was pruned."""
         run_id = new_id("run")
         values = new_row(run_id, tenant_id, adapter, trigger, recipe or {})
         try:
             async with self._engine.begin() as connection:
+                await require_sources(connection, tenant_id, recipe or {})
                 await connection.execute(sa.insert(table).values(**values))
                 await add_event(connection, run_id, "queued", {"trigger": trigger})
                 run = await require_run(connection, run_id)

@@ -138,7 +138,7 @@ class Parts:
                 RolloutMoves(record, control.tenants),
                 control.canaries.counts,
             ),
-            Pruner(record, store, engines, workers, control.tenants, control.runs, cache_dir),
+            Pruner(record, store, engines, workers, control.tenants, cache_dir),
         )
 
     async def rollout(self, tenant_id: str) -> Rollout:

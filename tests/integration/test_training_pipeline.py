@@ -22,6 +22,7 @@ from adapters.testing import FakeEngine
 from adapters.types import BASE_NAME, Lineage, VersionStatus
 from adapters.validation import validate
 from tests.integration.learner_house import RECIPE, World, clever, open_world
+from tests.integration.random_adapters import write_adapter
 from training import checkpoints
 from training.corrections import functions_of
 from training.dataset import dataset_of
@@ -472,6 +473,25 @@ async def test_versions_are_merged_and_judged_like_a_trained_one(world: World) -
     assert version.id in world.engine.loaded
     (merged,) = [event.data for event in await world.runs.events(run.id) if event.kind == "merged"]
     assert 0 < merged["kept"] <= 1.001
+
+
+async def test_a_merge_for_which_nothing_was_corrected_is_judged_by_the_probes_and_waits_for_a_person(
+    world: World, tmp_path: Path
+) -> None:
+    base = world.shop.base
+    await world.registry.ensure_adapter("ten_1", "default", base.digest)
+    sources = []
+    for seed in range(2):
+        artifact = await world.shop.store.put(write_adapter(tmp_path / str(seed), base, seed, rank=4))
+        made = await world.registry.register("ten_1", "default", artifact.digest, Lineage(base.digest), {})
+        sources.append({"version_id": made.id, "weight": 0.5})
+    plan = {"sources": sources, "method": "linear", "density": 0.5, "rank": 8, "seed": 0}
+    created = await world.runs.create("ten_1", "default", "merge", {"merge": plan})
+    assert await world.learner.work_once()
+    run = await world.runs.get(created.id)
+    assert (run.status, run.error) == (RunStatus.AWAITING_APPROVAL, None)
+    (probes,) = [check for check in run.report["checks"] if check["name"] == "base probes"]
+    assert probes["numbers"]["cases"] == 200
 
 
 async def test_the_count_trigger_queues_one_run(world: World) -> None:

@@ -81,6 +81,14 @@ async def test_an_adapter_stays_with_its_base_model(place: Place, acme: Tenant) 
     await place.call("POST", adapters, {"name": "short", "base": "short"}, 400)
 
 
+async def test_versions_of_two_base_models_are_neither_merged_nor_compared(
+    place: Place, acme: Tenant
+) -> None:
+    path, other = f"/tenants/{acme.id}/adapters/default", "small@v1"
+    await place.call("POST", f"{path}/merges", {"sources": [{"version": "v1"}, {"version": other}]}, 409)
+    await place.call("GET", f"{path}/versions/v1/similarity", status=409, params={"to": other})
+
+
 async def test_a_run_that_no_learner_could_take_is_refused_with_the_reason(
     place: Place, acme: Tenant
 ) -> None:

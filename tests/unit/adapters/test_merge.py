@@ -1,10 +1,12 @@
 """Merged adapters against the dense arithmetic that they stand for."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import adapters.merge
 from adapters.base import BaseModel
 from adapters.drift import Factors, read_factors
 from adapters.errors import InvalidAdapter
@@ -66,3 +68,20 @@ def test_adapters_that_cancel_out_are_refused(base: BaseModel, tmp_path: Path) -
     parts = [({FIRST: made(1)}, 1.0), ({FIRST: made(1, scale=-1.0)}, 1.0)]
     with pytest.raises(InvalidAdapter):
         merge(parts, Merging(rank=4), base, tmp_path / "out")
+
+
+@pytest.mark.parametrize("method", ["linear", "ties", "dare_ties"])
+def test_a_layer_too_large_for_the_exact_decomposition_loses_hardly_more(
+    method: str, base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = replace(base, modules={FIRST: (300, 200)})
+    random = np.random.default_rng(0)
+    parts = [
+        ({FIRST: Factors(random.normal(size=(8, 200)), random.normal(size=(300, 8)), 1.0)}, 1.0)
+        for _ in range(3)
+    ]
+    kept = {}
+    for below in (0, 1000):
+        monkeypatch.setattr(adapters.merge, "EXACT_BELOW", below)
+        kept[below] = merge(parts, Merging(method=method, rank=16), wide, tmp_path / str(below)).kept
+    assert 0.99 * kept[1000] < kept[0] < 1.0001 * kept[1000] < 1.0

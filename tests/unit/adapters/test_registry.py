@@ -1,5 +1,5 @@
 import asyncio
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from adapters.errors import (
 )
 from adapters.records import read_routes
 from adapters.registry import Registry
+from adapters.tables import versions
 from adapters.types import Alias, Lineage, VersionStatus
 from tests.unit.adapters.conftest import BASE, MakeVersion
 
@@ -193,6 +194,19 @@ async def test_a_rollback_goes_to_the_version_before(registry: Registry, make_ve
     assert await registry.previous_stable(*ACME) is None
     await move(registry, two.id)
     assert await registry.previous_stable(*ACME) == one.id
+
+
+async def test_a_rollback_passes_versions_that_were_pruned(
+    registry: Registry, database: AsyncEngine, make_version: MakeVersion
+) -> None:
+    one, two, three = [await make_version(APPROVED) for _ in range(3)]
+    for version in (one, two, three):
+        await move(registry, version.id)
+    for version, left in ((two, one.id), (one, None)):
+        gone = sa.update(versions).where(versions.c.id == version.id)
+        async with database.begin() as connection:
+            await connection.execute(gone.values(pruned_at=datetime.now(UTC)))
+        assert await registry.previous_stable(*ACME) == left
 
 
 async def test_routes_hold_what_a_worker_needs(registry: Registry, make_version: MakeVersion) -> None:

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters import tables
+from adapters import changes, tables
 from adapters.errors import ArtifactMissing
 from adapters.registry import Registry
 from adapters.retention import GRACE, ROLLBACKS, SWEPT_AT_ONCE, Keep, Retention, mark
@@ -30,9 +30,10 @@ async def going(retention: Retention, keep: Keep = NOTHING, **busy: str) -> list
 
 
 async def pruned(database: AsyncEngine, adapter: str = "default") -> tuple[Sequence[Version], int]:
-    """All of acme's that nothing needs is marked; as `mark` returns it."""
+    """All of acme's that nothing needs is marked; returns it and the position in the change log."""
     async with database.begin() as connection:
-        return await mark(connection, "ten_acme", adapter, NOTHING, {}, "ada")
+        change = await changes.append(connection, "ten_acme")
+        return await mark(connection, "ten_acme", adapter, NOTHING, {}, "ada"), change
 
 
 async def age(database: AsyncEngine, by: timedelta) -> None:

@@ -150,15 +150,19 @@ async def test_choices_come_in_their_order() -> None:
     assert answer.first_token_logprobs is None
 
 
-async def test_the_first_token_is_keyed_by_its_bytes() -> None:
-    top = [{"token": "�", "bytes": [226], "logprob": -1.0}, {"token": "x", "bytes": None, "logprob": None}]
+async def test_first_tokens_that_print_alike_are_told_apart() -> None:
+    """Pieces of characters all print as one replacement mark, and their bytes are that mark's."""
+    seen: list[httpx.Request] = []
+    mark = list("�".encode())
+    top = [{"token": f"token_id:{n}", "bytes": mark, "logprob": value} for n, value in ((5, -1.0), (6, None))]
     choice = {"index": 0, "message": {"content": "€"}, "logprobs": {"content": [{"top_logprobs": top}]}}
-    answer = await engine(200, {"choices": [choice], "usage": {"prompt_tokens": 1}}).chat(
+    answer = await engine(200, {"choices": [choice], "usage": {"prompt_tokens": 1}}, seen=seen).chat(
         "base", MESSAGES, 1, top_logprobs=2
     )
+    assert json.loads(seen[0].content)["return_tokens_as_token_ids"]
     assert answer.first_token_logprobs is not None
-    assert answer.first_token_logprobs["e2"] == -1.0
-    assert math.isnan(answer.first_token_logprobs["x"])
+    assert answer.first_token_logprobs["token_id:5"] == -1.0
+    assert math.isnan(answer.first_token_logprobs["token_id:6"])
 
 
 DIGEST = f"sha256:{'0' * 64}"

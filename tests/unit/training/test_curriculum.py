@@ -13,6 +13,7 @@ from tests.unit.training.test_harvest import interaction
 from training.curriculum import Anchors, Curriculum
 from training.dataset import Source
 from training.drafts import FeedbackDraft
+from training.errors import NotEnoughData
 from training.evaluate import Asker
 from training.feedback import FeedbackStore
 from training.recipe import Recipe
@@ -94,3 +95,20 @@ async def test_what_the_journal_holds_of_secrets_and_personal_data_is_not_traine
     for source in (Source.TRAFFIC, Source.UNCORRECTED):
         rows = [example for example in learned if example.source is source]
         assert {example.messages[0]["content"] for example in rows} == left
+
+
+async def test_without_corrections_nothing_is_trained_and_a_merge_is_judged_by_what_was_asked(
+    database: AsyncEngine,
+) -> None:
+    asker = Asker([FakeEngine(answer=lambda *_: "I do not know.", base_digest="sha256:b")])
+    curriculum = Curriculum(
+        database, asker, Teacher(asker, cast(RetrievalClient, FakeRetrieval())), Anchors((), "")
+    )
+    asked = [interaction(n, "", messages=[{"role": "user", "content": f"Where is {n}?"}]) for n in range(20)]
+    async with database.begin() as connection:
+        await insert_absent(connection, interactions, [vars(each) for each in asked])
+    place = "ten_1", "default", Recipe(), ScreeningPolicy()
+    with pytest.raises(NotEnoughData):
+        await curriculum.build(*place)
+    made = await curriculum.build(*place, trains=False)
+    assert not made.facts and len(made.unknown_train) + len(made.unknown_held) == 20

@@ -7,14 +7,16 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters import audit
+from adapters import audit, changes
 from adapters.audit import Act
+from adapters.errors import ArtifactMissing
 from adapters.registry import Registry
+from adapters.retention import Keep, mark
 from adapters.types import Lineage, VersionStatus
 from training.errors import LeaseLost, RunConflict, RunNotFound
 from training.runs import RunStore
 from training.tables import runs
-from training.types import RunPhase, RunStatus
+from training.types import MERGE, RunPhase, RunStatus
 
 
 async def test_an_adapter_has_one_run_at_a_time(database: AsyncEngine) -> None:
@@ -273,3 +275,21 @@ async def test_a_refused_judgement_or_cancel_leaves_no_entry(database: AsyncEngi
         await store.cancel(run.id, "grace")
     acts = [(entry.act.actor, entry.act.action) for entry in await audit.entries(database)]
     assert acts == [("ada", "run.cancelled"), ("system:triggers", "run.created")]
+
+
+async def test_a_merge_of_a_version_that_is_being_pruned_is_not_queued(database: AsyncEngine) -> None:
+    registry, store = Registry(database), RunStore(database)
+    await registry.ensure_adapter("ten_1", "default", "sha256:base")
+    made = [
+        await registry.register("ten_1", "default", f"sha256:{n}", Lineage("sha256:base"), {}) for n in "ab"
+    ]
+    await registry.set_status(made[0].id, VersionStatus.REJECTED)
+    plan = {MERGE: {"sources": [{"version_id": each.id, "weight": 1.0} for each in made]}}
+    async with database.begin() as connection:
+        await changes.append(connection, "ten_1")
+        await mark(connection, "ten_1", "default", Keep(0, 0.0), {}, "ada")
+        queued = asyncio.create_task(store.create("ten_1", "default", "merge", plan))
+        assert not (await asyncio.wait([queued], timeout=0.3))[0]
+    with pytest.raises(ArtifactMissing):
+        await queued
+    assert await store.list() == []
