@@ -1,9 +1,9 @@
-"""What every admin route needs: the collaborators, and proof that the operator is asking."""
+"""What admin routes ask for: the collaborators, proof that the operator is asking, and a page's bounds."""
 
 import hmac
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
 
 from gateway.control import Control
 from gateway.errors import Unauthenticated
@@ -28,3 +28,6 @@ async def control_of(request: Request) -> Control:
 
 Actor = Annotated[str, Depends(require_admin)]
 Access = Annotated[Control, Depends(control_of)]
+Limit = Annotated[int, Query(ge=1, le=200)]
+Number = Annotated[int, Query(ge=0, lt=2**63)]
+"""A row's, as SQL counts them."""

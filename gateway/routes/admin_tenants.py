@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gateway.errors import InvalidRequest
@@ -11,13 +11,12 @@ from gateway.key_store import Issued
 from gateway.keys import ALL_SCOPES, Scope
 from gateway.policy import NO_CAPS, Caps, Policy
 from gateway.routes import admin_documents as documents
-from gateway.routes.admin_access import Access, Actor
+from gateway.routes.admin_access import Access, Actor, Limit
 from gateway.routes.admin_documents import Document
 from gateway.routes.admin_runs import require_recipe
 
 router = APIRouter(tags=["tenants"])
 
-Limit = Annotated[int, Query(ge=1, le=200)]
 Revision = Annotated[str | None, Header(alias="If-Match")]
 MAX_DIGITS = 9
 """Of a policy's revision, which the record counts with 32 bits."""
