@@ -22,13 +22,12 @@ from gateway.cli.main import app as cli
 from tests.integration.control_house import ADMIN_KEY
 from tests.integration.gateway_house import listening
 from tests.integration.random_adapters import write_adapter
-from tests.integration.transfer_house import FIRST, SECOND, House, housed, tar
+from tests.integration.transfer_house import FIRST, SECOND, House, tar
 
 
 @pytest.fixture
-async def home(tmp_path: Path, redis_url: str) -> AsyncIterator[House]:
-    async with housed(tmp_path, redis_url) as made:
-        yield made
+def import_max_bytes() -> int:
+    return 1024**2
 
 
 async def test_an_imported_version_is_registered_with_its_lineage_and_audited(home: House) -> None:

@@ -1,7 +1,7 @@
-"""Fixtures of the adapters package's unit tests: a record, a tiny base model, adapters on disk."""
+"""Fixtures of the adapters package's unit tests: a registry, a tiny base model, adapters on disk."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.artifacts import ArtifactStore
 from adapters.base import BaseModel, describe_base
-from adapters.database import connect
 from adapters.registry import Registry
 from adapters.types import Lineage, Version
 
 BASE = "sha256:base"
 MakeVersion = Callable[..., Any]
 WriteAdapter = Callable[..., Path]
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = connect(database_url)
-    yield engine
-    await engine.dispose()
 
 
 @pytest.fixture

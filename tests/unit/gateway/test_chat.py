@@ -9,20 +9,12 @@ import httpx
 import pytest
 
 from gateway.keys import ALL_SCOPES, Scope
-from gateway.policy import Caps, Policy
+from gateway.policy import Caps
 from gateway.replicas import Replicas
 from gateway.snapshot import CurrentSnapshot
-from retrieval.types import MemoryHit
-from tests.unit.gateway.conftest import Bench
-from tests.unit.gateway.stub_engine import until
+from tests.unit.gateway.conftest import HIT, Bench
 from tests.unit.gateway.worlds import Member, snapshot
-
-HIT = MemoryHit("fb_1", "Hello?", "The approved answer.", 0.9)
-
-
-def with_policy(bench: Bench, document: dict) -> None:
-    view = replace(bench.acme.view, policy=Policy.model_validate(document))
-    bench.current.value = snapshot(replace(bench.acme, view=view), bench.globex)
+from tests.waiting import until
 
 
 def events(response: httpx.Response) -> list[str]:
@@ -244,7 +236,7 @@ async def test_the_journal_holds_what_the_client_said_and_not_what_was_added(ben
 async def test_the_functions_that_a_request_offers_are_journalled_where_its_text_is(bench: Bench) -> None:
     tool = {"type": "function", "function": {"name": "look_up", "description": None, "parameters": None}}
     await bench.chat(tools=[tool])
-    with_policy(bench, {"logging": "metadata"})
+    bench.set_policy({"logging": "metadata"})
     await bench.chat(tools=[tool])
     kept = [entry.detail.get("tools") for entry in bench.journal.written if entry.detail]
     assert kept == [[tool], None]
@@ -257,20 +249,20 @@ async def test_a_stream_is_journalled_as_one_text(bench: Bench) -> None:
 
 
 async def test_a_tenant_that_logs_metadata_leaves_no_text(bench: Bench) -> None:
-    with_policy(bench, {"logging": "metadata"})
+    bench.set_policy({"logging": "metadata"})
     await bench.chat()
     await bench.chat(stream=True)
     assert [(entry.messages, entry.response) for entry in bench.journal.written] == [((), "")] * 2
 
 
 async def test_a_tenant_that_logs_nothing_leaves_nothing(bench: Bench) -> None:
-    with_policy(bench, {"logging": "off"})
+    bench.set_policy({"logging": "off"})
     await bench.chat()
     assert bench.journal.written == []
 
 
 async def test_limits_are_enforced_and_told(bench: Bench) -> None:
-    with_policy(bench, {"limits": {"requests_per_minute": 1}})
+    bench.set_policy({"limits": {"requests_per_minute": 1}})
     first, second = await bench.chat(), await bench.chat()
     assert first.headers["x-ratelimit-remaining-requests"] == "0"
     assert (second.status_code, second.json()["error"]["code"]) == (429, "rate_limit_exceeded")
@@ -278,7 +270,7 @@ async def test_limits_are_enforced_and_told(bench: Bench) -> None:
 
 
 async def test_a_request_that_the_engine_fails_costs_nothing(bench: Bench) -> None:
-    with_policy(bench, {"limits": {"requests_per_minute": 1, "tokens_per_day": 300}})
+    bench.set_policy({"limits": {"requests_per_minute": 1, "tokens_per_day": 300}})
     bench.engine.status = 500
     assert [(await bench.chat()).status_code for _ in range(2)] == [503, 503]
     bench.engine.status = 200
@@ -286,7 +278,7 @@ async def test_a_request_that_the_engine_fails_costs_nothing(bench: Bench) -> No
 
 
 async def test_a_used_up_day_is_not_tried_again(bench: Bench) -> None:
-    with_policy(bench, {"limits": {"tokens_per_day": 10}})
+    bench.set_policy({"limits": {"tokens_per_day": 10}})
     first, second = await bench.chat(max_tokens=1), await bench.chat(max_tokens=2)
     assert first.status_code == 200
     assert (second.status_code, second.json()["error"]["code"]) == (429, "insufficient_quota")
@@ -300,7 +292,7 @@ async def test_a_keys_own_limit_holds(bench: Bench) -> None:
 
 
 async def test_a_client_that_leaves_frees_its_place(bench: Bench) -> None:
-    with_policy(bench, {"limits": {"concurrency": 1}})
+    bench.set_policy({"limits": {"concurrency": 1}})
     bench.engine.hold = asyncio.Event()
     request = asyncio.create_task(bench.chat())
     await until(lambda: bench.engine.waiting == 1)
@@ -360,8 +352,7 @@ async def test_an_adapter_whose_base_model_no_engine_holds_is_unavailable_with_t
 ) -> None:
     """And nothing of the tenant's limits is spent on it."""
     left = {name: replace(routes, base="") for name, routes in bench.acme.view.adapters.items()}
-    view = replace(bench.acme.view, adapters=left)
-    bench.current.value = snapshot(replace(bench.acme, view=view), bench.globex)
+    bench.change(adapters=left)
     response = await bench.chat()
     assert (response.status_code, response.json()["error"]["code"]) == (503, "engine_unavailable")
     assert "base model" in response.json()["error"]["message"] and response.headers["retry-after"]

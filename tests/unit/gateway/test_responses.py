@@ -2,27 +2,18 @@
 
 import asyncio
 import json
-from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from gateway.policy import Policy
-from retrieval.types import MemoryHit
-from tests.unit.gateway.conftest import Bench
-from tests.unit.gateway.stub_engine import until
-from tests.unit.gateway.worlds import Member, snapshot
+from tests.unit.gateway.conftest import HIT, Bench
+from tests.unit.gateway.worlds import Member
+from tests.waiting import until
 
-HIT = MemoryHit("fb_1", "Hello?", "The approved answer.", 0.9)
 SYSTEM = {"role": "system", "content": "Be brief."}
 USER = {"role": "user", "content": "Hello?"}
-
-
-def with_policy(bench: Bench, document: dict) -> None:
-    view = replace(bench.acme.view, policy=Policy.model_validate(document))
-    bench.current.value = snapshot(replace(bench.acme, view=view), bench.globex)
 
 
 def events(response: httpx.Response) -> list[dict[str, Any]]:
@@ -154,7 +145,7 @@ async def test_one_tenants_response_is_unknown_to_another(bench: Bench) -> None:
 async def test_what_is_kept_is_the_clients_and_the_tenants_choice(
     bench: Bench, policy: dict, store: bool | None, kept: bool
 ) -> None:
-    with_policy(bench, policy)
+    bench.set_policy(policy)
     answered = (await bench.respond(**({} if store is None else {"store": store}))).json()
     assert answered["store"] is kept
     assert (await fetched(bench, answered["id"])).status_code == (200 if kept else 404)
@@ -162,7 +153,7 @@ async def test_what_is_kept_is_the_clients_and_the_tenants_choice(
 
 async def test_an_expired_response_is_unknown_and_pruned(bench: Bench) -> None:
     kept = (await bench.respond()).json()
-    with_policy(bench, {"responses": {"retention_days": 1e-9}})
+    bench.set_policy({"responses": {"retention_days": 1e-9}})
     expired = (await bench.respond()).json()
     assert (await fetched(bench, expired["id"])).status_code == 404
     assert (await bench.responses.prune(), await bench.responses.prune()) == (1, 0)
