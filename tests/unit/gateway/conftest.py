@@ -100,6 +100,10 @@ class Bench:
     ) -> httpx.Response:
         return await self.post("/v1/responses", who, headers, **{"input": "Hello?", **changes})
 
+    async def fetch(self, response_id: str, who: Member | None = None) -> httpx.Response:
+        headers = {"authorization": (who or self.acme).bearer}
+        return await self.client.get(f"/v1/responses/{response_id}", headers=headers)
+
     async def post(
         self, path: str, who: Member | None = None, headers: dict | None = None, **body: Any
     ) -> httpx.Response:
