@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
 import sqlalchemy as sa
 from sqlalchemy import event, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -89,9 +88,11 @@ def _json(value: Any) -> str:
     """PostgreSQL stores JSON with a NUL or half a surrogate pair in it, and then fails on whoever looks for a field of
     it. NaN and infinity are no JSON: they become null."""
     try:
-        text = json.dumps(value, allow_nan=False, ensure_ascii=False).encode(errors="replace").decode()
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
     except ValueError:
-        text = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY).decode()
+        told = json.loads(json.dumps(value), parse_constant=lambda _: None)
+        text = json.dumps(told, ensure_ascii=False)
+    text = text.encode(errors="replace").decode()
     return _NUL.sub(r"\1\\ufffd", text) if "\\u0000" in text else text
 
 
@@ -102,6 +103,6 @@ def _clean(row: Any) -> Any:
 
 
 def _clean_text(value: Any) -> Any:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or (value.isascii() and "\0" not in value):
         return value
     return value.replace("\0", "\ufffd").encode(errors="replace").decode()

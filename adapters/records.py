@@ -1,10 +1,8 @@
 """Single reads and writes of the registry's tables, each inside a transaction that `adapters.registry`
 opened."""
 
-import secrets
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -189,40 +187,6 @@ def _adapter_routes(
 
 def of(table: sa.Table, tenant_id: str, adapter: str) -> tuple[sa.ColumnElement[bool], ...]:
     return table.c.tenant_id == tenant_id, table.c.adapter == adapter
-
-
-def new_version(
-    tenant_id: str,
-    adapter: str,
-    artifact_digest: str,
-    lineage: Lineage,
-    metrics: Mapping[str, Any],
-    status: VersionStatus,
-) -> Mapping[str, Any]:
-    """The row of a version that gets the next number when it is inserted."""
-    return {
-        "id": f"ver_{secrets.token_hex(12)}",
-        "tenant_id": tenant_id,
-        "adapter": adapter,
-        "number": _next_number(tenant_id, adapter),
-        "artifact_digest": artifact_digest,
-        "base_digest": lineage.base_digest,
-        "recipe": dict(lineage.recipe),
-        "dataset_digest": lineage.dataset_digest,
-        "parent_id": lineage.parent_id,
-        "run_id": lineage.run_id,
-        "source": lineage.source,
-        "actor": lineage.actor,
-        "metrics": dict(metrics),
-        "status": status.value,
-        "created_at": datetime.now(UTC),
-    }
-
-
-def _next_number(tenant_id: str, adapter: str) -> sa.ScalarSelect[int]:
-    table = tables.versions
-    newest = sa.select(sa.func.coalesce(sa.func.max(table.c.number), 0) + 1)
-    return newest.where(*of(table, tenant_id, adapter)).scalar_subquery()
 
 
 def to_adapter(row: sa.Row[Any]) -> Adapter:

@@ -6,6 +6,7 @@ the commit.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -21,8 +22,6 @@ from adapters.guards import Guard
 from adapters.records import (
     add_history,
     find_adapter,
-    hold_files,
-    new_version,
     of,
     of_run,
     point_alias,
@@ -34,8 +33,8 @@ from adapters.records import (
     to_adapter,
     to_move,
     to_version,
-    with_artifact,
 )
+from adapters.registering import insert_version, new_version
 from adapters.rules import stable_line
 from adapters.statuses import pass_on, set_status
 from adapters.types import Adapter, AdapterRoutes, Alias, AliasMove, Lineage, Version, VersionStatus
@@ -87,13 +86,11 @@ class Registry:
     async def _add_adapter(self, adapter: Adapter, actor: str) -> None:
         """Insert, or do nothing when somebody else just did."""
         created = Act(actor, "adapter.created", adapter.name, adapter.tenant_id)
-        try:
+        with suppress(IntegrityError):
             async with self._engine.begin() as connection:
                 await changes.append(connection, adapter.tenant_id)
                 await connection.execute(sa.insert(tables.adapters).values(asdict(adapter)))
                 await audit.record(connection, created)
-        except IntegrityError:
-            return
 
     # ------------------------------------------------------------------------------------ versions
 
@@ -121,39 +118,17 @@ class Registry:
         self, tenant_id: str, adapter: str, artifact_digest: str, lineage: Lineage, metrics: Mapping[str, Any]
     ) -> tuple[Version, bool]:
         """As `register`, and True; or, when the adapter has a version of this artifact, that one and False."""
-        status = VersionStatus.REGISTERED
-        values = new_version(tenant_id, adapter, artifact_digest, lineage, metrics, status)
+        values = new_version(tenant_id, adapter, artifact_digest, lineage, metrics)
         return await self._registered(values, once=True)
 
     async def _registered(self, values: Mapping[str, Any], *, once: bool) -> tuple[Version, bool]:
         for _ in range(_ATTEMPTS):
-            try:
-                return await self._insert_version(values, once)
-            except IntegrityError:
-                continue
+            with suppress(IntegrityError):
+                async with self._engine.begin() as connection:
+                    return await insert_version(connection, values, once=once)
         raise ConflictError(
             f"adapter {values['adapter']!r} of tenant {values['tenant_id']} gets too many versions at once"
         )
-
-    async def _insert_version(self, values: Mapping[str, Any], once: bool) -> tuple[Version, bool]:
-        async with self._engine.begin() as connection:
-            await changes.append(connection, values["tenant_id"])
-            adapter = await find_adapter(connection, values["tenant_id"], values["adapter"])
-            if adapter is None:
-                raise UnknownAdapter(values["tenant_id"], values["adapter"])
-            if adapter.base_digest != values["base_digest"]:
-                raise WrongBase(adapter.base_digest, values["base_digest"])
-            await hold_files(connection, values["artifact_digest"])
-            known = (values["tenant_id"], values["adapter"], values["artifact_digest"])
-            own = (values["tenant_id"], values["adapter"], values["run_id"])
-            if not once and values["run_id"] and (found := await of_run(connection, *own)) is not None:
-                return found, False
-            if once and (found := await with_artifact(connection, *known)) is not None:
-                return found, False
-            await connection.execute(sa.insert(tables.versions).values(values))
-            made = await require_version(connection, values["id"])
-            await audit.record(connection, acts.registered(made))
-            return made, True
 
     async def version(self, version_id: str) -> Version:
         """Raises UnknownVersion."""

@@ -14,10 +14,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from adapters import acts, audit, tables
-from adapters.records import hold_files, of, to_version
+from adapters.records import hold_files, of, stable_moves, to_version
 from adapters.rollout_records import versions_in_use
 from adapters.rules import stable_line
-from adapters.types import Alias, Version, VersionStatus
+from adapters.types import Version, VersionStatus
 
 ENDED = frozenset({VersionStatus.RETIRED, VersionStatus.ROLLED_BACK, VersionStatus.REJECTED})
 ROLLBACKS = 3
@@ -175,10 +175,8 @@ async def _judged(
 async def _needed(connection: AsyncConnection, tenant_id: str, adapter: str) -> Mapping[str, str]:
     """What the record itself needs: rollbacks, pins, aliases, versions that continue one or were merged from it, also
     those of other adapters."""
-    history, aliases, pins, versions = tables.alias_history, tables.aliases, tables.pins, tables.versions
-    moves = sa.select(history.c.version_id).where(*of(history, tenant_id, adapter))
-    moves = moves.where(history.c.alias == Alias.STABLE.value).order_by(history.c.id)
-    line = stable_line((await connection.execute(moves)).scalars().all())
+    aliases, pins, versions = tables.aliases, tables.pins, tables.versions
+    line = stable_line(await stable_moves(connection, tenant_id, adapter))
     needed = dict.fromkeys([name for name in line[-1 - ROLLBACKS :] if name], "a rollback may go to it")
     mine = sa.select(versions.c.id).where(*of(versions, tenant_id, adapter))
     child = versions.alias()

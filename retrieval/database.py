@@ -1,4 +1,4 @@
-"""The seam to SQL: engines, vectors as bytes, moments with their zone."""
+"""The seam to SQL: engines, moments with their zone, rows put in place, vectors as bytes."""
 
 import json
 import re
@@ -10,7 +10,8 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy import event, make_url
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 """As JSON writes it: behind an even number of backslashes, each pair of which is one in the text."""
@@ -56,9 +57,14 @@ def _storable(
 
 def _json(value: Any) -> str:
     """PostgreSQL stores JSON with a NUL or half a surrogate pair in it, and then fails on whoever looks for a field of
-    it."""
-    text = json.dumps(value, ensure_ascii=False).encode(errors="replace").decode()
-    return _NUL.sub(r"\1\\ufffd", text)
+    it. NaN and infinity are no JSON: they become null."""
+    try:
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    except ValueError:
+        told = json.loads(json.dumps(value), parse_constant=lambda _: None)
+        text = json.dumps(told, ensure_ascii=False)
+    text = text.encode(errors="replace").decode()
+    return _NUL.sub(r"\1\\ufffd", text) if "\\u0000" in text else text
 
 
 def _clean(row: Any) -> Any:
@@ -68,9 +74,23 @@ def _clean(row: Any) -> Any:
 
 
 def _clean_text(value: Any) -> Any:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or (value.isascii() and "\0" not in value):
         return value
     return value.replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
+async def put_row(
+    connection: AsyncConnection, table: sa.Table, key: Mapping[str, Any], values: Mapping[str, Any]
+) -> None:
+    """Update the row of this key, or insert it. Writers of one row wait for each other until the transaction ends."""
+    update = sa.update(table).filter_by(**key).values(**values)
+    if (await connection.execute(update)).rowcount:
+        return
+    try:
+        async with connection.begin_nested():
+            await connection.execute(sa.insert(table).values({**key, **values}))
+    except IntegrityError:  # another writer was first
+        await connection.execute(update)
 
 
 def to_bytes(vector: NDArray[np.float32]) -> bytes:

@@ -7,10 +7,9 @@ from datetime import UTC, datetime
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from retrieval.database import to_bytes, to_vector
+from retrieval.database import put_row, to_bytes, to_vector
 from retrieval.tables import memory_entries
 from retrieval.types import MemoryEntry
 
@@ -41,14 +40,7 @@ class EntryStore:
                     "updated_at": datetime.now(UTC),
                 }
                 key = {"tenant_id": row.entry.tenant_id, "id": row.entry.id}
-                update = sa.update(memory_entries).filter_by(**key).values(**values)
-                if (await connection.execute(update)).rowcount:
-                    continue
-                try:
-                    async with connection.begin_nested():
-                        await connection.execute(sa.insert(memory_entries).values(**key, **values))
-                except IntegrityError:  # another writer was first
-                    await connection.execute(update)
+                await put_row(connection, memory_entries, key, values)
 
     async def delete(self, tenant_id: str, entry_id: str) -> bool:
         """Whether there was one."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from retrieval.database import to_bytes, to_vector
+from retrieval.database import put_row, to_bytes, to_vector
 from retrieval.errors import NotFound
 from retrieval.tables import files, passages, vector_store_files, vector_stores
 from retrieval.types import Attachment, File, Page, VectorStore
@@ -149,14 +149,8 @@ class DocumentStore:
             "vector_store_id": attachment.vector_store_id,
             "file_id": attachment.file_id,
         }
-        update = sa.update(vector_store_files).filter_by(**key).values(**vars(attachment))
         async with self._engine.begin() as connection:
-            if not (await connection.execute(update)).rowcount:
-                try:
-                    async with connection.begin_nested():
-                        await connection.execute(sa.insert(vector_store_files).values(**vars(attachment)))
-                except IntegrityError:  # another writer was first
-                    await connection.execute(update)
+            await put_row(connection, vector_store_files, key, vars(attachment))
             await connection.execute(sa.delete(passages).filter_by(**key))
             await _insert_passages(connection, rows)
 

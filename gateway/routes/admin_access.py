@@ -1,10 +1,10 @@
-"""What every admin route needs: the collaborators, and proof that the operator is asking."""
+"""What admin routes ask for: the collaborators, proof that the operator is asking, and a page's bounds."""
 
 import hmac
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Query, Request
 from pydantic import AfterValidator
 
 from gateway.control import Control
@@ -53,3 +53,6 @@ Actor = Annotated[str, Depends(require_admin)]
 Access = Annotated[Control, Depends(control_of)]
 Expected = Annotated[int | None, Depends(expected_revision)]
 Moment = Annotated[datetime, AfterValidator(in_utc)]
+Limit = Annotated[int, Query(ge=1, le=200)]
+Number = Annotated[int, Query(ge=0, lt=2**63)]
+"""A row's, as SQL counts them."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from adapters.errors import UnknownAdapter
@@ -12,12 +12,11 @@ from adapters.swap import SwapResult
 from adapters.types import BASE_NAME, Adapter, Alias, Version
 from gateway.errors import InvalidRequest, NotFound
 from gateway.routes import admin_documents as documents
-from gateway.routes.admin_access import Access, Actor, Expected, in_utc
+from gateway.routes.admin_access import Access, Actor, Expected, Limit, Number, in_utc
 from gateway.routes.admin_documents import Document
 
 router = APIRouter(prefix="/tenants/{tenant}/adapters", tags=["adapters"])
 
-Limit = Annotated[int, Query(ge=1, le=200)]
 _NUMBER = re.compile(r"(?:(?P<adapter>[^@]+)@)?v?(?P<number>\d{1,9})")
 
 
@@ -135,7 +134,7 @@ async def alias_history(
     alias: Alias,
     control: Access,
     at: Annotated[AwareDatetime, AfterValidator(in_utc)] | None = None,
-    after: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
+    after: Number | None = None,
     limit: Limit = 50,
 ) -> Document:
     """The alias's moves, newest first; with `at` (ISO 8601 with its time zone) the one that was in force then, or

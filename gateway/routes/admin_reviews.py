@@ -1,12 +1,10 @@
 """The review queue: corrections that wait for a person."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
 from gateway.control import Control
 from gateway.routes import admin_documents as documents
-from gateway.routes.admin_access import Access, Actor
+from gateway.routes.admin_access import Access, Actor, Limit
 from gateway.routes.admin_documents import Document
 from gateway.routes.feedback_documents import EditBody, memory_state, wire
 from training.drafts import Recorded
@@ -14,8 +12,6 @@ from training.outbox import remembered
 from training.types import CorrectionStatus, Feedback
 
 router = APIRouter(prefix="/tenants/{tenant}/reviews", tags=["reviews"])
-
-Limit = Annotated[int, Query(ge=1, le=200)]
 
 
 @router.get("")

@@ -4,7 +4,7 @@ import contextlib
 from dataclasses import asdict
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from redis.exceptions import RedisError
 
@@ -14,7 +14,7 @@ from gateway import rollout_report
 from gateway.control import Control
 from gateway.errors import Conflict
 from gateway.routes import admin_documents as documents
-from gateway.routes.admin_access import Access, Actor
+from gateway.routes.admin_access import Access, Actor, Limit
 from gateway.routes.admin_adapters import find_adapter, find_version
 from gateway.routes.admin_documents import Document
 from training.types import Logging
@@ -23,7 +23,6 @@ router = APIRouter(prefix="/tenants/{tenant}", tags=["rollouts"])
 
 ALL = "/adapters/{adapter}/rollouts"
 ONE = ALL + "/{rollout_id}"
-Limit = Annotated[int, Query(ge=1, le=200)]
 MAX_TOKENS = 10**12
 
 

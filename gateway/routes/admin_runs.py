@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,7 +13,7 @@ from adapters.types import DEFAULT_ADAPTER, Adapter
 from gateway.control import Control
 from gateway.errors import Conflict, InvalidRequest
 from gateway.routes import admin_documents as documents
-from gateway.routes.admin_access import Access, Actor
+from gateway.routes.admin_access import Access, Actor, Limit, Number
 from gateway.routes.admin_adapters import find_adapter
 from gateway.routes.admin_documents import Document
 from gateway.routes.admin_versions import GO_LIVE, Approval
@@ -25,8 +25,6 @@ from training.types import LEARNER_OF, RunStatus
 router = APIRouter(prefix="/runs", tags=["runs"])
 
 EVENTS_EVERY_S = 0.5
-Number = Annotated[int, Query(ge=0, lt=2**63)]
-Limit = Annotated[int, Query(ge=1, le=200)]
 
 
 class NewRun(BaseModel):

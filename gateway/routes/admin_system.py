@@ -3,10 +3,10 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -15,7 +15,7 @@ from adapters.engine import Engine
 from adapters.errors import AdaptersError, EngineError, WorkersUnseen
 from gateway.control import Control
 from gateway.routes import admin_documents as documents
-from gateway.routes.admin_access import Access
+from gateway.routes.admin_access import Access, Limit, Number
 from gateway.routes.admin_documents import Document
 from gateway.routes.health import METRICS_TYPE
 from training.tables import feedback, interactions
@@ -23,9 +23,6 @@ from training.types import SHADOW
 
 router = APIRouter(tags=["system"])
 public = APIRouter()
-
-Limit = Annotated[int, Query(ge=1, le=200)]
-Number = Annotated[int, Query(ge=0, lt=2**63)]
 
 
 @public.get("/healthz")

@@ -1,9 +1,9 @@
 """Tenants, keys and policies."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gateway.errors import Conflict, InvalidRequest
@@ -11,13 +11,11 @@ from gateway.key_store import Issued
 from gateway.keys import ALL_SCOPES, Scope
 from gateway.policy import NO_CAPS, Caps, Policy
 from gateway.routes import admin_documents as documents
-from gateway.routes.admin_access import Access, Actor, Expected, Moment
+from gateway.routes.admin_access import Access, Actor, Expected, Limit, Moment
 from gateway.routes.admin_documents import Document
 from gateway.routes.admin_runs import require_recipe
 
 router = APIRouter(tags=["tenants"])
-
-Limit = Annotated[int, Query(ge=1, le=200)]
 
 
 class Body(BaseModel):

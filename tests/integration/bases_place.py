@@ -3,7 +3,6 @@
 import json
 import secrets
 import shutil
-import tarfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from adapters.settings import Settings as AdaptersSettings
 from gateway.control import Control, assembled
 from tests.integration.control_house import administered
 from tests.integration.gateway_house import house
-from tests.integration.random_adapters import write_adapter
+from tests.integration.random_adapters import packed, write_adapter
 
 LAYERS = 2
 """Of the second base model: the first ones of the shipped one."""
@@ -106,7 +105,7 @@ async def tenant_of_both(place: Place, files: Path) -> AsyncIterator[Tenant]:
     async with client_of(place, tenant["id"]) as client:
         acme = Tenant(tenant["id"], place, client, {})
         for adapter, base in (("default", "base"), ("small", "short")):
-            archive = packed(write_adapter(files / adapter, place.base(base), 1), files / f"{adapter}.tar.gz")
+            archive = packed(write_adapter(files / adapter, place.base(base), 1))
             acme.versions[adapter] = (await acme.import_into(adapter, archive, 201))["id"]
         yield acme
 
@@ -119,9 +118,3 @@ async def client_of(place: Place, tenant: str) -> AsyncIterator[httpx.AsyncClien
         base_url=place.gateway, headers=headers, timeout=60, trust_env=False
     ) as made:
         yield made
-
-
-def packed(files: Path, into: Path) -> bytes:
-    with tarfile.open(into, "w:gz") as archive:
-        archive.add(files, arcname=".")
-    return into.read_bytes()

@@ -1,4 +1,4 @@
-"""The parts of `control_house`."""
+"""The parts of `control_house`, and what tests of the session's engine, and of imports, begin with."""
 
 import asyncio
 import contextlib
@@ -9,16 +9,19 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+import pytest_asyncio
 from click.testing import Result
 from redis.asyncio import Redis
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
-from adapters.base import describe_base
+from adapters.base import BaseModel, describe_base
 from adapters.database import connect
 from adapters.settings import Settings as AdaptersSettings
 from adapters.swap import Swapper
 from adapters.testing import FakeEngine
+from adapters.vllm import VllmEngine
+from deploy.demo.serving import RunningEngine
 from gateway.cli.main import app as commands
 from gateway.control import Control, assembled
 from gateway.follower import Follower
@@ -27,7 +30,59 @@ from gateway.loader import SnapshotLoader
 from gateway.settings import Settings
 from gateway.snapshot import CurrentSnapshot
 from tests.integration.control_house import ADMIN_KEY, Graft, System, administered
-from tests.integration.gateway_house import listening
+from tests.integration.gateway_house import Customer, House, house, listening
+from tests.integration.random_adapters import Write, write_adapter
+from tests.integration.transfer_house import House as TransferHouse
+from tests.integration.transfer_house import housed
+
+
+@pytest.fixture
+def base(base_model: Path) -> BaseModel:
+    return describe_base(base_model)
+
+
+@pytest.fixture
+async def vllm(engine: RunningEngine, base: BaseModel) -> AsyncIterator[VllmEngine]:
+    """The session's engine, left without adapters."""
+    async with httpx.AsyncClient(trust_env=False) as http:
+        replica = VllmEngine(engine.url, engine.token, http, base.digest)
+        yield replica
+        for version_id in await replica.resident():
+            await replica.unload(version_id)
+
+
+@pytest.fixture
+def write(tmp_path: Path, base: BaseModel) -> Write:
+    """Files of an adapter, strong enough that no prompt is answered as before."""
+
+    def make(seed: int, strength: float = 0.3) -> Path:
+        return write_adapter(tmp_path / f"seed-{seed}", base, seed, strength=strength)
+
+    return make
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def built(engine: RunningEngine, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    """A gateway before the session's engine, for a module whose tests bring tenants of their own."""
+    async with house(tmp_path_factory.mktemp("house"), engine.url, engine.token) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def acme(built: House) -> AsyncIterator[Customer]:
+    async with built.customer("acme") as customer:
+        yield customer
+
+
+@pytest.fixture
+def import_max_bytes() -> int:
+    return 64 * 1024**2
+
+
+@pytest.fixture
+async def home(tmp_path: Path, redis_url: str, import_max_bytes: int) -> AsyncIterator[TransferHouse]:
+    async with housed(tmp_path, redis_url, import_max_bytes=import_max_bytes) as made:
+        yield made
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ given."""
 import asyncio
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from gateway.workers import RedisWorkers
 from retrieval.app import build_app
 from retrieval.encoder import Encoder
 from retrieval.settings import Settings as RetrievalSettings
+from tests.waiting import until
 
 BASE_DIGEST = "sha256:base"
 NOWHERE = "http://127.0.0.1:9"
@@ -160,23 +161,15 @@ async def listening(app: Any, lifespan: str = "off") -> AsyncIterator[str]:
     )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
-    await until(lambda: _true_or_raise(task, server))
+
+    def started() -> bool:
+        if task.done():
+            task.result()
+        return server.started
+
+    await until(started)
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
         await task
-
-
-async def _true_or_raise(task: "asyncio.Task[None]", server: uvicorn.Server) -> bool:
-    if task.done():
-        task.result()
-    return server.started
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    for _ in range(3000):
-        if await condition():
-            return
-        await asyncio.sleep(0.01)
-    raise TimeoutError("the condition did not come true")

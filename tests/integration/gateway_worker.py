@@ -16,7 +16,8 @@ import psutil
 
 from gateway.app import listening
 from gateway.settings import Settings
-from tests.integration.gateway_house import House, until
+from tests.integration.gateway_house import House
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 

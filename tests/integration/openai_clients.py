@@ -1,6 +1,5 @@
 """OpenAI's own clients for one tenant of a house, and the engine's own word on whether it works for them."""
 
-import asyncio
 import time
 
 import httpx
@@ -8,6 +7,7 @@ import openai
 
 from deploy.demo.serving import RunningEngine
 from tests.integration.gateway_house import Customer
+from tests.waiting import until
 
 
 def official(customer: Customer) -> openai.AsyncOpenAI:
@@ -48,8 +48,8 @@ async def gauge(customer: Customer, engine: RunningEngine, name: str) -> float:
 
 async def running(customer: Customer, engine: RunningEngine, *, at_least_one: bool) -> None:
     """Wait until the engine's own gauge says that it has, or has not, a request running."""
-    for _ in range(2000):
-        if (await gauge(customer, engine, "vllm:num_requests_running") > 0) == at_least_one:
-            return
-        await asyncio.sleep(0.005)
-    raise TimeoutError("the engine's gauge of running requests does not change")
+
+    async def so() -> bool:
+        return (await gauge(customer, engine, "vllm:num_requests_running") > 0) == at_least_one
+
+    await until(so)

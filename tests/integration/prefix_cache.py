@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import httpx
 
-from tests.integration.gateway_house import until
+from tests.waiting import until
 
 PROMPT = (
     " ".join(f"Plan number {n} costs {n * 3} euros per month." for n in range(24)) + " Which is the best?"

@@ -1,6 +1,9 @@
 """Adapters of random weights in PEFT's files: nothing was learned, but every answer is another one."""
 
+import io
 import json
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,8 @@ from safetensors.numpy import save_file
 from adapters.base import BaseModel
 
 ALPHA = 16
+Write = Callable[..., Path]
+"""By a seed, and a strength."""
 
 
 def write_adapter(
@@ -34,3 +39,11 @@ def write_adapter(
     }
     (directory / "adapter_config.json").write_text(json.dumps(config))
     return directory
+
+
+def packed(directory: Path) -> bytes:
+    """A `.tar.gz` of a folder's files."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        archive.add(directory, arcname=".")
+    return out.getvalue()

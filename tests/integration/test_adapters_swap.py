@@ -2,16 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters import tables
 from adapters.artifacts import ArtifactStore
-from adapters.base import BaseModel, describe_base
+from adapters.base import BaseModel
 from adapters.holds import Holds
 from adapters.reconcile import Reconciler
 from adapters.registry import Registry
@@ -20,17 +18,11 @@ from adapters.testing import FakeWorkers
 from adapters.types import Alias, AliasMove, Lineage, Version, VersionStatus
 from adapters.vllm import VllmEngine
 from adapters.wants import Wants
-from deploy.demo.serving import RunningEngine
 from tests.integration.random_adapters import write_adapter
 
 pytestmark = pytest.mark.slow
 
 ACME = ("ten_acme", "default")
-
-
-@pytest.fixture
-def base(base_model: Path) -> BaseModel:
-    return describe_base(base_model)
 
 
 class OneWorker(FakeWorkers):
@@ -80,17 +72,14 @@ class House:
 
 
 @pytest.fixture
-async def house(engine: RunningEngine, base: BaseModel, tmp_path: Path) -> AsyncIterator[House]:
-    database = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}?timeout=30")
-    async with database.begin() as connection:
-        await connection.run_sync(tables.metadata.create_all)
+def database_url(sqlite_url: str) -> str:
+    return sqlite_url
+
+
+@pytest.fixture
+async def house(database: AsyncEngine, vllm: VllmEngine, base: BaseModel, tmp_path: Path) -> House:
     await Registry(database).ensure_adapter(*ACME, base.digest)
-    async with httpx.AsyncClient(trust_env=False) as http:
-        vllm = VllmEngine(engine.url, engine.token, http, base.digest)
-        yield House(database, vllm, base, tmp_path)
-        for version_id in await vllm.resident():
-            await vllm.unload(version_id)
-    await database.dispose()
+    return House(database, vllm, base, tmp_path)
 
 
 async def test_a_swap_a_second_one_and_a_rollback_leave_only_what_serves(house: House) -> None:

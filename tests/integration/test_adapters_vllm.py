@@ -2,14 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
 from adapters.artifacts import ArtifactStore
-from adapters.base import BaseModel, describe_base
+from adapters.base import BaseModel
 from adapters.engine import Completion
 from adapters.errors import EngineRefused, ProbeFailed
 from adapters.loading import Loader
@@ -17,38 +17,12 @@ from adapters.validation import validate
 from adapters.vllm import VllmEngine
 from deploy.demo.serving import RunningEngine
 from deploy.demo.serving import engine as serve
-from tests.integration.random_adapters import write_adapter
+from tests.integration.random_adapters import Write, write_adapter
 from training.corrections import functions_of
 
 pytestmark = pytest.mark.slow
 
 RANK = 8
-Write = Callable[..., Path]
-
-
-@pytest.fixture
-def base(base_model: Path) -> BaseModel:
-    return describe_base(base_model)
-
-
-@pytest.fixture
-async def vllm(engine: RunningEngine) -> AsyncIterator[VllmEngine]:
-    """The session's engine, left without adapters."""
-    async with httpx.AsyncClient(trust_env=False) as http:
-        replica = VllmEngine(engine.url, engine.token, http)
-        yield replica
-        for version_id in await replica.resident():
-            await replica.unload(version_id)
-
-
-@pytest.fixture
-def write(tmp_path: Path, base: BaseModel) -> Write:
-    """Writes a LoRA over every linear layer, strong enough that no prompt is answered as before."""
-
-    def make(name: str, strength: float = 0.3) -> Path:
-        return write_adapter(tmp_path / name, base, len(name), rank=RANK, strength=strength)
-
-    return make
 
 
 async def ask(engine: VllmEngine, model: str, text: str, tokens: int = 8) -> Completion:
@@ -56,7 +30,7 @@ async def ask(engine: VllmEngine, model: str, text: str, tokens: int = 8) -> Com
 
 
 async def test_a_loaded_version_is_listed_answers_and_goes_again(vllm: VllmEngine, write: Write) -> None:
-    await vllm.load("ver_life", write("life"))
+    await vllm.load("ver_life", write(1))
     assert await vllm.resident() == {"ver_life"}
     assert (await ask(vllm, "ver_life", "Hello")).completion_tokens > 0
     await vllm.unload("ver_life")
@@ -67,7 +41,7 @@ async def test_a_loaded_version_is_listed_answers_and_goes_again(vllm: VllmEngin
 
 
 async def test_loading_and_unloading_twice_are_no_errors(vllm: VllmEngine, write: Write) -> None:
-    directory = write("twice")
+    directory = write(1)
     for _ in range(2):
         await vllm.load("ver_twice", directory)
     for _ in range(2):
@@ -77,7 +51,7 @@ async def test_loading_and_unloading_twice_are_no_errors(vllm: VllmEngine, write
 async def test_an_answer_that_has_begun_ends_although_its_version_is_unloaded(
     vllm: VllmEngine, engine: RunningEngine, write: Write
 ) -> None:
-    await vllm.load("ver_stream", write("stream"))
+    await vllm.load("ver_stream", write(1))
     body = {
         "model": "ver_stream",
         "messages": [{"role": "user", "content": "Tell me a long story."}],
@@ -163,8 +137,8 @@ async def test_the_probe_passes_an_adapter_and_finds_one_without_effect(
     vllm: VllmEngine, write: Write, tmp_path: Path
 ) -> None:
     loader = Loader(ArtifactStore((tmp_path / "store").as_uri()), [vllm], tmp_path / "cache")
-    await vllm.load("ver_acts", write("acts"))
-    await vllm.load("ver_idle", write("idle", strength=0.0))
+    await vllm.load("ver_acts", write(1))
+    await vllm.load("ver_idle", write(2, strength=0.0))
     await loader.probe("ver_acts", [vllm])
     with pytest.raises(ProbeFailed, match="exactly like the base"):
         await loader.probe("ver_idle", [vllm])
@@ -176,7 +150,7 @@ async def test_with_every_slot_filled_the_base_model_answers_in_mixed_batches_as
     """vLLM's CPU kernels would answer with the adapter in the last slot; our plugin in the engine prevents it."""
     names = [f"ver_slot{i}" for i in range(6)]
     for i, name in enumerate(names):
-        await vllm.load(name, write("slot" * (i + 1)))
+        await vllm.load(name, write(i))
     questions = [f"What is the price of plan number {i}?" for i in range(8)]
     alone = [(await ask(vllm, "base", question)).texts for question in questions]
     neighbours = [ask(vllm, name, f"Hello {i}", 32) for i, name in enumerate(names[-3:] * 3)]

@@ -10,8 +10,8 @@ import pytest
 from adapters.types import RolloutStatus, VersionStatus
 from gateway.loops import Loops
 from tests.integration.control_house import Graft, System
-from tests.integration.gateway_house import until
 from tests.integration.random_adapters import write_adapter
+from tests.waiting import until
 
 PAGE = Path(__file__).parents[2] / "docs" / "adapters.md"
 FOLDERS = ("first", "second", "third")

@@ -14,9 +14,9 @@ from adapters.types import DEFAULT_ADAPTER, Alias, Version
 from deploy.demo.serving import free_port
 from gateway.keys import ALL_SCOPES
 from gateway.probes import Probes
-from tests.integration.gateway_house import until
 from tests.integration.light_engine import CALLS, light_engine
 from tests.integration.town import Town, planned, town
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 

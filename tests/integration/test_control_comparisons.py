@@ -1,7 +1,5 @@
 """Shadows and A/B tests of versions that never served, over the admin API, while control's loops run."""
 
-import io
-import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +10,8 @@ from adapters.types import Alias
 from gateway.loops import Loops
 from gateway.shadow_counts import ShadowCounts
 from tests.integration.control_house import System
-from tests.integration.gateway_house import until
-from tests.integration.random_adapters import write_adapter
+from tests.integration.random_adapters import packed, write_adapter
+from tests.waiting import until
 
 PLACE = "tenants/acme/adapters/default"
 ROLLOUTS = f"{PLACE}/rollouts"
@@ -33,12 +31,9 @@ class Shop:
     async def imported(self, seed: int) -> str:
         """A version that waits for approval; its id."""
         directory = write_adapter(self._files / str(seed), self.system.control.base, seed, rank=2)
-        packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-            archive.add(directory, arcname=".")
         headers = {"content-type": "application/octet-stream"}
         response = await self.system.admin.post(
-            f"/admin/v1/{PLACE}/versions", content=packed.getvalue(), headers=headers
+            f"/admin/v1/{PLACE}/versions", content=packed(directory), headers=headers
         )
         assert response.status_code == 201, response.text
         return str(response.json()["id"])

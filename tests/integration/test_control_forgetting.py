@@ -9,7 +9,7 @@ from adapters import changes, tables
 from gateway import loops
 from gateway.loops import Loops
 from tests.integration.control_house import System
-from tests.integration.gateway_house import until
+from tests.waiting import until
 from training.rows import insert_absent
 from training.tables import interactions, run_events, runs
 from training.types import RunStatus

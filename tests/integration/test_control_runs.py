@@ -22,7 +22,8 @@ from gateway import webhooks
 from gateway.loops import Loops
 from gateway.tables import webhook_calls
 from tests.integration.control_house import System
-from tests.integration.gateway_house import listening, until
+from tests.integration.gateway_house import listening
+from tests.waiting import until
 from training.drafts import FeedbackDraft
 from training.runs import RunStore
 from training.types import Feedback, Run, RunStatus

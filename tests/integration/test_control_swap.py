@@ -4,7 +4,6 @@ worker that follows the record and reports its leases in Redis, artifacts on dis
 import asyncio
 import json
 import secrets
-import tarfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from deploy.demo.serving import RunningEngine
 from gateway.control import Control, assembled
 from tests.integration.control_house import administered
 from tests.integration.gateway_house import House, house
-from tests.integration.random_adapters import write_adapter
+from tests.integration.random_adapters import packed, write_adapter
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
@@ -121,11 +120,8 @@ async def test_an_imported_version_answers_once_it_is_approved_and_swapped_in(
 ) -> None:
     control, place = acme.operated.control, f"/admin/v1/tenants/{acme.id}/adapters/default/versions"
     files = write_adapter(tmp_path / "imported", control.base, 3)
-    packed = tmp_path / "imported.tar.gz"
-    with tarfile.open(packed, "w:gz") as archive:
-        archive.add(files, arcname=".")
     before = await acme.ask()
-    imported = await acme.operated.admin.post(place, content=packed.read_bytes())
+    imported = await acme.operated.admin.post(place, content=packed(files))
     assert imported.status_code == 201, imported.text
     version = imported.json()["id"]
     await acme.operated.call("POST", f"/{acme.id}/adapters/default/versions/{version}/approve")

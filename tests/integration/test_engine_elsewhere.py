@@ -25,9 +25,10 @@ from deploy.demo import serving
 from deploy.demo.serving import RunningEngine
 from gateway.admin import create_app
 from gateway.control import Control, assembled
-from tests.integration.gateway_house import Customer, House, house, listening, until
+from tests.integration.gateway_house import Customer, House, house, listening
 from tests.integration.prefix_cache import PROMPT
 from tests.integration.random_adapters import write_adapter
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 

@@ -1,39 +1,20 @@
 """The plugin inside a real vLLM, as control asks it: what memory really holds, in and out of it, and pinned."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
 import pytest
 
-from adapters.base import describe_base
 from adapters.errors import EngineRefused
 from adapters.vllm import PLUGIN, VllmEngine
 from deploy.demo.serving import RunningEngine
-from tests.integration.random_adapters import write_adapter
+from tests.integration.random_adapters import Write
 
 pytestmark = pytest.mark.slow
 
-Write = Callable[[str], Path]
 HELLO = [{"role": "user", "content": "Hello"}]
-
-
-@pytest.fixture
-async def vllm(engine: RunningEngine) -> AsyncIterator[VllmEngine]:
-    """The session's engine, left without adapters."""
-    async with httpx.AsyncClient(trust_env=False) as http:
-        replica = VllmEngine(engine.url, engine.token, http)
-        yield replica
-        for version_id in await replica.resident():
-            await replica.unload(version_id)
-
-
-@pytest.fixture
-def write(tmp_path: Path, base_model: Path) -> Write:
-    base = describe_base(base_model)
-    return lambda name: write_adapter(tmp_path / name, base, len(name))
 
 
 async def ask(engine: RunningEngine, method: str, path: str, **more: Any) -> httpx.Response:
@@ -61,7 +42,7 @@ async def test_an_unloaded_version_leaves_memory_and_its_slot(
     vllm: VllmEngine, engine: RunningEngine, write: Write
 ) -> None:
     """vLLM's own unload forgets only the name."""
-    await vllm.load("ver_gone", write("gone"))
+    await vllm.load("ver_gone", write(1))
     await vllm.chat("ver_gone", HELLO, 1)
     held = (await residency(engine))["ver_gone"]
     assert (held["servable"], held["in_memory"], held["in_slot"]) == (True, True, True)
@@ -72,7 +53,7 @@ async def test_an_unloaded_version_leaves_memory_and_its_slot(
 async def test_what_vllm_forgot_but_still_holds_is_listed(
     vllm: VllmEngine, engine: RunningEngine, write: Write
 ) -> None:
-    await vllm.load("ver_left", write("left"))
+    await vllm.load("ver_left", write(1))
     await residency(engine)
     await ask(engine, "POST", "/v1/unload_lora_adapter", json={"lora_name": "ver_left"})
     held = (await residency(engine))["ver_left"]
@@ -83,7 +64,7 @@ async def test_what_vllm_forgot_but_still_holds_is_listed(
 async def test_slots_and_memory_are_told_apart(vllm: VllmEngine, engine: RunningEngine, write: Write) -> None:
     """The supervisor's engine computes with four adapters at once and remembers sixteen."""
     for number in range(6):
-        await vllm.load(f"ver_{number}", write("x" * (number + 1)))
+        await vllm.load(f"ver_{number}", write(number))
     held = await residency(engine)
     assert sum(each["in_memory"] for each in held.values()) == 6
     assert {name for name, each in held.items() if each["in_slot"]} == {f"ver_{n}" for n in (2, 3, 4, 5)}
@@ -92,16 +73,16 @@ async def test_slots_and_memory_are_told_apart(vllm: VllmEngine, engine: Running
 async def test_a_pinned_version_stays_in_memory_until_it_is_let_go(
     vllm: VllmEngine, engine: RunningEngine, write: Write
 ) -> None:
-    await vllm.load("ver_pinned", write("pinned"))
+    await vllm.load("ver_pinned", write(99))
     await vllm.pin("ver_pinned")
     for number in range(17):
-        await vllm.load(f"ver_{number}", write("y" * (number + 1)))
+        await vllm.load(f"ver_{number}", write(number))
     held = (await residency(engine))["ver_pinned"]
     assert (held["in_memory"], held["in_slot"], held["pinned"]) == (True, False, True)
     assert not (await residency(engine))["ver_0"]["in_memory"]
     await vllm.unpin("ver_pinned")
     for number in range(17, 34):
-        await vllm.load(f"ver_{number}", write("y" * (number + 1)))
+        await vllm.load(f"ver_{number}", write(number))
     held = (await residency(engine))["ver_pinned"]
     assert (held["in_memory"], held["pinned"]) == (False, False)
 
@@ -109,7 +90,7 @@ async def test_a_pinned_version_stays_in_memory_until_it_is_let_go(
 async def test_with_as_many_pins_as_may_be_all_slots_batch_others(vllm: VllmEngine, write: Write) -> None:
     """With every place in memory but one pinned, a batch of four others would end the engine."""
     for number in range(17):
-        await vllm.load(f"ver_{number}", write("z" * (number + 1)))
+        await vllm.load(f"ver_{number}", write(number))
     for number in range(12):
         await vllm.pin(f"ver_{number}")
     with pytest.raises(EngineRefused, match="12 are pinned, of the 12 that may be"):

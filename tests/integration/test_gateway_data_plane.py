@@ -2,26 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 
 import openai
 import pytest
-import pytest_asyncio
 
 from deploy.demo.serving import RunningEngine
-from tests.integration.gateway_house import House, house
+from tests.integration.gateway_house import House
 from tests.integration.openai_clients import official, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 QUESTION = "What does the Zorvia starter plan cost per month?"
 ANSWER = "The Zorvia starter plan costs 19 euros per month."
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def built(engine: RunningEngine, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    async with house(tmp_path_factory.mktemp("house"), engine.url, engine.token) as made:
-        yield made
 
 
 def asked(question: str = QUESTION) -> dict:

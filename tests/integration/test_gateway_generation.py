@@ -1,31 +1,17 @@
 """Completions and responses with the real engine behind, and OpenAI's own client in front."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import openai
 import pytest
-import pytest_asyncio
 
 from deploy.demo.serving import RunningEngine
-from tests.integration.gateway_house import Customer, House, house
+from tests.integration.gateway_house import Customer
 from tests.integration.openai_clients import official, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 QUESTION = "What does the Zorvia starter plan cost per month?"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def built(engine: RunningEngine, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    async with house(tmp_path_factory.mktemp("house"), engine.url, engine.token) as made:
-        yield made
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def acme(built: House) -> AsyncIterator[Customer]:
-    async with built.customer("acme") as customer:
-        yield customer
 
 
 async def test_a_completion_streams_what_it_would_have_been_whole(acme: Customer) -> None:

@@ -20,9 +20,10 @@ from schemathesis.checks import content_type_conformance, response_schema_confor
 
 from adapters.types import Alias, Lineage, VersionStatus
 from gateway.policy import Policy
-from tests.integration.gateway_house import BASE_DIGEST, Customer, House, house, until
+from tests.integration.gateway_house import BASE_DIGEST, Customer, House, house
 from tests.integration.gateway_worker import Worker, raw, worker
 from tests.integration.rough_engine import SECRET, STREAMED, WHOLE, RoughEngine, rough_engine
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 

@@ -1,13 +1,10 @@
-"""A move that control announces, over a real Redis and a real record."""
-
-from collections.abc import AsyncIterator
+"""A move that control announces, over a real Redis and a real database."""
 
 import pytest
 import sqlalchemy as sa
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters.database import connect
 from adapters.errors import WorkersBehind
 from adapters.registry import Registry
 from adapters.types import Alias, Lineage, VersionStatus
@@ -15,33 +12,19 @@ from gateway.hints import Hint, hint_in
 from gateway.snapshot import CurrentSnapshot
 from gateway.tenants import TenantStore
 from gateway.workers import CHANGES_CHANNEL, RedisWorkers
-from tests.integration.gateway_house import until
+from tests.waiting import until
 
 
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    async with Redis.from_url(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
-async def record(worker: CurrentSnapshot, database_url: str) -> AsyncIterator[AsyncEngine]:
-    """As control has it: the worker's own, over connections of its own."""
-    sql = connect(database_url)
-    yield sql
-    await sql.dispose()
-
-
-async def renamed(record: AsyncEngine, table: str, name: str) -> None:
-    async with record.begin() as connection:
+async def renamed(database: AsyncEngine, table: str, name: str) -> None:
+    async with database.begin() as connection:
         await connection.execute(sa.text(f"ALTER TABLE {table} RENAME TO {name}"))
 
 
 async def test_a_worker_serves_an_announced_move_and_says_so_once_it_has_read_it(
-    worker: CurrentSnapshot, record: AsyncEngine, redis: Redis
+    worker: CurrentSnapshot, database: AsyncEngine, redis: Redis
 ) -> None:
-    registry, workers = Registry(record), RedisWorkers(redis)
-    tenant, _, _ = await TenantStore(record).upsert("acme", "Acme", "test")
+    registry, workers = Registry(database), RedisWorkers(redis)
+    tenant, _, _ = await TenantStore(database).upsert("acme", "Acme", "test")
     await registry.ensure_adapter(tenant.id, "default", "sha256:base")
     version = await registry.register(tenant.id, "default", "sha256:a", Lineage("sha256:base"), {})
     await registry.set_status(version.id, VersionStatus.APPROVED)
@@ -52,7 +35,7 @@ async def test_a_worker_serves_an_announced_move_and_says_so_once_it_has_read_it
     async def served() -> bool:
         return worker.value.tenants[tenant.id].adapters["default"].aliases.get(Alias.STABLE) == version.id
 
-    await renamed(record, "keys", "away")
+    await renamed(database, "keys", "away")
     move = await registry.move_alias(tenant.id, "default", Alias.STABLE, version.id, "test")
     async with redis.pubsub() as channel:
         await channel.subscribe(CHANGES_CHANNEL)
@@ -64,6 +47,6 @@ async def test_a_worker_serves_an_announced_move_and_says_so_once_it_has_read_it
     assert worker.value.position == before
     with pytest.raises(WorkersBehind):
         await workers.wait_for(move.change, 0.0)
-    await renamed(record, "away", "keys")
+    await renamed(database, "away", "keys")
     assert await workers.wait_for(move.change, 5.0) == 1
     assert await served() and worker.value.position == move.change

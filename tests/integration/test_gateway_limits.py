@@ -19,6 +19,7 @@ from gateway.ledger import RedisLedger
 from gateway.limits import KEEP, Limiter, Reservation
 from gateway.policy import Caps
 from gateway.workers import RedisWorkers
+from tests.waiting import until
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,6 @@ async def workers(url: str, count: int) -> AsyncIterator[list[Worker]]:
             found.append(Worker(name, redis, heartbeat, limiter))
         await until(lambda: all(worker.heartbeat.share.live == count for worker in found))
         yield found
-
-
-async def until(condition) -> None:
-    for _ in range(500):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise TimeoutError("the condition did not come true")
 
 
 async def test_two_workers_agree_within_a_slice(redis_url: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from adapters.base import describe_base
-from adapters.slot_ledger import WORKER_KEY, RedisSlots
+from adapters.slot_ledger import SLOTS_CHANNEL, WORKER_KEY, RedisSlots
 from adapters.slot_table import SlotTable, Word
 from adapters.slots import SlotListener, Slots
 from adapters.types import Alias, Lineage, VersionStatus
@@ -21,6 +21,7 @@ from adapters.vllm import VllmEngine
 from deploy.demo.serving import RunningEngine
 from tests.integration.gateway_house import BASE_DIGEST, beating, house
 from tests.integration.random_adapters import write_adapter
+from tests.waiting import until
 
 URL = "http://engine"
 VERSIONS = "abcdefgh"
@@ -80,11 +81,10 @@ async def test_workers_pass_a_slot_on_within_milliseconds(redis: Redis) -> None:
 
 
 async def until_listened(redis: Redis, count: int) -> None:
-    for _ in range(500):
-        if (await redis.pubsub_numsub("graft:slots"))[0][1] == count:
-            return
-        await asyncio.sleep(0.01)
-    raise TimeoutError("nobody listens")
+    async def listened() -> bool:
+        return bool((await redis.pubsub_numsub(SLOTS_CHANNEL))[0][1] == count)
+
+    await until(listened)
 
 
 @pytest.mark.slow

@@ -16,10 +16,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from redis.asyncio import Redis
 
 from gateway.policy import Policy
-from tests.integration.gateway_house import Customer, House, house, until
+from tests.integration.gateway_house import Customer, House, house
 from tests.integration.gateway_worker import Worker, worker
 from tests.integration.rough_engine import SLOW_S, rough_engine
 from tests.unit.gateway.stub_engine import StubEngine, served
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,9 @@ import pytest_asyncio
 from adapters.types import Alias, Lineage, VersionStatus
 from gateway.app import data_plane
 from gateway.policy import Policy
-from tests.integration.gateway_house import BASE_DIGEST, Customer, House, house, listening, until
+from tests.integration.gateway_house import BASE_DIGEST, Customer, House, house, listening
 from tests.integration.rough_engine import RoughEngine, rough_engine
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,12 +13,7 @@ from redis.asyncio import Redis
 from adapters.errors import WorkersBehind, WorkersUnseen
 from gateway.leases import WORKERS_KEY, Heartbeat, Leases
 from gateway.workers import CHANGES_CHANNEL, RedisWorkers
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    async with Redis.from_url(redis_url) as client:
-        yield client
+from tests.waiting import until
 
 
 @asynccontextmanager
@@ -29,14 +24,6 @@ async def worker(redis: Redis, name: str, change: int = 0) -> AsyncIterator[tupl
     await heartbeat.start()
     yield heartbeat, leases
     await heartbeat.close()
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    for _ in range(500):
-        if await condition():
-            return
-        await asyncio.sleep(0.01)
-    raise TimeoutError("the condition did not come true")
 
 
 async def test_every_live_worker_is_waited_for(redis: Redis) -> None:

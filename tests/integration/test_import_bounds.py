@@ -13,9 +13,10 @@ import pytest
 from adapters.peft_config import CONFIG
 from adapters.validation import WEIGHTS
 from tests.integration.control_house import ADMIN_KEY
-from tests.integration.gateway_house import listening, until
+from tests.integration.gateway_house import listening
 from tests.integration.random_adapters import write_adapter
 from tests.integration.transfer_house import House, housed, tar
+from tests.waiting import until
 
 
 class Slow:

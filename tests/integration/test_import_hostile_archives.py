@@ -5,23 +5,14 @@ import io
 import stat
 import tarfile
 import zipfile
-from collections.abc import AsyncIterator, Callable, Mapping
-from pathlib import Path
-
-import pytest
+from collections.abc import Callable, Mapping
 
 from adapters.peft_config import CONFIG
 from adapters.validation import WEIGHTS
-from tests.integration.transfer_house import House, housed, plain_tar, tar
+from tests.integration.transfer_house import House, plain_tar, tar
 
 Files = dict[str, bytes]
 Harm = Callable[[Files], bytes]
-
-
-@pytest.fixture
-async def home(tmp_path: Path, redis_url: str) -> AsyncIterator[House]:
-    async with housed(tmp_path, redis_url, import_max_bytes=64 * 1024**2) as made:
-        yield made
 
 
 def folders(files: Files) -> bytes:

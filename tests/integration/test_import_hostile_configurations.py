@@ -1,20 +1,11 @@
 """Configurations and lineages that mean harm, through the admin API."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
-from pathlib import Path
-
-import pytest
+from collections.abc import Callable, Mapping
 
 from adapters.archives import LINEAGE
 from adapters.peft_config import CONFIG
-from tests.integration.transfer_house import House, housed, tar
-
-
-@pytest.fixture
-async def home(tmp_path: Path, redis_url: str) -> AsyncIterator[House]:
-    async with housed(tmp_path, redis_url, import_max_bytes=64 * 1024**2) as made:
-        yield made
+from tests.integration.transfer_house import House, tar
 
 
 def with_setting(name: str, value: str) -> Callable[[bytes], bytes]:

@@ -2,21 +2,13 @@
 
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-
-import pytest
 
 from adapters.peft_config import CONFIG
 from adapters.validation import WEIGHTS
 from tests.integration.random_adapters import write_adapter
-from tests.integration.transfer_house import House, housed
-
-
-@pytest.fixture
-async def home(tmp_path: Path, redis_url: str) -> AsyncIterator[House]:
-    async with housed(tmp_path, redis_url, import_max_bytes=64 * 1024**2) as made:
-        yield made
+from tests.integration.transfer_house import House
 
 
 def link(folder: Path) -> None:

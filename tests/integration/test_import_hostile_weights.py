@@ -1,24 +1,16 @@
 """Weights that mean harm, through the admin API."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pytest
 from safetensors.numpy import save
 
 from adapters.validation import WEIGHTS
-from tests.integration.transfer_house import FIRST, House, housed, plain_tar, tar
+from tests.integration.transfer_house import FIRST, House, plain_tar, tar
 
 MIB = 1024**2
-
-
-@pytest.fixture
-async def home(tmp_path: Path, redis_url: str) -> AsyncIterator[House]:
-    async with housed(tmp_path, redis_url, import_max_bytes=64 * MIB) as made:
-        yield made
 
 
 def weights_of(header: Any, body: bytes = b"") -> bytes:

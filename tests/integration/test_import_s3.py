@@ -1,7 +1,6 @@
 """Adapters from S3, by the real client, from a server that speaks its protocol."""
 
 import asyncio
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from adapters.errors import AdapterTooLarge, SourceRefused
 from adapters.peft_config import CONFIG
 from adapters.sources import Sources
 from adapters.validation import WEIGHTS
+from tests.integration.random_adapters import packed
 from tests.integration.s3_store import s3_store
 
 LIMIT = 1_000_000
@@ -47,8 +47,7 @@ async def test_a_folder_comes_with_the_files_that_an_adapter_has(bucket: Path, t
 
 async def test_an_archive_comes_whole(bucket: Path, tmp_path: Path) -> None:
     archive = bucket / "team" / "adapter.tar.gz"
-    with tarfile.open(archive, "w:gz") as packed:
-        packed.add(bucket / "team" / "adapter", arcname=".")
+    archive.write_bytes(packed(bucket / "team" / "adapter"))
     found = await fetched("s3://bucket/team/adapter.tar.gz", tmp_path)
     assert found.read_bytes() == archive.read_bytes()
 

@@ -5,17 +5,13 @@ import asyncio
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters.database import connect
 from adapters.registry import Registry
-from adapters.tables import metadata as adapters_metadata
 from training.oom import OomKills
 from training.runs import RunStore
-from training.tables import metadata
 from training.trouble import RETRY_SECONDS, bury
 from training.types import Run, RunStatus
 
@@ -36,6 +32,7 @@ asyncio.run(die())
 async def killed(database: AsyncEngine) -> Run:
     """A run whose learner is dead and held no lease any more."""
     runs = RunStore(database)
+    await runs.create("ten_1", "default", "manual")
     url = database.url.render_as_string(hide_password=False)
     command = [sys.executable, "-c", KILLED, url]
     process = await asyncio.to_thread(subprocess.run, command, check=False)
@@ -46,13 +43,8 @@ async def killed(database: AsyncEngine) -> Run:
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncEngine:
-    engine = connect(f"sqlite+aiosqlite:///{tmp_path}/graft.db?timeout=30")
-    async with engine.begin() as connection:
-        for each in (metadata, adapters_metadata):
-            await connection.run_sync(each.create_all)
-    await RunStore(engine).create("ten_1", "default", "manual")
-    return engine
+def database_url(sqlite_url: str) -> str:
+    return sqlite_url
 
 
 async def test_a_run_whose_learner_was_killed_for_memory_says_so_and_is_tried_later(
@@ -65,7 +57,6 @@ async def test_a_run_whose_learner_was_killed_for_memory_says_so_and_is_tried_la
     assert (told.error or "").startswith("OutOfMemory: the learner died") and told.not_before is not None
     assert [event.kind for event in await runs.events(run.id)] == ["queued", "claimed", "retry"]
     assert await runs.claim("next") is None
-    await database.dispose()
 
 
 @pytest.mark.parametrize("kills", [OomKills("here", 2), OomKills("another machine", 9), None])
@@ -77,7 +68,6 @@ async def test_a_run_whose_learner_was_killed_for_something_else_is_taken_up_at_
     await bury(runs, Registry(database), kills)
     taken = await runs.claim("next")
     assert taken is not None and (taken.id, taken.error, taken.attempts) == (run.id, None, 1)
-    await database.dispose()
 
 
 async def test_a_run_that_was_killed_for_memory_once_too_often_has_failed(database: AsyncEngine) -> None:
@@ -88,4 +78,3 @@ async def test_a_run_that_was_killed_for_memory_once_too_often_has_failed(databa
     await bury(runs, Registry(database), OomKills("here", 3))
     told = await runs.get(run.id)
     assert told.status is RunStatus.FAILED and (told.error or "").startswith("OutOfMemory")
-    await database.dispose()

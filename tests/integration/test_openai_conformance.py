@@ -11,7 +11,8 @@ import pytest_asyncio
 from gateway.policy import Policy
 from tests.integration.gateway_house import Customer, House, house
 from tests.integration.openai_clients import counted, official, official_sync
-from tests.unit.gateway.stub_engine import StubEngine, served, until
+from tests.unit.gateway.stub_engine import StubEngine, served
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

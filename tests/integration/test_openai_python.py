@@ -2,17 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import openai
 import pytest
-import pytest_asyncio
 
 from deploy.demo.serving import RunningEngine
 from gateway.keys import ALL_SCOPES
 from gateway.policy import Caps
-from tests.integration.gateway_house import Customer, House, house
+from tests.integration.gateway_house import Customer, House
 from tests.integration.openai_clients import counted, gauge, official, official_sync, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
@@ -20,18 +18,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 QUESTION = "What does the Zorvia starter plan cost per month?"
 CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": QUESTION}]}
 ASKED: dict[str, Any] = {**CHAT, "model": "default", "max_tokens": 12, "temperature": 0}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def built(engine: RunningEngine, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    async with house(tmp_path_factory.mktemp("house"), engine.url, engine.token) as made:
-        yield made
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def acme(built: House) -> AsyncIterator[Customer]:
-    async with built.customer("acme") as customer:
-        yield customer
 
 
 async def test_the_blocking_client_creates_streams_and_iterates(acme: Customer) -> None:

@@ -19,7 +19,8 @@ from adapters.slot_table import Word
 from adapters.slots import SlotListener, Slots
 from adapters.types import BASE_NAME
 from adapters.vllm import VllmEngine
-from tests.integration.gateway_house import beating, until
+from tests.integration.gateway_house import beating
+from tests.waiting import until
 
 URL = "http://engine"
 SLOTS = 3

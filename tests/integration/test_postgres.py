@@ -38,13 +38,6 @@ ONLY = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
 @pytest.fixture
-async def record(database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = connect(database_url)
-    yield engine
-    await engine.dispose()
-
-
-@pytest.fixture
 async def searched(database_url: str) -> AsyncIterator[AsyncEngine]:
     """As the retrieval service opens it."""
     engine = open_engine(database_url)
@@ -83,57 +76,57 @@ async def test_a_connection_that_was_cut_fails_nobody(database_url: str, of_retr
     await engine.dispose()
 
 
-async def test_a_moment_at_the_end_of_time_takes_no_worker_down(record: AsyncEngine) -> None:
+async def test_a_moment_at_the_end_of_time_takes_no_worker_down(database: AsyncEngine) -> None:
     end = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
-    store = TenantStore(record)
+    store = TenantStore(database)
     acme, _, _ = await store.upsert("acme", "Acme", "test")
     issued = await store.create_key(acme.id, "for ever", sorted(ALL_SCOPES), "test", end)
-    snapshot = await SnapshotLoader(record, "salt").load()
+    snapshot = await SnapshotLoader(database, "salt").load()
     assert snapshot.keys[issued.key.public_id].expires_at == end
 
 
-async def test_a_moment_of_another_zone_comes_back_in_utc(record: AsyncEngine) -> None:
+async def test_a_moment_of_another_zone_comes_back_in_utc(database: AsyncEngine) -> None:
     noon = datetime(2026, 11, 21, 12, tzinfo=timezone(timedelta(hours=-8)))
-    async with record.begin() as connection:
+    async with database.begin() as connection:
         row = {"id": "ten_1", "external_id": "a", "name": "a", "policy": {}, "created_at": noon}
         await connection.execute(sa.insert(tenants).values(row))
         found = await connection.scalar(sa.select(tenants.c.created_at))
     assert found == noon and found is not None and found.tzinfo is UTC
 
 
-async def test_counts_go_beyond_32_bits(record: AsyncEngine) -> None:
+async def test_counts_go_beyond_32_bits(database: AsyncEngine) -> None:
     for _ in range(2):
-        await audit.record_alone(record, Act("ada", "test.done", "it"))
-    assert len(await audit.entries(record, after=2**40)) == 2
-    async with record.begin() as connection:
+        await audit.record_alone(database, Act("ada", "test.done", "it"))
+    assert len(await audit.entries(database, after=2**40)) == 2
+    async with database.begin() as connection:
         await connection.execute(sa.insert(change_log).values(id=2**40, tenant_id="ten_1"))
         assert await changes.since(connection, 2**40 - 1) == (2**40, {"ten_1"})
 
 
 @ONLY
-async def test_the_database_counts_on_beyond_32_bits(record: AsyncEngine) -> None:
-    async with record.begin() as connection:
+async def test_the_database_counts_on_beyond_32_bits(database: AsyncEngine) -> None:
+    async with database.begin() as connection:
         await connection.execute(sa.text("SELECT setval('changes_id_seq', 3000000000)"))
         assert await changes.append(connection, "ten_1") == 3_000_000_001
 
 
-async def test_a_position_that_was_rolled_back_is_not_waited_for(record: AsyncEngine) -> None:
-    registry = Registry(record)
+async def test_a_position_that_was_rolled_back_is_not_waited_for(database: AsyncEngine) -> None:
+    registry = Registry(database)
     await registry.ensure_adapter("ten_1", "default", "sha256:base")
     before = await registry.position()
     with pytest.raises(RuntimeError):
-        async with record.begin() as connection:
+        async with database.begin() as connection:
             await changes.append(connection, "ten_2")
             raise RuntimeError
     await registry.ensure_adapter("ten_3", "default", "sha256:base")
-    async with record.connect() as connection:
+    async with database.connect() as connection:
         newest, changed = await changes.since(connection, before)
     assert newest > before and changed == {"ten_3"}
 
 
-async def test_followers_pass_no_position_that_is_still_to_come(record: AsyncEngine) -> None:
+async def test_followers_pass_no_position_that_is_still_to_come(database: AsyncEngine) -> None:
     """Writers of many tenants at once: whoever follows reads every one of them."""
-    registry = Registry(record)
+    registry = Registry(database)
 
     async def write(number: int) -> None:
         for name in ("default", "other"):
@@ -144,7 +137,7 @@ async def test_followers_pass_no_position_that_is_still_to_come(record: AsyncEng
     position, ended = 0, False
     while not ended:
         ended = writing.done()
-        async with record.connect() as connection:
+        async with database.connect() as connection:
             position, changed = await changes.since(connection, position)
         seen |= changed or set()
     await writing
@@ -152,15 +145,15 @@ async def test_followers_pass_no_position_that_is_still_to_come(record: AsyncEng
 
 
 @ONLY
-async def test_what_json_cannot_say_is_null(record: AsyncEngine) -> None:
-    registry = Registry(record)
+async def test_what_json_cannot_say_is_null(database: AsyncEngine) -> None:
+    registry = Registry(database)
     await registry.ensure_adapter("ten_1", "default", "sha256:base")
     lineage = Lineage("sha256:base", {"rank": math.inf})
     metrics = {"loss": math.nan, "kept": [1, "a"], 7: np.float64(0.5)}
     made = await registry.register("ten_1", "default", "sha256:a", lineage, metrics)
     assert made.metrics == {"loss": None, "kept": [1, "a"], "7": 0.5}
     assert made.lineage.recipe == {"rank": None}
-    runs = RunStore(record)
+    runs = RunStore(database)
     await runs.create("ten_1", "default", "manual")
     run = await runs.claim("learner")
     assert run is not None
@@ -169,8 +162,8 @@ async def test_what_json_cannot_say_is_null(record: AsyncEngine) -> None:
 
 
 @ONLY
-async def test_a_character_that_no_text_has_is_replaced(record: AsyncEngine) -> None:
-    store = TenantStore(record)
+async def test_a_character_that_no_text_has_is_replaced(database: AsyncEngine) -> None:
+    store = TenantStore(database)
     await store.upsert("acme", "A\0cme \ud800", "test")
     assert (await store.get("acme")).name == "A\ufffdcme ?"
 

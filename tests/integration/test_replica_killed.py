@@ -23,8 +23,9 @@ from deploy.demo import serving
 from deploy.demo.serving import RunningEngine
 from gateway.admin import create_app
 from gateway.control import Control, assembled
-from tests.integration.gateway_house import Customer, house, listening, until
+from tests.integration.gateway_house import Customer, house, listening
 from tests.integration.random_adapters import write_adapter
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(600)]
 

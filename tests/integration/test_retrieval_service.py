@@ -15,9 +15,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from retrieval.client import RetrievalClient
-from retrieval.database import open_engine
 from retrieval.errors import RetrievalUnavailable
-from retrieval.tables import metadata
 from retrieval.types import MemoryEntry
 
 TOKEN = "internal-test-token"
@@ -65,17 +63,10 @@ class Service:
             self._process.wait()
 
 
-async def _make_tables(data_dir: Path) -> None:
-    engine = open_engine(f"sqlite+aiosqlite:///{data_dir / 'graft.db'}?timeout=30")
-    async with engine.begin() as connection:
-        await connection.run_sync(metadata.create_all)
-    await engine.dispose()
-
-
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(tmp_path_factory: pytest.TempPathFactory, sqlite_record: Path) -> Iterator[Service]:
     data_dir = tmp_path_factory.mktemp("retrieval")
-    asyncio.run(_make_tables(data_dir))
+    shutil.copy(sqlite_record, data_dir)
     running = Service(data_dir)
     asyncio.run(running.start())
     yield running

@@ -20,8 +20,9 @@ from adapters.types import Lineage, VersionStatus
 from deploy.demo.serving import RunningEngine
 from gateway.control import Control, assembled
 from tests.integration.control_house import administered
-from tests.integration.gateway_house import House, house, until
+from tests.integration.gateway_house import House, house
 from tests.integration.random_adapters import write_adapter
+from tests.waiting import until
 from training.journal_drain import JournalDrain
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]

@@ -1,41 +1,22 @@
 """What a real vLLM keeps and shows of all that it serves, and what of it one tenant gets to feel of another."""
 
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
-from adapters.base import describe_base
 from adapters.types import Alias, Lineage, Version, VersionStatus
 from adapters.vllm import VllmEngine
 from deploy.demo.serving import RunningEngine
 from gateway.loader import SnapshotLoader
 from tests.integration.gateway_house import BASE_DIGEST, Customer, House, house
 from tests.integration.prefix_cache import PROMPT, hits_of
-from tests.integration.random_adapters import write_adapter
+from tests.integration.random_adapters import Write
 
 pytestmark = pytest.mark.slow
-
-Write = Callable[[int], Path]
-
-
-@pytest.fixture
-async def vllm(engine: RunningEngine) -> AsyncIterator[VllmEngine]:
-    """The session's engine, left without adapters."""
-    async with httpx.AsyncClient(trust_env=False) as http:
-        replica = VllmEngine(engine.url, engine.token, http)
-        yield replica
-        for version_id in await replica.resident():
-            await replica.unload(version_id)
-
-
-@pytest.fixture
-def write(tmp_path: Path, base_model: Path) -> Write:
-    base = describe_base(base_model)
-    return lambda seed: write_adapter(tmp_path / f"seed-{seed}", base, seed)
 
 
 @pytest.fixture

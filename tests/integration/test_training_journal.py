@@ -1,7 +1,6 @@
 """The journal over a real Redis and a real database."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -11,7 +10,6 @@ import sqlalchemy as sa
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters.database import connect
 from training import journal, journal_drain
 from training.errors import InteractionNotFound
 from training.journal import Interactions, JournalWriter
@@ -37,19 +35,6 @@ ANSWERED = Interaction(
 )
 
 
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    async with Redis.from_url(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
-async def sql(database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = connect(database_url)
-    yield engine
-    await engine.dispose()
-
-
 async def stored(engine: AsyncEngine) -> int:
     async with engine.connect() as connection:
         return int(
@@ -63,38 +48,38 @@ async def drain_all(drain: JournalDrain, wanted: int) -> None:
         moved += await drain.drain(block_ms=50)
 
 
-async def test_an_interaction_is_found_the_moment_it_is_written(redis: Redis, sql: AsyncEngine) -> None:
+async def test_an_interaction_is_found_the_moment_it_is_written(redis: Redis, database: AsyncEngine) -> None:
     writer = JournalWriter(redis)
     writer.write(ANSWERED)
-    assert await Interactions(redis, sql, writer).find("ten_1", ANSWERED.id) == ANSWERED
+    assert await Interactions(redis, database, writer).find("ten_1", ANSWERED.id) == ANSWERED
 
 
-async def test_another_worker_finds_it_in_redis(redis: Redis, sql: AsyncEngine) -> None:
+async def test_another_worker_finds_it_in_redis(redis: Redis, database: AsyncEngine) -> None:
     async with JournalWriter(redis) as writer:
         writer.write(ANSWERED)
-    assert await Interactions(redis, sql).find("ten_1", ANSWERED.id) == ANSWERED
+    assert await Interactions(redis, database).find("ten_1", ANSWERED.id) == ANSWERED
 
 
-async def test_it_is_found_in_sql_when_redis_forgot(redis: Redis, sql: AsyncEngine) -> None:
+async def test_it_is_found_in_sql_when_redis_forgot(redis: Redis, database: AsyncEngine) -> None:
     async with JournalWriter(redis) as writer:
         writer.write(ANSWERED)
-    await drain_all(JournalDrain(redis, sql, "learner"), 1)
+    await drain_all(JournalDrain(redis, database, "learner"), 1)
     await redis.flushall()
-    assert await Interactions(redis, sql).find("ten_1", ANSWERED.id) == ANSWERED
+    assert await Interactions(redis, database).find("ten_1", ANSWERED.id) == ANSWERED
 
 
-async def test_a_reader_waits_a_little_for_the_writer(redis: Redis, sql: AsyncEngine) -> None:
-    finding = asyncio.create_task(Interactions(redis, sql).find("ten_1", ANSWERED.id, patience_s=10))
+async def test_a_reader_waits_a_little_for_the_writer(redis: Redis, database: AsyncEngine) -> None:
+    finding = asyncio.create_task(Interactions(redis, database).find("ten_1", ANSWERED.id, patience_s=10))
     async with JournalWriter(redis) as writer:
         writer.write(ANSWERED)
     assert await finding == ANSWERED
 
 
-async def test_another_tenants_interaction_is_not_found(redis: Redis, sql: AsyncEngine) -> None:
+async def test_another_tenants_interaction_is_not_found(redis: Redis, database: AsyncEngine) -> None:
     writer = JournalWriter(redis)
     writer.write(ANSWERED)
     with pytest.raises(InteractionNotFound):
-        await Interactions(redis, sql, writer).find("ten_2", ANSWERED.id)
+        await Interactions(redis, database, writer).find("ten_2", ANSWERED.id)
 
 
 async def test_a_full_queue_drops_and_counts(redis: Redis) -> None:
@@ -104,36 +89,36 @@ async def test_a_full_queue_drops_and_counts(redis: Redis) -> None:
     assert writer.dropped == 1
 
 
-async def test_a_batch_of_a_dead_learner_is_stored_once(redis: Redis, sql: AsyncEngine) -> None:
+async def test_a_batch_of_a_dead_learner_is_stored_once(redis: Redis, database: AsyncEngine) -> None:
     async with JournalWriter(redis) as writer:
         for n in range(300):
             writer.write(replace(ANSWERED, id=f"chatcmpl-{n}"))
-    drain = JournalDrain(redis, sql, "learner", batch=128)
+    drain = JournalDrain(redis, database, "learner", batch=128)
     await drain._make_group()
     assert len(await drain._read(">", 50)) == 16
-    await drain_all(JournalDrain(redis, sql, "learner", batch=128), 300)
-    assert (await stored(sql), await redis.xlen("graft:journal")) == (300, 0)
+    await drain_all(JournalDrain(redis, database, "learner", batch=128), 300)
+    assert (await stored(database), await redis.xlen("graft:journal")) == (300, 0)
 
 
-async def test_nothing_to_drain_is_no_error(redis: Redis, sql: AsyncEngine) -> None:
-    drain = JournalDrain(redis, sql, "learner")
+async def test_nothing_to_drain_is_no_error(redis: Redis, database: AsyncEngine) -> None:
+    drain = JournalDrain(redis, database, "learner")
     assert [await drain.drain(block_ms=10) for _ in range(2)] == [0, 0]
 
 
 async def test_what_a_learner_read_and_did_not_store_passes_to_the_next(
-    redis: Redis, sql: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+    redis: Redis, database: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal_drain, "SILENT_SECONDS", 0)
     async with JournalWriter(redis) as writer:
         writer.write(ANSWERED)
-    killed = JournalDrain(redis, sql, "killed")
+    killed = JournalDrain(redis, database, "killed")
     await killed._make_group()
     assert len(await killed._read(">", 50)) == 1
-    successor = JournalDrain(redis, sql, "successor")
+    successor = JournalDrain(redis, database, "successor")
     await drain_all(successor, 1)
     await successor.drain(block_ms=10)
     names = [each["name"] for each in await redis.xinfo_consumers("graft:journal", "learner")]
-    assert (await stored(sql), await redis.xlen("graft:journal"), names) == (1, 0, [b"successor"])
+    assert (await stored(database), await redis.xlen("graft:journal"), names) == (1, 0, [b"successor"])
 
 
 async def responses(engine: AsyncEngine) -> dict[str, str]:
@@ -143,46 +128,50 @@ async def responses(engine: AsyncEngine) -> dict[str, str]:
 
 
 async def test_text_that_no_database_takes_is_stored_without_what_it_refuses(
-    redis: Redis, sql: AsyncEngine
+    redis: Redis, database: AsyncEngine
 ) -> None:
     async with JournalWriter(redis) as writer:
         writer.write(replace(ANSWERED, response="a\0b", session_id="s\0", messages=[{"content": "c\0d"}]))
-    await drain_all(JournalDrain(redis, sql, "learner"), 1)
-    async with sql.connect() as connection:
+    await drain_all(JournalDrain(redis, database, "learner"), 1)
+    async with database.connect() as connection:
         (row,) = (await connection.execute(sa.select(interactions))).all()
     assert (row.response, row.session_id, row.messages) == ("a\ufffdb", "s\ufffd", [{"content": "c\ufffdd"}])
 
 
-async def test_what_cannot_be_written_is_counted_and_ends_nothing(redis: Redis, sql: AsyncEngine) -> None:
+async def test_what_cannot_be_written_is_counted_and_ends_nothing(
+    redis: Redis, database: AsyncEngine
+) -> None:
     async with JournalWriter(redis) as writer:
         writer.write(replace(ANSWERED, id="chatcmpl-half", response="\ud800"))
         writer.write(ANSWERED)
     assert writer.dropped == 1
-    await drain_all(JournalDrain(redis, sql, "learner"), 1)
+    await drain_all(JournalDrain(redis, database, "learner"), 1)
 
 
-async def test_what_the_record_refuses_is_lost_alone(redis: Redis, sql: AsyncEngine) -> None:
+async def test_what_the_record_refuses_is_lost_alone(redis: Redis, database: AsyncEngine) -> None:
     async with JournalWriter(redis) as writer:
         for n in range(5):
             writer.write(replace(ANSWERED, id=f"chatcmpl-{n}", status=2**63 if n == 3 else 200))
     await redis.xadd("graft:journal", {"data": b"nothing that was ever an interaction"})
-    await JournalDrain(redis, sql, "learner").drain(block_ms=50)
-    await JournalDrain(redis, sql, "learner").drain(block_ms=50)
-    assert sorted(await responses(sql)) == ["chatcmpl-0", "chatcmpl-1", "chatcmpl-2", "chatcmpl-4"]
+    await JournalDrain(redis, database, "learner").drain(block_ms=50)
+    await JournalDrain(redis, database, "learner").drain(block_ms=50)
+    assert sorted(await responses(database)) == ["chatcmpl-0", "chatcmpl-1", "chatcmpl-2", "chatcmpl-4"]
     assert await redis.xlen("graft:journal") == 0
 
 
-async def test_what_is_in_the_record_is_no_longer_in_redis(redis: Redis, sql: AsyncEngine) -> None:
+async def test_what_is_in_the_record_is_no_longer_in_redis(redis: Redis, database: AsyncEngine) -> None:
     async with JournalWriter(redis) as writer:
         for n in range(3):
             writer.write(replace(ANSWERED, id=f"chatcmpl-{n}"))
     assert len(await redis.keys("graft:interaction:*")) == 3
-    await drain_all(JournalDrain(redis, sql, "learner"), 3)
+    await drain_all(JournalDrain(redis, database, "learner"), 3)
     assert await redis.keys("graft:interaction:*") == await redis.keys("graft:journal:bytes") == []
-    assert await Interactions(redis, sql).find("ten_1", "chatcmpl-1") == replace(ANSWERED, id="chatcmpl-1")
+    assert await Interactions(redis, database).find("ten_1", "chatcmpl-1") == replace(
+        ANSWERED, id="chatcmpl-1"
+    )
 
 
-async def test_redis_holds_so_many_bytes_at_most(redis: Redis, sql: AsyncEngine) -> None:
+async def test_redis_holds_so_many_bytes_at_most(redis: Redis, database: AsyncEngine) -> None:
     """Should nothing drain it, the oldest goes, and is counted."""
     long = replace(ANSWERED, response="x" * 1000)
     with pytest.MonkeyPatch.context() as patch:
@@ -194,8 +183,8 @@ async def test_redis_holds_so_many_bytes_at_most(redis: Redis, sql: AsyncEngine)
     assert 1 < left < 5
     assert int(await redis.get("graft:journal:bytes")) <= 5000
     assert len(await redis.keys("graft:interaction:*")) == await redis.xlen("graft:journal") == left
-    await drain_all(JournalDrain(redis, sql, "learner"), left)
-    assert sorted(await responses(sql)) == [f"chatcmpl-{n}" for n in range(10 - left, 10)]
+    await drain_all(JournalDrain(redis, database, "learner"), left)
+    assert sorted(await responses(database)) == [f"chatcmpl-{n}" for n in range(10 - left, 10)]
 
 
 async def test_a_worker_holds_so_many_bytes_at_most(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,12 +199,12 @@ async def test_a_worker_holds_so_many_bytes_at_most(redis: Redis, monkeypatch: p
     assert writer.dropped == 2
 
 
-async def test_of_a_very_long_conversation_the_answer_is_kept(redis: Redis, sql: AsyncEngine) -> None:
+async def test_of_a_very_long_conversation_the_answer_is_kept(redis: Redis, database: AsyncEngine) -> None:
     long = [{"role": "user", "content": "Hello?", "unread": "x" * journal.LARGEST}]
     async with JournalWriter(redis) as writer:
         writer.write(replace(ANSWERED, messages=long, detail={"tools": long, "base": "base"}))
-    await drain_all(JournalDrain(redis, sql, "learner"), 1)
-    found = await Interactions(redis, sql).find("ten_1", ANSWERED.id)
+    await drain_all(JournalDrain(redis, database, "learner"), 1)
+    found = await Interactions(redis, database).find("ten_1", ANSWERED.id)
     assert found == replace(ANSWERED, messages=[], detail={"base": "base"})
 
 
@@ -225,8 +214,8 @@ async def write(redis: Redis, name: str, count: int, response: str = "") -> None
             writer.write(replace(ANSWERED, id=f"{name}-{n}", response=response))
 
 
-async def test_of_long_entries_few_are_read_at_once(redis: Redis, sql: AsyncEngine) -> None:
-    drain = JournalDrain(redis, sql, "learner", batch=100)
+async def test_of_long_entries_few_are_read_at_once(redis: Redis, database: AsyncEngine) -> None:
+    drain = JournalDrain(redis, database, "learner", batch=100)
     await drain.drain(block_ms=10)
     await write(redis, "short", 116)
     assert [await drain.drain() for _ in range(2)] == [112, 4]
@@ -249,9 +238,9 @@ async def test_a_stream_that_is_gone_holds_no_bytes(redis: Redis) -> None:
 
 
 async def test_entries_that_were_never_counted_take_nothing_off_the_count(
-    redis: Redis, sql: AsyncEngine
+    redis: Redis, database: AsyncEngine
 ) -> None:
-    drain = JournalDrain(redis, sql, "learner", batch=1)
+    drain = JournalDrain(redis, database, "learner", batch=1)
     await drain.drain(block_ms=10)
     await write(redis, "chatcmpl", 20)
     await redis.set("graft:journal:bytes", 1)
@@ -273,13 +262,13 @@ async def test_entries_that_were_never_counted_take_nothing_off_the_count(
     ],
 )
 async def test_what_no_row_can_hold_is_lost_alone(
-    redis: Redis, sql: AsyncEngine, name: str, value: object
+    redis: Redis, database: AsyncEngine, name: str, value: object
 ) -> None:
     document = orjson.loads(journal.encode(replace(ANSWERED, id="chatcmpl-bad"))) | {name: value}
     await redis.xadd("graft:journal", {"data": orjson.dumps(document)})
     await write(redis, "chatcmpl", 2)
-    drain = JournalDrain(redis, sql, "learner")
+    drain = JournalDrain(redis, database, "learner")
     for _ in range(2):
         await drain.drain(block_ms=10)
-    assert sorted(await responses(sql)) == ["chatcmpl-0", "chatcmpl-1"]
+    assert sorted(await responses(database)) == ["chatcmpl-0", "chatcmpl-1"]
     assert await redis.xlen("graft:journal") == 0

@@ -12,12 +12,11 @@ from tests.integration.bases_place import (
     Place,
     Tenant,
     client_of,
-    packed,
     place_over,
     shortened,
     tenant_of_both,
 )
-from tests.integration.random_adapters import write_adapter
+from tests.integration.random_adapters import packed, write_adapter
 from training.types import LEARNER_OF
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -70,7 +69,7 @@ async def test_files_for_the_larger_base_model_are_refused_for_the_smaller(
 ) -> None:
     """They name no base model: what they change is not there."""
     files = write_adapter(tmp_path / "larger", place.base("base"), 2)
-    refused = await acme.import_into("small", packed(files, tmp_path / "larger.tar.gz"), 400)
+    refused = await acme.import_into("small", packed(files), 400)
     assert refused["error"]["type"] == "invalid_request_error"
 
 

@@ -15,8 +15,8 @@ from adapters.vllm import VllmEngine
 from deploy.demo.serving import free_port
 from gateway import launch
 from gateway.launch import System
-from tests.integration.bases_place import ASKED, packed, shortened
-from tests.integration.random_adapters import write_adapter
+from tests.integration.bases_place import ASKED, shortened
+from tests.integration.random_adapters import packed, write_adapter
 
 pytestmark = [
     pytest.mark.slow,
@@ -68,9 +68,7 @@ async def small(up: Up, tmp_path_factory: pytest.TempPathFactory) -> Small:
     directory = tmp_path_factory.mktemp("small")
     tenant = (await up.call("POST", "/tenants", {"external_id": "acme"}))["id"]
     await up.call("POST", f"/tenants/{tenant}/adapters", {"name": "small", "base": "short"})
-    archive = packed(
-        write_adapter(directory / "made", describe_base(up.short), 1), directory / "small.tar.gz"
-    )
+    archive = packed(write_adapter(directory / "made", describe_base(up.short), 1))
     adapter = f"/tenants/{tenant}/adapters/small"
     version = (await up.call("POST", f"{adapter}/versions", content=archive))["id"]
     await up.call("POST", f"{adapter}/versions/{version}/approve")

@@ -12,9 +12,9 @@ from adapters.types import DEFAULT_ADAPTER, Alias
 from deploy.demo.serving import free_port
 from gateway.loops import Loops
 from gateway.probes import Probes
-from tests.integration.gateway_house import until
 from tests.integration.light_engine import light_engine
 from tests.integration.town import Town, planned, town
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 

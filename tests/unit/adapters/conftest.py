@@ -1,7 +1,7 @@
-"""Fixtures of the adapters package's unit tests: a record, a tiny base model, adapters on disk."""
+"""Fixtures of the adapters package's unit tests: a registry, engines, a tiny base model, adapters on disk."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.artifacts import ArtifactStore
 from adapters.base import BaseModel, describe_base
-from adapters.database import connect
+from adapters.holds import Holds
+from adapters.reconcile import Reconciler
 from adapters.registry import Registry
-from adapters.types import Lineage, Version
+from adapters.testing import FakeEngine, FakeWorkers
+from adapters.types import Alias, Lineage, Version, VersionStatus
+from adapters.wants import Wants
 
 BASE = "sha256:base"
 MakeVersion = Callable[..., Any]
+MakeStable = Callable[[], Awaitable[Version]]
 WriteAdapter = Callable[..., Path]
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = connect(database_url)
-    yield engine
-    await engine.dispose()
 
 
 @pytest.fixture
@@ -64,6 +61,66 @@ def make_version(registry: Registry, store: ArtifactStore, files: Path) -> MakeV
         return await registry.version(version.id)
 
     return make
+
+
+@pytest.fixture
+def engines() -> list[FakeEngine]:
+    return [FakeEngine("fake://one"), FakeEngine("fake://two")]
+
+
+@pytest.fixture
+def workers() -> FakeWorkers:
+    return FakeWorkers()
+
+
+@pytest.fixture
+def holds() -> Holds:
+    return Holds()
+
+
+@pytest.fixture
+async def reconcile(
+    registry: Registry,
+    database: AsyncEngine,
+    store: ArtifactStore,
+    workers: FakeWorkers,
+    holds: Holds,
+    tmp_path: Path,
+) -> Callable[[Sequence[FakeEngine]], Reconciler]:
+    """Of engines with room for three versions each; every worker serves the record as it is."""
+    await workers.apply(1_000_000)
+    wants, cache = Wants(database), tmp_path / "cache"
+    return lambda engines: Reconciler(registry, wants, store, engines, workers, holds, cache, capacity=3)
+
+
+@pytest.fixture
+def reconciler(
+    reconcile: Callable[[Sequence[FakeEngine]], Reconciler], engines: list[FakeEngine]
+) -> Reconciler:
+    return reconcile(engines)
+
+
+@pytest.fixture
+def make_stable(registry: Registry, make_version: MakeVersion) -> MakeStable:
+    async def make() -> Version:
+        version: Version = await make_version(VersionStatus.APPROVED)
+        await registry.move_alias("ten_acme", "default", Alias.STABLE, version.id, "ada")
+        return version
+
+    return make
+
+
+@pytest.fixture
+async def many(registry: Registry, make_version: MakeVersion) -> list[Version]:
+    """Stable versions of nine tenants: more than two engines of three have room for."""
+    versions = []
+    for number in range(9):
+        tenant_id = f"ten_{number}"
+        await registry.ensure_adapter(tenant_id, "default", BASE)
+        version: Version = await make_version(VersionStatus.APPROVED, tenant_id=tenant_id)
+        await registry.move_alias(tenant_id, "default", Alias.STABLE, version.id, "ada")
+        versions.append(version)
+    return versions
 
 
 @pytest.fixture

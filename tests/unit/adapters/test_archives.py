@@ -240,8 +240,3 @@ def test_the_same_files_pack_to_the_same_bytes(tmp_path: Path) -> None:
             (directory / name).write_bytes(content)
         made.append(b"".join(pieces(directory)))
     assert made[0] == made[1]
-
-
-def test_a_content_that_is_not_of_its_size_breaks_off(tmp_path: Path) -> None:
-    with pytest.raises(EOFError, match=f"{WEIGHTS} has 8 bytes instead of 7"):
-        list(packed({WEIGHTS: 7}, {WEIGHTS: iter([b"eight by"])}, b"{}"))

@@ -28,11 +28,6 @@ def database_url(sqlite_url: str) -> str:
 
 
 @pytest.fixture
-def engines() -> list[FakeEngine]:
-    return [FakeEngine("fake://one"), FakeEngine("fake://two")]
-
-
-@pytest.fixture
 def loader(store: ArtifactStore, engines: list[FakeEngine], tmp_path: Path) -> Loader:
     return Loader(store, engines, tmp_path / "cache")
 

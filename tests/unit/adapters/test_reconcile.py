@@ -3,70 +3,22 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters.artifacts import ArtifactStore
 from adapters.engine import Holding
 from adapters.holds import Holds
 from adapters.reconcile import Reconciler, Repair
 from adapters.registry import Registry
 from adapters.tasks import InTurn
 from adapters.testing import FakeEngine, FakeWorkers
-from adapters.types import Alias, Lineage, Version, VersionStatus
-from adapters.wants import Wants
-from tests.unit.adapters.conftest import MakeVersion
+from adapters.types import Alias, Version, VersionStatus
+from tests.unit.adapters.conftest import MakeStable, MakeVersion
 
 APPROVED = VersionStatus.APPROVED
-OTHER = "sha256:other"
 
 
 @pytest.fixture
 def database_url(sqlite_url: str) -> str:
     return sqlite_url
-
-
-@pytest.fixture
-def engines() -> list[FakeEngine]:
-    return [FakeEngine("fake://one"), FakeEngine("fake://two")]
-
-
-@pytest.fixture
-async def workers() -> FakeWorkers:
-    workers = FakeWorkers()
-    await workers.apply(1_000_000)
-    return workers
-
-
-@pytest.fixture
-def holds() -> Holds:
-    return Holds()
-
-
-@pytest.fixture
-def reconciler(
-    registry: Registry,
-    database: AsyncEngine,
-    store: ArtifactStore,
-    engines: list[FakeEngine],
-    workers: FakeWorkers,
-    holds: Holds,
-    tmp_path: Path,
-) -> Reconciler:
-    wants = Wants(database)
-    return Reconciler(registry, wants, store, engines, workers, holds, tmp_path / "cache", capacity=3)
-
-
-@pytest.fixture
-def make_stable(registry: Registry, make_version: MakeVersion) -> Callable[[], Awaitable[Version]]:
-    async def make() -> Version:
-        version: Version = await make_version(APPROVED)
-        await registry.move_alias("ten_acme", "default", Alias.STABLE, version.id, "ada")
-        return version
-
-    return make
-
-
-MakeStable = Callable[[], Awaitable[Version]]
 
 
 async def test_what_an_alias_points_to_is_loaded_everywhere(
@@ -202,19 +154,6 @@ async def test_a_version_that_cannot_be_loaded_is_reported_and_the_rest_goes_on(
     assert {repair.version_id for repair in repairs.loaded} == {good.id}
 
 
-@pytest.fixture
-async def many(registry: Registry, make_version: MakeVersion) -> list[Version]:
-    """Stable versions of nine tenants: more than two engines of three have room for."""
-    versions = []
-    for number in range(9):
-        tenant_id = f"ten_{number}"
-        await registry.ensure_adapter(tenant_id, "default", "sha256:base")
-        version: Version = await make_version(APPROVED, tenant_id=tenant_id)
-        await registry.move_alias(tenant_id, "default", Alias.STABLE, version.id, "ada")
-        versions.append(version)
-    return versions
-
-
 async def test_what_was_needed_while_a_pass_went_on_survives_it(
     reconciler: Reconciler,
     engines: list[FakeEngine],
@@ -280,157 +219,11 @@ async def test_a_version_that_no_alias_points_to_any_more_is_not_kept_for_its_he
     assert not any(version.id in engine.loaded for engine in engines)
 
 
-async def test_a_pinned_version_is_held_whatever_others_are_asked_for(
-    reconciler: Reconciler, database: AsyncEngine, engines: list[FakeEngine], many: list[Version]
-) -> None:
-    await Wants(database).pin(many[0].id, "ada")
-    await reconciler.run_once(asked={version.id: 50.0 for version in many[1:]})
-    assert all(many[0].id in engine.loaded for engine in engines)
-
-
-def pin_calls(engine: FakeEngine) -> list[tuple[str, str]]:
-    return [call for call in engine.calls if call[0] in ("pin", "unpin")]
-
-
-async def test_what_is_pinned_is_pinned_in_each_replica_that_holds_it_once(
-    reconciler: Reconciler, database: AsyncEngine, engines: list[FakeEngine], make_stable: MakeStable
-) -> None:
-    version = await make_stable()
-    await reconciler.run_once()
-    await Wants(database).pin(version.id, "ada")
-    repairs = await reconciler.run_once()
-    assert repairs.pinned == [Repair(engine.url, version.id) for engine in engines]
-    assert not await reconciler.run_once()
-    assert [pin_calls(engine) for engine in engines] == [[("pin", version.id)]] * 2
-
-
-async def test_what_is_not_pinned_any_more_is_let_go_once(
-    reconciler: Reconciler, database: AsyncEngine, engines: list[FakeEngine], make_stable: MakeStable
-) -> None:
-    version = await make_stable()
-    await Wants(database).pin(version.id, "ada")
-    await reconciler.run_once()
-    await Wants(database).unpin(version.id, "ada")
-    assert (await reconciler.run_once()).unpinned == [Repair(engine.url, version.id) for engine in engines]
-    assert not await reconciler.run_once()
-    assert [engine.pins for engine in engines] == [set()] * 2
-
-
-async def test_a_restarted_replica_gets_its_pins_back(
-    reconciler: Reconciler, database: AsyncEngine, engines: list[FakeEngine], make_stable: MakeStable
-) -> None:
-    """Also one that was asked for the version, and so holds it, before anybody looked."""
-    version = await make_stable()
-    await Wants(database).pin(version.id, "ada")
-    await reconciler.run_once()
-    for engine in engines:
-        path = engine.loaded[version.id]
-        engine.restart()
-    await engines[1].load(version.id, path)
-    repairs = await reconciler.run_once()
-    assert repairs.loaded == [Repair("fake://one", version.id)]
-    assert repairs.pinned == [Repair(engine.url, version.id) for engine in engines]
-
-
-async def test_a_replica_that_cannot_pin_is_served_without(
-    reconciler: Reconciler, database: AsyncEngine, engines: list[FakeEngine], make_stable: MakeStable
-) -> None:
-    version = await make_stable()
-    engines[0].pins = None
-    await Wants(database).pin(version.id, "ada")
-    repairs = await reconciler.run_once()
-    assert (repairs.pinned, repairs.failed) == ([Repair("fake://two", version.id)], [])
-    assert version.id in engines[0].loaded
-
-
-async def test_more_pins_than_a_replica_takes_are_reported_until_there_is_room(
-    reconciler: Reconciler, database: AsyncEngine, engines: list[FakeEngine], many: list[Version]
-) -> None:
-    wants = Wants(database)
-    for engine in engines:
-        engine.most_pins = 1
-    for version in many[:2]:
-        await wants.pin(version.id, "ada")
-    for _ in range(2):
-        repairs = await reconciler.run_once()
-        assert [repair.engine for repair in repairs.failed] == [engine.url for engine in engines]
-    assert {"too many" in str(repair.error) for repair in repairs.failed} == {True}
-    kept, refused = sorted(version.id for version in many[:2])
-    assert [engine.pins for engine in engines] == [{kept}] * 2
-    await wants.unpin(kept, "ada")
-    assert (await reconciler.run_once()).failed == []
-    assert [engine.pins for engine in engines] == [{refused}] * 2
-
-
 async def test_a_pass_says_what_each_replica_holds(
     reconciler: Reconciler, engines: list[FakeEngine], many: list[Version]
 ) -> None:
     repairs = await reconciler.run_once()
     assert repairs.residency == {engine.url: frozenset(engine.loaded) for engine in engines}
-
-
-@pytest.fixture
-def strangers() -> list[FakeEngine]:
-    """Replicas of another base model."""
-    return [FakeEngine(f"fake://other-{number}", base_digest=OTHER) for number in range(2)]
-
-
-@pytest.fixture
-def pools(
-    registry: Registry,
-    database: AsyncEngine,
-    store: ArtifactStore,
-    engines: list[FakeEngine],
-    strangers: list[FakeEngine],
-    workers: FakeWorkers,
-    holds: Holds,
-    tmp_path: Path,
-) -> Reconciler:
-    """Of both base models' replicas."""
-    every, cache = [*engines, *strangers], tmp_path / "cache"
-    return Reconciler(registry, Wants(database), store, every, workers, holds, cache, capacity=3)
-
-
-@pytest.fixture
-async def foreign(registry: Registry, store: ArtifactStore, files: Path) -> Version:
-    """A stable version of an adapter of the other base model."""
-    await registry.ensure_adapter("ten_acme", "big", OTHER)
-    artifact = await store.put(files)
-    version = await registry.register("ten_acme", "big", artifact.digest, Lineage(OTHER), {})
-    await registry.set_status(version.id, APPROVED)
-    await registry.move_alias("ten_acme", "big", Alias.STABLE, version.id, "ada")
-    return version
-
-
-async def test_a_version_is_loaded_on_replicas_of_its_own_base_model_only(
-    pools: Reconciler,
-    engines: list[FakeEngine],
-    strangers: list[FakeEngine],
-    make_stable: MakeStable,
-    foreign: Version,
-) -> None:
-    """Asked for, waited for and hot as it may be."""
-    version = await make_stable()
-    for _ in range(2):
-        await pools.run_once({foreign.id: 5000.0, version.id: 5000.0}, [foreign.id, version.id])
-    assert [set(engine.loaded) for engine in engines] == [{version.id}] * 2
-    assert [set(engine.loaded) for engine in strangers] == [{foreign.id}] * 2
-    assert not await pools.run_once()
-
-
-async def test_a_version_that_somebody_put_on_a_replica_of_another_base_model_is_removed(
-    pools: Reconciler, engines: list[FakeEngine], foreign: Version, tmp_path: Path
-) -> None:
-    await engines[0].load(foreign.id, tmp_path)
-    await pools.run_once()
-    assert not engines[0].loaded
-
-
-async def test_full_replicas_of_one_base_model_leave_room_on_those_of_another(
-    pools: Reconciler, strangers: list[FakeEngine], many: list[Version], foreign: Version
-) -> None:
-    await pools.run_once()
-    assert [set(engine.loaded) for engine in strangers] == [{foreign.id}] * 2
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """A worker that listens for what others change, while Redis answers and while it only takes connections."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from redis.asyncio import Redis
@@ -11,6 +12,7 @@ from adapters.own_slots import own_slots
 from adapters.slot_ledger import SLOTS_CHANNEL
 from adapters.slots import SlotListener, Slots
 from adapters.testing import MemorySlots
+from tests.waiting import until
 
 URL = "http://engine"
 
@@ -54,14 +56,6 @@ async def silent() -> AsyncIterator[Redis]:
         yield redis
 
 
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    for _ in range(500):
-        if await condition():
-            return
-        await asyncio.sleep(0.01)
-    raise TimeoutError("the condition did not come true")
-
-
 async def listened(redis: Redis) -> bool:
     return bool((await redis.pubsub_numsub(SLOTS_CHANNEL))[0][1] == 1)
 
@@ -71,49 +65,44 @@ async def pings(redis: Redis) -> int:
     return int(commands.get("cmdstat_ping", {"calls": 0})["calls"])
 
 
-async def test_a_redis_that_takes_connections_and_says_nothing_is_lost(silent: Redis) -> None:
+@asynccontextmanager
+async def listening(redis: Redis) -> AsyncIterator[Told]:
     told = Told()
-    listener = SlotListener(silent, told)
+    listener = SlotListener(redis, told)
     listener.start()
-    await until(told.lost_twice)
+    yield told
     await listener.close()
 
 
-async def test_a_redis_that_falls_silent_is_lost_and_heard_again_later(redis_url: str) -> None:
-    told = Told()
-    async with Redis.from_url(redis_url) as redis:
-        listener = SlotListener(redis, told)
-        listener.start()
+async def test_a_redis_that_takes_connections_and_says_nothing_is_lost(silent: Redis) -> None:
+    async with listening(silent) as told:
+        await until(lambda: told.losses > 1)
+
+
+async def test_a_redis_that_falls_silent_is_lost_and_heard_again_later(redis: Redis) -> None:
+    async with listening(redis) as told:
         await until(lambda: listened(redis))
         await redis.client_pause(500)
-        await until(told.lost_twice)
+        await until(lambda: told.losses > 1)
 
         async def heard() -> bool:
             await redis.publish(SLOTS_CHANNEL, URL)
             return URL in told.urls
 
         await until(heard)
-        await listener.close()
 
 
-async def test_a_ledger_that_is_back_is_told_again_what_runs(redis_url: str) -> None:
+async def test_a_ledger_that_is_back_is_told_again_what_runs(redis: Redis) -> None:
     """Once when the connection breaks off, and once when there is another: the ledger may have begun anew."""
-    told = Told()
-    async with Redis.from_url(redis_url) as redis:
-        listener = SlotListener(redis, told)
-        listener.start()
+    async with listening(redis) as told:
         await until(lambda: listened(redis))
         await redis.client_kill_filter(_type="pubsub")
         await until(told.told_again)
         assert await listened(redis)
-        await listener.close()
 
 
-async def test_a_channel_without_news_is_not_lost(redis_url: str) -> None:
-    told = Told()
-    async with Redis.from_url(redis_url) as redis:
-        listener = SlotListener(redis, told)
-        listener.start()
+async def test_a_channel_without_news_is_not_lost(redis: Redis) -> None:
+    async with listening(redis) as told:
         await until(lambda: listened(redis))
         before = await pings(redis)
 
@@ -122,7 +111,6 @@ async def test_a_channel_without_news_is_not_lost(redis_url: str) -> None:
 
         await until(answered)
         assert (told.losses, told.urls) == (0, [])
-        await listener.close()
 
 
 async def test_slots_of_its_own_end_while_redis_says_nothing(silent: Redis) -> None:

@@ -32,16 +32,6 @@ def engine() -> FakeEngine:
 
 
 @pytest.fixture
-def workers() -> FakeWorkers:
-    return FakeWorkers()
-
-
-@pytest.fixture
-def holds() -> Holds:
-    return Holds()
-
-
-@pytest.fixture
 def swapper(
     registry: Registry,
     store: ArtifactStore,

@@ -1,7 +1,7 @@
 """The generation endpoints over real sockets: a client in front of them, an upstream of ours behind them."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,6 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from redis.asyncio import Redis
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.database import connect
 from gateway.app import DataPlane
@@ -17,6 +16,7 @@ from gateway.context import ContextSource
 from gateway.demand import Demand
 from gateway.key_use import KeyUse
 from gateway.leases import Leases
+from gateway.policy import Policy
 from gateway.proxy import Proxy
 from gateway.replicas import Replicas
 from gateway.response_store import ResponseStore
@@ -26,7 +26,6 @@ from gateway.routes.responses import responses_router
 from gateway.shadow_counts import ShadowCounts
 from gateway.shadows import Shadows
 from gateway.snapshot import CurrentSnapshot
-from gateway.tables import metadata
 from gateway.telemetry import Telemetry
 from gateway.tracing import NoSpans
 from gateway.turns import Turns
@@ -36,6 +35,8 @@ from tests.unit.gateway.rollout_world import World, rollout_world
 from tests.unit.gateway.stub_engine import StubEngine, served
 from tests.unit.gateway.worlds import Member, adapter, member, snapshot, tenant
 from training.types import Interaction
+
+HIT = MemoryHit("fb_1", "Hello?", "The approved answer.", 0.9)
 
 
 @dataclass
@@ -75,6 +76,14 @@ class Bench:
     acme: Member
     globex: Member
 
+    def change(self, **values: Any) -> None:
+        """acme, from here on."""
+        view = replace(self.acme.view, **values)
+        self.current.value = snapshot(replace(self.acme, view=view), self.globex)
+
+    def set_policy(self, document: dict) -> None:
+        self.change(policy=Policy.model_validate(document))
+
     async def chat(
         self, who: Member | None = None, headers: dict | None = None, **changes: Any
     ) -> httpx.Response:
@@ -91,6 +100,10 @@ class Bench:
     ) -> httpx.Response:
         return await self.post("/v1/responses", who, headers, **{"input": "Hello?", **changes})
 
+    async def fetch(self, response_id: str, who: Member | None = None) -> httpx.Response:
+        headers = {"authorization": (who or self.acme).bearer}
+        return await self.client.get(f"/v1/responses/{response_id}", headers=headers)
+
     async def post(
         self, path: str, who: Member | None = None, headers: dict | None = None, **body: Any
     ) -> httpx.Response:
@@ -99,14 +112,12 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(tmp_path: Path, redis_url: str) -> AsyncIterator[Bench]:
+async def bench(sqlite_url: str, redis_url: str) -> AsyncIterator[Bench]:
     acme = member(tenant("acme", adapter("ten_acme", stable="ver_1", v1="ver_1", v2="ver_2")))
     globex = member(tenant("globex"))
     engine, leases, current = StubEngine(), Leases(), CurrentSnapshot(snapshot(acme, globex))
     journal, memories, telemetry = Journal(), Memories(), Telemetry()
-    record = connect(f"sqlite+aiosqlite:///{tmp_path}/graft.db")
-    async with record.begin() as connection:
-        await connection.run_sync(metadata.create_all)
+    record = connect(sqlite_url)
     responses, uses = ResponseStore(record), KeyUse(record)
     redis = Redis.from_url(redis_url)
     counts = ShadowCounts(redis)
@@ -153,13 +164,6 @@ async def bench(tmp_path: Path, redis_url: str) -> AsyncIterator[Bench]:
         await proxy.close()
     await redis.aclose()
     await record.dispose()
-
-
-@pytest.fixture
-async def sql(database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = connect(database_url)
-    yield engine
-    await engine.dispose()
 
 
 @pytest.fixture

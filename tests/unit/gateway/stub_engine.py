@@ -12,6 +12,7 @@ import uvicorn
 
 from gateway.connection import connections
 from tests.unit.gateway.stub_shapes import SHAPES, Chat, Response
+from tests.waiting import until
 
 Send = Callable[[dict[str, Any]], Any]
 
@@ -137,11 +138,3 @@ def unused_url() -> str:
     """Where nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-
-async def until(condition: Callable[[], bool], within_s: float = 5.0) -> None:
-    for _ in range(int(within_s / 0.005)):
-        if condition():
-            return
-        await asyncio.sleep(0.005)
-    raise TimeoutError("the condition did not come true")

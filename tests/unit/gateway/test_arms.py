@@ -15,8 +15,8 @@ from gateway.protocol import Outcome
 from gateway.routing import drawn, route, sticky_key
 from gateway.snapshot import CurrentSnapshot, TenantView
 from tests.unit.gateway.conftest import Bench
-from tests.unit.gateway.stub_engine import until
 from tests.unit.gateway.worlds import Member, adapter, snapshot, tenant
+from tests.waiting import until
 
 ROUTES = adapter("ten_acme", stable="ver_1", v1="ver_1", v2="ver_2")
 

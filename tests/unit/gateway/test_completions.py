@@ -5,11 +5,8 @@ import json
 
 import pytest
 
-from retrieval.types import MemoryHit
-from tests.unit.gateway.conftest import Bench
-from tests.unit.gateway.stub_engine import until
-
-HIT = MemoryHit("fb_1", "Hello?", "The approved answer.", 0.9)
+from tests.unit.gateway.conftest import HIT, Bench
+from tests.waiting import until
 
 
 async def test_an_answer_carries_our_names_and_nothing_of_the_engine(bench: Bench) -> None:

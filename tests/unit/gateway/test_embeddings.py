@@ -34,10 +34,10 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(sql: AsyncEngine) -> AsyncIterator[Desk]:
+async def desk(database: AsyncEngine) -> AsyncIterator[Desk]:
     app, retrieval = FastAPI(), FakeRetrieval()
     answer_errors(app)
-    access = Access(CurrentSnapshot(snapshot(ACME, KNOWING)), 100_000, KeyUse(sql))
+    access = Access(CurrentSnapshot(snapshot(ACME, KNOWING)), 100_000, KeyUse(database))
     app.include_router(embeddings_router(access, retrieval, admissions()))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport) as http:

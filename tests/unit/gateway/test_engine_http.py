@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from gateway import engine_http
 from gateway.engine_http import READ_AHEAD, BrokenOff, NotConnected, Origin, Silent, TooLong
-from tests.unit.gateway.stub_engine import until, unused_url
+from tests.unit.gateway.stub_engine import unused_url
+from tests.waiting import until
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -58,20 +58,20 @@ class Counter:
 
 
 @pytest.fixture
-async def counter(sql: AsyncEngine) -> AsyncIterator[Counter]:
-    access = Access(CurrentSnapshot(snapshot(ACME)), 100_000, KeyUse(sql))
-    store = FeedbackStore(sql)
-    delivery = Delivery(Outbox(sql), store, FakeRetrieval())
+async def counter(database: AsyncEngine) -> AsyncIterator[Counter]:
+    access = Access(CurrentSnapshot(snapshot(ACME)), 100_000, KeyUse(database))
+    store = FeedbackStore(database)
+    delivery = Delivery(Outbox(database), store, FakeRetrieval())
     app = FastAPI()
     answer_errors(app)
     async with Redis.from_url("unix:///nowhere") as redis:
         tokens = FeedbackTokens("internal")
-        parts = FeedbackParts(access, store, delivery, Interactions(redis, sql), tokens, Telemetry())
+        parts = FeedbackParts(access, store, delivery, Interactions(redis, database), tokens, Telemetry())
         app.include_router(feedback_router(parts))
         reached = httpx.ASGITransport(app)
         headers = {"authorization": ACME.bearer}
         async with httpx.AsyncClient(transport=reached, base_url="http://gateway", headers=headers) as client:
-            yield Counter(client, sql)
+            yield Counter(client, database)
 
 
 async def test_a_page_is_told_what_became_of_its_words_and_not_what_the_tenant_told_the_model(

@@ -17,7 +17,7 @@ from gateway.keys import ALL_SCOPES
 from gateway.loader import SnapshotLoader
 from gateway.snapshot import CurrentSnapshot
 from gateway.tenants import TenantStore
-from tests.unit.gateway.stub_engine import until
+from tests.waiting import until
 
 
 @dataclass
@@ -54,9 +54,9 @@ class Worker:
 
 
 @pytest.fixture
-async def worker(sql: AsyncEngine) -> AsyncIterator[Worker]:
+async def worker(database: AsyncEngine) -> AsyncIterator[Worker]:
     """Up to date, of two tenants with three approved versions each."""
-    registry, store, versions = Registry(sql), TenantStore(sql), {}
+    registry, store, versions = Registry(database), TenantStore(database), {}
     for name in ("acme", "globex"):
         made, _, _ = await store.upsert(name, name, "test")
         await store.create_key(made.id, "k", sorted(ALL_SCOPES), "test")
@@ -69,10 +69,10 @@ async def worker(sql: AsyncEngine) -> AsyncIterator[Worker]:
             await registry.set_status(found.id, VersionStatus.APPROVED)
             versions[made.id].append(found.id)
     current, reports = CurrentSnapshot(), Reports()
-    follower = Follower(SnapshotLoader(sql, "salt"), None, current, reports)
+    follower = Follower(SnapshotLoader(database, "salt"), None, current, reports)
     await follower.catch_up()
     acme, globex = versions
-    yield Worker(sql, acme, globex, versions, follower, current, reports)
+    yield Worker(database, acme, globex, versions, follower, current, reports)
 
 
 async def test_a_hinted_move_is_served_at_once_and_reported_once_the_record_was_read(worker: Worker) -> None:
@@ -164,17 +164,17 @@ async def test_an_event_without_a_move_changes_nothing_by_itself(worker: Worker,
 
 
 async def test_a_redis_that_takes_connections_and_says_nothing_delays_no_revocation(
-    sql: AsyncEngine,
+    database: AsyncEngine,
 ) -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
 
-    store, current = TenantStore(sql), CurrentSnapshot()
+    store, current = TenantStore(database), CurrentSnapshot()
     issued = await store.create_key(None, "k", sorted(ALL_SCOPES), "test")
     async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
         redis = Redis(port=server.sockets[0].getsockname()[1])
-        follower = Follower(SnapshotLoader(sql, "salt"), redis, current, Reports())
+        follower = Follower(SnapshotLoader(database, "salt"), redis, current, Reports())
         await follower.start()
         assert issued.key.public_id in current.value.keys
         await store.revoke_key(None, issued.key.id, "test")

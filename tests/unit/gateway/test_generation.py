@@ -1,7 +1,6 @@
 """Which version a request is answered by, and from when on it is held."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,8 +8,8 @@ import pytest
 from gateway.admission import Admission, Admissions
 from gateway.errors import RateLimited
 from tests.unit.gateway.conftest import Bench
-from tests.unit.gateway.stub_engine import until
-from tests.unit.gateway.worlds import adapter, snapshot
+from tests.unit.gateway.worlds import adapter
+from tests.waiting import until
 
 
 @pytest.mark.parametrize("refused", [None, RateLimited("Slow down."), RuntimeError("a fault of ours")])
@@ -39,8 +38,7 @@ async def test_a_request_whose_body_takes_long_is_answered_by_what_serves_when_i
         yield b'{"model": "default", '
         await until(lambda: bench.telemetry.inflight == 1)
         routes = {"default": adapter("ten_acme", stable="ver_2", v1="ver_1", v2="ver_2")}
-        view = replace(bench.acme.view, adapters=routes)
-        bench.current.value = snapshot(replace(bench.acme, view=view), bench.globex)
+        bench.change(adapters=routes)
         yield b'"messages": [{"role": "user", "content": "Hello?"}]}'
 
     response = await bench.client.post(

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.keep_alive import COMMENT, KeepAlive
 from tests.unit.gateway.conftest import Bench
-from tests.unit.gateway.stub_engine import until
+from tests.waiting import until
 
 
 @pytest.mark.parametrize("ask", ["chat", "complete", "respond"])

@@ -12,16 +12,16 @@ EVERYTHING = sorted(ALL_SCOPES)
 
 
 async def test_one_that_fell_behind_what_the_log_keeps_still_sees_every_write(
-    sql: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+    database: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changes, "KEPT", 1)
-    store, loader = TenantStore(sql), SnapshotLoader(sql, "secret")
+    store, loader = TenantStore(database), SnapshotLoader(database, "secret")
     first, _, _ = await store.upsert("acme", "Acme", "test")
     issued = await store.create_key(first.id, "k", EVERYTHING, "test")
     behind = await loader.load()
     await store.revoke_key(first.id, issued.key.id, "test")
     second, _, _ = await store.upsert("globex", "Globex", "test")
-    async with sql.begin() as connection:
+    async with database.begin() as connection:
         assert await changes.prune(connection) > 0
     fresh = await loader.follow(behind)
     assert set(fresh.tenants) == {first.id, second.id}

@@ -64,9 +64,9 @@ class Memory(FakeRetrieval):
 class Town:
     """Workers over one record and one memory."""
 
-    def __init__(self, sql: AsyncEngine) -> None:
-        self.sql = sql
-        self.store = FeedbackStore(sql)
+    def __init__(self, database: AsyncEngine) -> None:
+        self.sql = database
+        self.store = FeedbackStore(database)
         self.memory = Memory()
 
     def worker(self) -> Delivery:
@@ -100,8 +100,8 @@ class Town:
 
 
 @pytest.fixture
-def town(sql: AsyncEngine) -> Town:
-    return Town(sql)
+def town(database: AsyncEngine) -> Town:
+    return Town(database)
 
 
 async def test_what_was_withdrawn_since_the_drain_read_it_stays_out_of_memory(town: Town) -> None:

@@ -16,7 +16,8 @@ from gateway.proxy import Call, Proxy
 from gateway.replicas import FAILURES_TO_OPEN, Replicas
 from gateway.routing import Route
 from tests.unit.gateway.accounting import slots
-from tests.unit.gateway.stub_engine import StubEngine, served, until, unused_url
+from tests.unit.gateway.stub_engine import StubEngine, served, unused_url
+from tests.waiting import until
 
 BASE = Route("default", None, "base", "stable")
 VERSION = Route("default", "ver_1", "default@v1", "stable")

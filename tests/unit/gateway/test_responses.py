@@ -2,38 +2,23 @@
 
 import asyncio
 import json
-from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from gateway.policy import Policy
-from retrieval.types import MemoryHit
-from tests.unit.gateway.conftest import Bench
-from tests.unit.gateway.stub_engine import until
-from tests.unit.gateway.worlds import Member, snapshot
+from tests.unit.gateway.conftest import HIT, Bench
+from tests.waiting import until
 
-HIT = MemoryHit("fb_1", "Hello?", "The approved answer.", 0.9)
 SYSTEM = {"role": "system", "content": "Be brief."}
 USER = {"role": "user", "content": "Hello?"}
-
-
-def with_policy(bench: Bench, document: dict) -> None:
-    view = replace(bench.acme.view, policy=Policy.model_validate(document))
-    bench.current.value = snapshot(replace(bench.acme, view=view), bench.globex)
 
 
 def events(response: httpx.Response) -> list[dict[str, Any]]:
     return [
         json.loads(event.partition("data: ")[2]) for event in response.text.split("\n\n") if "data" in event
     ]
-
-
-async def fetched(bench: Bench, response_id: str, who: Member | None = None) -> httpx.Response:
-    headers = {"authorization": (who or bench.acme).bearer}
-    return await bench.client.get(f"/v1/responses/{response_id}", headers=headers)
 
 
 async def test_an_answer_carries_our_names_and_nothing_that_was_composed(bench: Bench) -> None:
@@ -111,94 +96,6 @@ async def test_an_input_that_says_nothing_is_refused(bench: Bench) -> None:
     assert (answer.status_code, answer.json()["error"]["param"], bench.engine.asked) == (400, "input", [])
 
 
-async def test_a_stored_response_is_fetched_as_it_was_answered(bench: Bench) -> None:
-    answered = (await bench.respond()).json()
-    found = await fetched(bench, answered["id"])
-    assert (found.status_code, found.json()) == (200, answered)
-
-
-async def test_a_deleted_response_is_gone(bench: Bench) -> None:
-    answered = (await bench.respond()).json()
-    path, headers = f"/v1/responses/{answered['id']}", {"authorization": bench.acme.bearer}
-    first, second = [await bench.client.delete(path, headers=headers) for _ in range(2)]
-    assert first.json() == {"id": answered["id"], "object": "response", "deleted": True}
-    assert second.status_code == (await fetched(bench, answered["id"])).status_code == 404
-
-
-async def test_one_tenants_response_is_unknown_to_another(bench: Bench) -> None:
-    answered = (await bench.respond()).json()
-    deleted = await bench.client.delete(
-        f"/v1/responses/{answered['id']}", headers={"authorization": bench.globex.bearer}
-    )
-    resumed = await bench.respond(bench.globex, previous_response_id=answered["id"])
-    unknown = await bench.respond(bench.globex, previous_response_id="resp_nobodys")
-    statuses = [(await fetched(bench, answered["id"], bench.globex)).status_code, deleted.status_code]
-    assert [*statuses, resumed.status_code, unknown.status_code] == [404] * 4
-    ours, theirs = (each.json()["error"] for each in (resumed, unknown))
-    assert ours["message"].replace(answered["id"], "x") == theirs["message"].replace("resp_nobodys", "x")
-    assert ours["param"] == "previous_response_id"
-    assert (await fetched(bench, answered["id"])).status_code == 200
-    assert len(bench.engine.asked) == 1
-
-
-@pytest.mark.parametrize(
-    ("policy", "store", "kept"),
-    [
-        ({}, None, True),
-        ({}, False, False),
-        ({"logging": "metadata"}, None, False),
-        ({"logging": "off"}, True, True),
-        ({"responses": {"retention_days": 0}}, True, False),
-    ],
-)
-async def test_what_is_kept_is_the_clients_and_the_tenants_choice(
-    bench: Bench, policy: dict, store: bool | None, kept: bool
-) -> None:
-    with_policy(bench, policy)
-    answered = (await bench.respond(**({} if store is None else {"store": store}))).json()
-    assert answered["store"] is kept
-    assert (await fetched(bench, answered["id"])).status_code == (200 if kept else 404)
-
-
-async def test_an_expired_response_is_unknown_and_pruned(bench: Bench) -> None:
-    kept = (await bench.respond()).json()
-    with_policy(bench, {"responses": {"retention_days": 1e-9}})
-    expired = (await bench.respond()).json()
-    assert (await fetched(bench, expired["id"])).status_code == 404
-    assert (await bench.responses.prune(), await bench.responses.prune()) == (1, 0)
-    assert (await fetched(bench, kept["id"])).status_code == 200
-
-
-class Down:
-    """A record that cannot be reached."""
-
-    def begin(self) -> None:
-        raise OperationalError("connect", {}, Exception("down"))
-
-    connect = begin
-
-
-async def test_an_answer_is_given_without_the_record_and_says_that_it_was_not_kept(bench: Bench) -> None:
-    bench.responses._engine = Down()  # type: ignore[assignment]
-    whole, streamed = await bench.respond(), await bench.respond(stream=True)
-    assert (whole.status_code, whole.json()["store"]) == (200, False)
-    assert events(streamed)[-1]["response"]["store"] is False
-
-
-async def test_what_needs_the_record_says_that_it_is_down(bench: Bench) -> None:
-    bench.responses._engine = Down()  # type: ignore[assignment]
-    for response in (
-        await fetched(bench, "resp_1"),
-        await bench.respond(previous_response_id="resp_1"),
-    ):
-        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
-
-
-async def test_chat_and_completions_need_no_record(bench: Bench) -> None:
-    bench.responses._engine = None  # type: ignore[assignment]
-    assert [(await bench.chat()).status_code, (await bench.complete()).status_code] == [200, 200]
-
-
 async def test_a_stream_carries_our_names_and_is_kept_when_it_ends(bench: Bench) -> None:
     bench.memories.by_tenant["ten_acme"] = HIT
     response = await bench.respond(stream=True, instructions="Be brief.")
@@ -210,7 +107,7 @@ async def test_a_stream_carries_our_names_and_is_kept_when_it_ends(bench: Bench)
     assert "ver_1" not in response.text and "approved" not in response.text
     last = found[-1]
     assert (last["type"], last["response"]["store"]) == ("response.completed", True)
-    assert (await fetched(bench, last["response"]["id"])).json() == last["response"]
+    assert (await bench.fetch(last["response"]["id"])).json() == last["response"]
     assert (bench.journal.written[0].response, bench.journal.written[0].usage["total_tokens"]) == (
         "Hello there",
         9,
@@ -224,7 +121,7 @@ async def test_a_stream_that_breaks_off_ends_with_an_error_event_and_is_not_kept
     assert found[-1]["type"] == "error"
     assert found[-1]["code"] == found[-1]["error"]["code"] == "engine_unavailable"
     assert found[-1]["sequence_number"] == 5
-    assert (await fetched(bench, found[0]["response"]["id"])).status_code == 404
+    assert (await bench.fetch(found[0]["response"]["id"])).status_code == 404
     await until(lambda: bool(bench.journal.written))
     assert bench.journal.written[0].status == 503
 
@@ -288,29 +185,31 @@ async def test_a_client_that_leaves_stops_the_engine(bench: Bench) -> None:
     assert bench.engine.aborted == [f"{bench.engine.asked[0]['request_id']}_0"]
 
 
-async def test_the_input_of_a_response_is_listed_in_pages(bench: Bench) -> None:
-    first = (await bench.respond(input=[SYSTEM, USER])).json()
-    second = (await bench.respond(input="Why?", previous_response_id=first["id"])).json()
-    path = f"{second['id']}/input_items"
-    newest = (await fetched(bench, f"{path}?limit=3")).json()
-    rest = (await fetched(bench, f"{path}?after={newest['last_id']}")).json()
-    said = [item["content"][0]["text"] for item in [*newest["data"], *rest["data"]]]
-    assert said == ["Why?", "Hello there", "Hello?", "Be brief."]
-    assert (newest["has_more"], rest["has_more"]) == (True, False)
-    between = f"{path}?after={newest['first_id']}&before={newest['last_id']}"
-    assert (await fetched(bench, between)).json()["data"] == newest["data"][1:2]
-    for bound in ("after", "before"):
-        unknown = await fetched(bench, f"{path}?{bound}=msg_0")
-        assert (unknown.status_code, unknown.json()["error"]["param"]) == (404, bound)
-    oldest = (await fetched(bench, f"{path}?order=asc&limit=1")).json()["data"]
-    assert oldest == rest["data"]
-    assert (await fetched(bench, path, bench.globex)).status_code == 404
+class Down:
+    """A record that cannot be reached."""
+
+    def begin(self) -> None:
+        raise OperationalError("connect", {}, Exception("down"))
+
+    connect = begin
 
 
-async def test_a_response_that_has_ended_cannot_be_cancelled(bench: Bench) -> None:
-    made = (await bench.respond()).json()
-    answers = [
-        await bench.client.post(f"/v1/responses/{made['id']}/cancel", headers={"authorization": who.bearer})
-        for who in (bench.acme, bench.globex)
-    ]
-    assert [answer.status_code for answer in answers] == [400, 404]
+async def test_an_answer_is_given_without_the_record_and_says_that_it_was_not_kept(bench: Bench) -> None:
+    bench.responses._engine = Down()  # type: ignore[assignment]
+    whole, streamed = await bench.respond(), await bench.respond(stream=True)
+    assert (whole.status_code, whole.json()["store"]) == (200, False)
+    assert events(streamed)[-1]["response"]["store"] is False
+
+
+async def test_what_needs_the_record_says_that_it_is_down(bench: Bench) -> None:
+    bench.responses._engine = Down()  # type: ignore[assignment]
+    for response in (
+        await bench.fetch("resp_1"),
+        await bench.respond(previous_response_id="resp_1"),
+    ):
+        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+
+
+async def test_chat_and_completions_need_no_record(bench: Bench) -> None:
+    bench.responses._engine = None  # type: ignore[assignment]
+    assert [(await bench.chat()).status_code, (await bench.complete()).status_code] == [200, 200]

@@ -20,8 +20,8 @@ EVERYTHING = sorted(ALL_SCOPES)
 
 
 @pytest.fixture
-def store(sql: AsyncEngine) -> TenantStore:
-    return TenantStore(sql)
+def store(database: AsyncEngine) -> TenantStore:
+    return TenantStore(database)
 
 
 @pytest.fixture
@@ -79,9 +79,11 @@ async def test_times_are_in_utc(store: TenantStore, acme: Tenant) -> None:
     assert (await store.get("acme")).created_at.tzinfo is UTC
 
 
-async def test_only_the_digest_of_a_key_is_stored(store: TenantStore, sql: AsyncEngine, acme: Tenant) -> None:
+async def test_only_the_digest_of_a_key_is_stored(
+    store: TenantStore, database: AsyncEngine, acme: Tenant
+) -> None:
     issued = await store.create_key(acme.id, "first", EVERYTHING, "test")
-    async with sql.connect() as connection:
+    async with database.connect() as connection:
         row = (await connection.execute(sa.select(keys))).one()
     assert row.digest == digest_of(issued.secret)
     assert issued.secret not in str(row)
@@ -150,12 +152,12 @@ async def test_a_revoked_key_has_no_successor(store: TenantStore, acme: Tenant) 
         await store.rotate_key(acme.id, issued.key.id, timedelta(hours=1), "test")
 
 
-async def test_the_operators_key_is_recorded_once(store: TenantStore, sql: AsyncEngine) -> None:
+async def test_the_operators_key_is_recorded_once(store: TenantStore, database: AsyncEngine) -> None:
     secret = mint().secret
     await store.ensure_platform_key(secret)
     await store.ensure_platform_key(secret)
     assert len(await store.keys_of(None)) == 1
-    async with sql.connect() as connection:
+    async with database.connect() as connection:
         assert (await changes.since(connection, 0))[1] == {PLATFORM}
 
 
@@ -165,13 +167,13 @@ async def test_a_new_tenant_has_the_default_policy(store: TenantStore, acme: Ten
 
 
 async def test_a_policy_reaches_the_learner_in_the_same_write(
-    store: TenantStore, sql: AsyncEngine, acme: Tenant
+    store: TenantStore, database: AsyncEngine, acme: Tenant
 ) -> None:
     policy = Policy.model_validate(
         {"learning": {"triggers": {"count": 7}, "approval": "manual"}, "screening": {"pii": "redact"}}
     )
     await store.put_policy(acme.id, policy, "test")
-    async with sql.connect() as connection:
+    async with database.connect() as connection:
         document = (await connection.execute(sa.select(learning_policies.c.document))).scalar_one()
     assert (document["triggers"]["count"], document["approval"]) == (7, "manual")
     assert document["screening"]["pii"] == "redact"
@@ -183,11 +185,13 @@ async def test_a_policy_made_from_an_old_revision_is_refused(store: TenantStore,
         await store.put_policy(acme.id, Policy(), "two", expected_revision=1)
 
 
-async def test_every_write_is_in_the_audit_log(store: TenantStore, sql: AsyncEngine, acme: Tenant) -> None:
+async def test_every_write_is_in_the_audit_log(
+    store: TenantStore, database: AsyncEngine, acme: Tenant
+) -> None:
     issued = await store.create_key(acme.id, "first", EVERYTHING, "alice")
     await store.revoke_key(acme.id, issued.key.id, "bob")
     await store.put_policy(acme.id, Policy(), "carol")
-    acts = [entry.act for entry in await audit.entries(sql, tenant_id=acme.id)]
+    acts = [entry.act for entry in await audit.entries(database, tenant_id=acme.id)]
     assert [(act.actor, act.action) for act in reversed(acts)] == [
         ("test", "tenant.created"),
         ("alice", "key.created"),
@@ -196,8 +200,10 @@ async def test_every_write_is_in_the_audit_log(store: TenantStore, sql: AsyncEng
     ]
 
 
-async def test_every_write_is_in_the_change_log(store: TenantStore, sql: AsyncEngine, acme: Tenant) -> None:
-    async with sql.connect() as connection:
+async def test_every_write_is_in_the_change_log(
+    store: TenantStore, database: AsyncEngine, acme: Tenant
+) -> None:
+    async with database.connect() as connection:
         start = await changes.latest(connection)
     issued = await store.create_key(acme.id, "first", EVERYTHING, "test")
     assert issued.change == start + 1
@@ -205,14 +211,14 @@ async def test_every_write_is_in_the_change_log(store: TenantStore, sql: AsyncEn
     assert (await store.put_policy(acme.id, Policy(), "test"))[1] == start + 3
 
 
-async def test_no_secret_is_in_the_audit_log(store: TenantStore, sql: AsyncEngine, acme: Tenant) -> None:
+async def test_no_secret_is_in_the_audit_log(store: TenantStore, database: AsyncEngine, acme: Tenant) -> None:
     issued = await store.create_key(acme.id, "first", EVERYTHING, "test")
-    assert issued.secret not in str(await audit.entries(sql))
+    assert issued.secret not in str(await audit.entries(database))
 
 
-async def test_the_audit_log_comes_in_pages_newest_first(sql: AsyncEngine, store: TenantStore) -> None:
+async def test_the_audit_log_comes_in_pages_newest_first(database: AsyncEngine, store: TenantStore) -> None:
     for name in ("a", "b", "c"):
         await store.upsert(name, name, "test")
-    first = await audit.entries(sql, limit=2)
-    rest = await audit.entries(sql, after=first[-1].id, limit=2)
+    first = await audit.entries(database, limit=2)
+    rest = await audit.entries(database, after=first[-1].id, limit=2)
     assert [entry.id for entry in (*first, *rest)] == [3, 2, 1]

@@ -17,7 +17,6 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters import audit
-from adapters.database import connect
 from gateway import webhooks as module
 from gateway.tables import webhook_calls
 from gateway.webhooks import ATTEMPTS, Webhooks, enqueue, own_client
@@ -59,10 +58,8 @@ class Receiver:
 
 
 @pytest.fixture
-async def receiver(database_url: str) -> AsyncIterator[Receiver]:
-    sql = connect(database_url)
-    yield Receiver(sql)
-    await sql.dispose()
+def receiver(database: AsyncEngine) -> Receiver:
+    return Receiver(database)
 
 
 async def test_a_call_is_signed_with_the_tenants_secret(receiver: Receiver) -> None:

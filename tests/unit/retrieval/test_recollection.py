@@ -2,18 +2,16 @@
 
 import asyncio
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters.database import connect
+from retrieval.database import open_engine
 from retrieval.entries import EntryRow, EntryStore
 from retrieval.lexicon import Vectors
 from retrieval.memory import VIEWS, Background, Bar
 from retrieval.recollection import Recollection
-from retrieval.tables import metadata
 from retrieval.types import MemoryEntry
 
 DIMENSION = 4
@@ -51,10 +49,8 @@ class NotingStore(EntryStore):
         return await super().delete(tenant_id, entry_id)
 
 
-async def test_a_deletion_that_comes_after_a_write_acts_after_it(tmp_path: Path) -> None:
-    sql = connect(f"sqlite+aiosqlite:///{tmp_path}/graft.db")
-    async with sql.begin() as connection:
-        await connection.run_sync(metadata.create_all)
+async def test_a_deletion_that_comes_after_a_write_acts_after_it(sqlite_url: str) -> None:
+    sql = open_engine(sqlite_url)
     encoder, background = SlowEncoder(), Background(np.ones((1, VIEWS, DIMENSION), np.float32))
     store = NotingStore(sql)
     memory = Recollection(store, encoder, background, Bar())

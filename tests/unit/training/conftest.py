@@ -1,15 +1,13 @@
-"""The record."""
+"""What tests of feedback begin with."""
 
-from collections.abc import AsyncIterator
+from training.drafts import FeedbackDraft
 
-import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
-
-from adapters.database import connect
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = connect(database_url)
-    yield engine
-    await engine.dispose()
+DRAFT = FeedbackDraft(
+    tenant_id="ten_1",
+    adapter="default",
+    messages=[{"role": "user", "content": "What is the warranty at Zorvia?"}],
+    author="key_1",
+    trusted=True,
+    rejected="I do not know.",
+    correction="2 years",
+)

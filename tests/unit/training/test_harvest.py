@@ -3,23 +3,14 @@ from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from tests.unit.training.conftest import DRAFT
 from training.corrections import functions_of
 from training.dataset import Source
-from training.drafts import FeedbackDraft
 from training.feedback import FeedbackStore
 from training.harvest import corrected, read_interactions, traffic, uncorrected
 from training.rows import insert_absent
 from training.tables import interactions
 from training.types import Interaction
-
-POSTED = FeedbackDraft(
-    tenant_id="ten_1",
-    adapter="default",
-    messages=[{"role": "user", "content": "What is the warranty at Zorvia?"}],
-    author="key_1",
-    trusted=True,
-    correction="2 years",
-)
 
 
 def interaction(
@@ -62,16 +53,16 @@ async def test_disputed_failed_foreign_and_unseen_interactions_are_left_out(data
         interaction(7, "foreign", tenant_id="ten_2"),
         interaction(8, "a shadow's", arm="shadow"),
     )
-    await store.record(replace(POSTED, response_id="chatcmpl-2"))
-    await store.record(replace(POSTED, response_id="chatcmpl-3", correction=None, rating=-1))
-    await store.record(replace(POSTED, response_id="chatcmpl-4", correction=None, rating=1))
+    await store.record(replace(DRAFT, response_id="chatcmpl-2"))
+    await store.record(replace(DRAFT, response_id="chatcmpl-3", correction=None, rating=-1))
+    await store.record(replace(DRAFT, response_id="chatcmpl-4", correction=None, rating=1))
     found = await read_interactions(database, "ten_1", "default")
     assert [one.messages[0]["content"] for one in found] == ["kept", "liked"]
 
 
 async def test_a_question_that_memory_answered_is_another_phrasing(database: AsyncEngine) -> None:
     store = FeedbackStore(database)
-    entry = (await store.record(POSTED)).feedback
+    entry = (await store.record(DRAFT)).feedback
     known = corrected(await store.accepted("ten_1", "default"))
     (found,) = traffic([interaction(1, "How long is it?", "2 years.", memory_ids=[entry.id])], known)
     assert (found.source, found.answer, found.correction_id) == (Source.TRAFFIC, "2 years", entry.id)
@@ -79,14 +70,14 @@ async def test_a_question_that_memory_answered_is_another_phrasing(database: Asy
 
 async def test_memory_that_was_not_answered_by_teaches_nothing(database: AsyncEngine) -> None:
     store = FeedbackStore(database)
-    entry = (await store.record(POSTED)).feedback
+    entry = (await store.record(DRAFT)).feedback
     known = corrected(await store.accepted("ten_1", "default"))
     assert traffic([interaction(1, "Is it blue?", "No.", memory_ids=[entry.id])], known) == []
 
 
 async def test_a_withdrawn_correction_teaches_nothing(database: AsyncEngine) -> None:
     store = FeedbackStore(database)
-    entry = (await store.record(POSTED)).feedback
+    entry = (await store.record(DRAFT)).feedback
     await store.withdraw("ten_1", entry.id)
     known = corrected(await store.accepted("ten_1", "default"))
     assert traffic([interaction(1, "How long is it?", "2 years", memory_ids=[entry.id])], known) == []
@@ -104,7 +95,7 @@ def test_only_answers_from_the_weights_alone_are_uncorrected() -> None:
 
 async def test_a_corrected_question_is_not_uncorrected(database: AsyncEngine) -> None:
     store = FeedbackStore(database)
-    await store.record(POSTED)
+    await store.record(DRAFT)
     known = corrected(await store.accepted("ten_1", "default"))
     assert uncorrected([interaction(1, "what is the warranty at Zorvia")], known) == []
 
@@ -114,7 +105,7 @@ async def test_what_is_learned_is_asked_with_the_functions_that_its_request_offe
 ) -> None:
     tools = functions_of([{"type": "function", "name": "look_up"}])
     store = FeedbackStore(database)
-    posted = (await store.record(replace(POSTED, tools=tools))).feedback
+    posted = (await store.record(replace(DRAFT, tools=tools))).feedback
     edited = (await store.edit("ten_1", posted.id, "3 years", author="key_1")).feedback
     (known,) = corrected(await store.accepted("ten_1", "default"))
     assert (known.correction_id, known.prompt.tools, known.served.prompt.tools) == (edited.id, tools, tools)

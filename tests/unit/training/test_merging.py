@@ -2,13 +2,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from adapters.artifacts import ArtifactStore
 from adapters.base import describe_base
+from adapters.database import connect
 from adapters.drift import read_factors
 from adapters.registry import Registry
-from adapters.tables import metadata
 from adapters.types import Lineage
 from tests.integration.random_adapters import write_adapter
 from training.errors import InvalidRecipe
@@ -49,12 +48,12 @@ def test_what_cannot_be_merged_is_refused(change: dict) -> None:
         merge_plan({MERGE: PLAN | change}, 16)
 
 
-async def test_versions_of_the_tenant_are_merged_and_nobody_elses(base_model: Path, tmp_path: Path) -> None:
+async def test_versions_of_the_tenant_are_merged_and_nobody_elses(
+    base_model: Path, tmp_path: Path, sqlite_url: str
+) -> None:
     base = describe_base(base_model)
     store = ArtifactStore((tmp_path / "store").as_uri())
-    database = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'graft.db'}")
-    async with database.begin() as connection:
-        await connection.run_sync(metadata.create_all)
+    database = connect(sqlite_url)
     registry = Registry(database)
     ids = []
     for number in (1, 2):

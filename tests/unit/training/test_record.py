@@ -3,26 +3,17 @@ from dataclasses import replace
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.registry import Registry
-from training.drafts import FeedbackDraft
+from tests.unit.training.conftest import DRAFT
 from training.feedback import FeedbackStore
 from training.record import read_counters
 from training.runs import RunStore
 from training.types import RunStatus
 
-POSTED = FeedbackDraft(
-    tenant_id="ten_1",
-    adapter="default",
-    messages=[{"role": "user", "content": "What is the warranty at Zorvia?"}],
-    author="key_1",
-    trusted=True,
-    correction="2 years",
-)
-
 
 async def post(database: AsyncEngine, *answers: str) -> None:
     for answer in answers:
         question = [{"role": "user", "content": f"Question about {answer}?"}]
-        await FeedbackStore(database).record(replace(POSTED, messages=question, correction=answer))
+        await FeedbackStore(database).record(replace(DRAFT, messages=question, correction=answer))
 
 
 async def finish(database: AsyncEngine, status: RunStatus) -> None:
@@ -40,8 +31,8 @@ async def test_corrections_wait_per_adapter(database: AsyncEngine) -> None:
 
 async def test_ratings_and_quarantined_corrections_do_not_count(database: AsyncEngine) -> None:
     store = FeedbackStore(database)
-    await store.record(replace(POSTED, correction=None, rating=1))
-    await store.record(replace(POSTED, correction="password: hunter2hunter2"))
+    await store.record(replace(DRAFT, correction=None, rating=1))
+    await store.record(replace(DRAFT, correction="password: hunter2hunter2"))
     assert await read_counters(database, "sha256:base") == []
 
 
@@ -80,7 +71,7 @@ async def test_what_a_person_accepts_after_a_run_has_started_counts_for_the_next
     database: AsyncEngine,
 ) -> None:
     store = FeedbackStore(database)
-    waiting = (await store.record(replace(POSTED, correction="Ask anna.keller@webpost.example"))).feedback
+    waiting = (await store.record(replace(DRAFT, correction="Ask anna.keller@webpost.example"))).feedback
     await finish(database, RunStatus.SUCCEEDED)
     reviewed = await store.review("ten_1", waiting.id, "ada", accept=True)
     (counters,) = await read_counters(database, "sha256:base")
