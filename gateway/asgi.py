@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from itertools import chain
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -51,22 +52,22 @@ class RequestHeaders:
         return None if value is None else value.decode("latin-1")
 
 
-def check_headers(headers: Iterable[tuple[bytes, bytes]]) -> None:
+def check_headers(headers: Headers) -> None:
     """Raises HeadersTooLarge, and InvalidRequest for a Host that is none or a header that is there twice."""
-    number = size = 0
-    seen: list[bytes] = []
-    for name, value in headers:
-        number += 1
-        size += len(name) + len(value)
-        if name in ONCE:
-            if name in seen:
-                shown = name.decode("latin-1")
-                raise InvalidRequest(f"The header `{shown}` is there more than once.", param=shown)
-            seen.append(name)
-            if name == b"host" and HOST.fullmatch(value) is None:
-                raise InvalidRequest("The header `Host` is not valid.", param="Host")
-    if number > MAX_HEADERS or size > MAX_HEADER_BYTES:
+    if len(headers) > MAX_HEADERS or sum(map(len, chain.from_iterable(headers))) > MAX_HEADER_BYTES:
         raise HeadersTooLarge(f"At most {MAX_HEADERS} headers of {MAX_HEADER_BYTES} bytes in all are read.")
+    values = dict(headers)
+    if len(values) < len(headers):
+        _check_repeated([name for name, _ in headers])
+    if HOST.fullmatch(values.get(b"host", b"")) is None:
+        raise InvalidRequest("The header `Host` is not valid.", param="Host")
+
+
+def _check_repeated(names: Sequence[bytes]) -> None:
+    for name in names:
+        if name in ONCE and names.count(name) > 1:
+            shown = name.decode("latin-1")
+            raise InvalidRequest(f"The header `{shown}` is there more than once.", param=shown)
 
 
 async def read_body(receive: Receive, headers: RequestHeaders, limit: int) -> bytes:

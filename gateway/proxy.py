@@ -55,7 +55,7 @@ class RetryBudget:
         return True
 
 
-@dataclass
+@dataclass(slots=True)
 class Call:
     """One request on its way to an engine. engine_ids: how the engine calls the work of an attempt."""
 
