@@ -48,10 +48,7 @@ class Account:
             purse.change(meter)
 
     def covers(self, amounts: Amounts) -> bool:
-        for name, purse in self.purses.items():
-            if not purse.covers(amounts[name]):
-                return False
-        return True
+        return all([purse.covers(amounts[name]) for name, purse in self.purses.items()])
 
     @property
     def idle(self) -> bool:

@@ -135,6 +135,10 @@ class Client(Protocol):
     gone: bool
     on_leave: Callable[[], None] | None
 
+    def write_chunk(self, data: bytes) -> bool: ...
+
+    async def drained(self) -> None: ...
+
 
 class DisconnectWatch:
     """Cancels the task inside its context when the client leaves, so that the engine stops working for
@@ -145,7 +149,7 @@ class DisconnectWatch:
     """
 
     def __init__(self, scope: Scope) -> None:
-        self._client: Client = scope[CLIENT]
+        self.client: Client = scope[CLIENT]
         self._task: asyncio.Task[Any] | None = None
         self.left = False
         self.finished = False
@@ -153,15 +157,15 @@ class DisconnectWatch:
 
     def __enter__(self) -> Self:
         self._task = asyncio.current_task()
-        self._client.on_leave = self._leave
-        if self._client.gone:
+        self.client.on_leave = self._leave
+        if self.client.gone:
             self._leave()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._client.on_leave = None
+        self.client.on_leave = None
         if self.left and kind is asyncio.CancelledError and self._task is not None:
             self._task.uncancel()
             raise ClientLeft from error

@@ -232,10 +232,7 @@ class Limiter:
 
     def _low(self, account: Account) -> bool:
         parts = STOCK_SHARE * self._share().live
-        for purse in account.purses.values():
-            if purse.low(purse.meter.limit // parts):
-                return True
-        return False
+        return any([purse.low(purse.meter.limit // parts) for purse in account.purses.values()])
 
     def _hurry(self, account: Account) -> None:
         self._urgent.add(account)

@@ -94,7 +94,7 @@ class Overheads(Collector):
 
     def collect(self) -> Iterator[Metric]:
         about = "What a request does not spend in the engine, by stage; waiting and retrieving where it came to that"
-        stages = {(stage,): tally for stage, tally in self.stages.items()}
+        stages: Mapping[Labels, Tally] = {(stage,): tally for stage, tally in self.stages.items()}
         yield _histogram("graft_overhead_seconds", about, ("stage",), stages)
 
 
