@@ -20,7 +20,7 @@ KEY = "graft:limit:{owner}:{meter}"
 Amounts = Mapping[str, float]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Account:
     """day: since the epoch, UTC; a daily budget's purse is of one day."""
 
@@ -48,7 +48,7 @@ class Account:
             purse.change(meter)
 
     def covers(self, amounts: Amounts) -> bool:
-        return all(purse.covers(amounts[name]) for name, purse in self.purses.items())
+        return all([purse.covers(amounts[name]) for name, purse in self.purses.items()])
 
     @property
     def idle(self) -> bool:
@@ -77,15 +77,16 @@ def headers(purses: Iterable[tuple[str, Purse]], now: float) -> dict[str, str]:
     """OpenAI's `x-ratelimit-*`, of whichever limit has least left: the tenant's or the key's."""
     least: dict[str, tuple[float, Purse]] = {}
     for name, purse in purses:
-        left = purse.remaining(now) if name in TOLD else 0.0
-        if name in TOLD and (name not in least or left < least[name][0]):
-            least[name] = left, purse
+        if name in TOLD:
+            left = purse.remaining(now)
+            if name not in least or left < least[name][0]:
+                least[name] = left, purse
     found: dict[str, str] = {}
     for name, (left, purse) in least.items():
         limit = purse.meter.limit
         found[f"x-ratelimit-limit-{name}"] = str(limit)
         found[f"x-ratelimit-remaining-{name}"] = str(max(0, int(left + SLACK)))
-        found[f"x-ratelimit-reset-{name}"] = duration(purse.wait_s(limit, now))
+        found[f"x-ratelimit-reset-{name}"] = duration(purse.refill_s(limit, left))
     return found
 
 

@@ -15,6 +15,8 @@ NO_BASE_S = 10.0
 class Admission:
     """A request that was let in. Whatever happens, `release` it at the end."""
 
+    __slots__ = ("_estimate", "_place", "_principal", "_reservation", "_turns")
+
     def __init__(self, reservation: Reservation, turns: Turns, principal: Principal, estimate: int) -> None:
         self._reservation = reservation
         self._turns = turns

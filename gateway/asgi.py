@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from itertools import chain
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -51,22 +52,22 @@ class RequestHeaders:
         return None if value is None else value.decode("latin-1")
 
 
-def check_headers(headers: Iterable[tuple[bytes, bytes]]) -> None:
+def check_headers(headers: Headers) -> None:
     """Raises HeadersTooLarge, and InvalidRequest for a Host that is none or a header that is there twice."""
-    number = size = 0
-    seen: list[bytes] = []
-    for name, value in headers:
-        number += 1
-        size += len(name) + len(value)
-        if name in ONCE:
-            if name in seen:
-                shown = name.decode("latin-1")
-                raise InvalidRequest(f"The header `{shown}` is there more than once.", param=shown)
-            seen.append(name)
-            if name == b"host" and HOST.fullmatch(value) is None:
-                raise InvalidRequest("The header `Host` is not valid.", param="Host")
-    if number > MAX_HEADERS or size > MAX_HEADER_BYTES:
+    if len(headers) > MAX_HEADERS or sum(map(len, chain.from_iterable(headers))) > MAX_HEADER_BYTES:
         raise HeadersTooLarge(f"At most {MAX_HEADERS} headers of {MAX_HEADER_BYTES} bytes in all are read.")
+    values = dict(headers)
+    if len(values) < len(headers):
+        _check_repeated([name for name, _ in headers])
+    if HOST.fullmatch(values.get(b"host", b"")) is None:
+        raise InvalidRequest("The header `Host` is not valid.", param="Host")
+
+
+def _check_repeated(names: Sequence[bytes]) -> None:
+    for name in names:
+        if name in ONCE and names.count(name) > 1:
+            shown = name.decode("latin-1")
+            raise InvalidRequest(f"The header `{shown}` is there more than once.", param=shown)
 
 
 async def read_body(receive: Receive, headers: RequestHeaders, limit: int) -> bytes:
@@ -134,6 +135,10 @@ class Client(Protocol):
     gone: bool
     on_leave: Callable[[], None] | None
 
+    def write_chunk(self, data: bytes) -> bool: ...
+
+    async def drained(self) -> None: ...
+
 
 class DisconnectWatch:
     """Cancels the task inside its context when the client leaves, so that the engine stops working for
@@ -144,7 +149,7 @@ class DisconnectWatch:
     """
 
     def __init__(self, scope: Scope) -> None:
-        self._client: Client = scope[CLIENT]
+        self.client: Client = scope[CLIENT]
         self._task: asyncio.Task[Any] | None = None
         self.left = False
         self.finished = False
@@ -152,15 +157,15 @@ class DisconnectWatch:
 
     def __enter__(self) -> Self:
         self._task = asyncio.current_task()
-        self._client.on_leave = self._leave
-        if self._client.gone:
+        self.client.on_leave = self._leave
+        if self.client.gone:
             self._leave()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._client.on_leave = None
+        self.client.on_leave = None
         if self.left and kind is asyncio.CancelledError and self._task is not None:
             self._task.uncancel()
             raise ClientLeft from error

@@ -30,6 +30,8 @@ ENTRIES = {
 }
 """Lists and objects by how many entries they may have."""
 
+BOUNDED = WHOLE.keys() | ENTRIES.keys()
+
 
 def read_object(body: bytes) -> dict[str, Any]:
     """The body's JSON object. Raises InvalidRequest, with the field at fault as `param`."""
@@ -61,14 +63,13 @@ def _deeper(value: Any, most: int) -> bool:
 
 
 def _check(payload: Mapping[str, Any]) -> None:
-    for name, most in WHOLE.items():
-        value = payload.get(name)
-        if value is not None and not (type(value) is int and _least(name, payload) <= value <= most):
-            raise InvalidRequest(f"`{name}` must be a whole number from 1 to {most}.", param=name)
-    for name, most in ENTRIES.items():
-        value = payload.get(name)
-        if isinstance(value, list | dict) and len(value) > most:
-            raise InvalidRequest(f"`{name}` may have {most} entries at most.", param=name)
+    for name in filter(BOUNDED.__contains__, payload):
+        value = payload[name]
+        if (most := WHOLE.get(name)) is not None:
+            if value is not None and not (type(value) is int and _least(name, payload) <= value <= most):
+                raise InvalidRequest(f"`{name}` must be a whole number from 1 to {most}.", param=name)
+        elif isinstance(value, list | dict) and len(value) > ENTRIES[name]:
+            raise InvalidRequest(f"`{name}` may have {ENTRIES[name]} entries at most.", param=name)
     if not isinstance(payload.get("stream"), bool | None):
         raise InvalidRequest("`stream` must be true or false.", param="stream")
     for name in ("stream_options", "chat_template_kwargs"):

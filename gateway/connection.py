@@ -35,6 +35,11 @@ class Gathered:
             self._loop.call_soon(self._flush)
         self._held.append(data)
 
+    def write_now(self, data: bytes) -> None:
+        """What was written before goes first."""
+        self._held.append(data)
+        self._flush()
+
     def close(self) -> None:
         self._flush()
         self._transport.close()
@@ -87,6 +92,17 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._arriving = False
+
+    def write_chunk(self, data: bytes) -> bool:
+        """A piece of a body that has no length, at once. ASGI's `send` would do the same, with a message and a
+        coroutine for each piece. Returns whether the client keeps up."""
+        if not self.gone:
+            self.transport.write_now(b"%x\r\n%b\r\n" % (len(data), data))  # type: ignore[attr-defined]
+        return not self.flow.write_paused
+
+    async def drained(self) -> None:
+        """Returns when the client has caught up."""
+        await self.flow.drain()
 
     def send_400_response(self, msg: str) -> None:
         """What cannot be parsed gets OpenAI's error object too."""

@@ -3,7 +3,8 @@ learned."""
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 from gateway.errors import InvalidRequest, RetrievalFailed
 from gateway.policy import Policy
@@ -18,8 +19,7 @@ log = logging.getLogger(__name__)
 MAX_K = 50
 
 
-@dataclass(frozen=True)
-class Wants:
+class Wants(NamedTuple):
     """How much of retrieval a request uses, policy and headers together."""
 
     k: int
@@ -30,8 +30,7 @@ class Wants:
         return self.k == 0 and not self.memory
 
 
-@dataclass(frozen=True)
-class Context:
+class Context(NamedTuple):
     """The text to put into the system message, and where it came from."""
 
     text: str = ""
@@ -39,7 +38,7 @@ class Context:
     memory_ids: tuple[str, ...] = ()
     degraded: str | None = None
     """`timeout` or `unavailable` when the tenant's policy lets a request go on without retrieval."""
-    scores: Mapping[str, float] = field(default_factory=dict)
+    scores: Mapping[str, float] = MappingProxyType({})
     """Of each passage and correction that is in the text, by id."""
 
 

@@ -7,7 +7,7 @@ every stream. It knows what engines do and nothing more: no redirects, no compre
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -22,6 +22,9 @@ READ_AHEAD = 64 * 1024
 
 ANSWER_BYTES = 256 * 1024 * 1024
 """Of a whole answer: what is longer is none."""
+
+Sink = Callable[[bytes], bool]
+"""Takes a piece of a body; whether it takes another one now."""
 
 
 class EngineHttpError(Exception):
@@ -61,6 +64,8 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._error: EngineHttpError | None = None
         self._paused = False
+        self._sink: Sink | None = None
+        self._full = False
         self.status = 0
         """Of the answer; 0 until its head has come."""
         self.complete = True
@@ -104,6 +109,42 @@ class Connection(asyncio.Protocol):
                 return taken[0] if len(taken) == 1 else b"".join(taken)
             self._read_on()
             await self._more()
+
+    async def pour(self, sink: Sink, drained: Callable[[], Awaitable[None]]) -> None:
+        """All of the body that has not been asked for, to `sink`, piece by piece in the moment in which it comes: no
+        task is woken for it. A sink that is full gets the next one when it has `drained`. Raises EngineHttpError,
+        and what the sink raises."""
+        self._sink, self._full = sink, False
+        try:
+            while True:
+                self._empty(sink)
+                if self._full:
+                    self._hold()
+                    await drained()
+                    self._full = False
+                    self._read_on()
+                elif self.complete:
+                    return
+                else:
+                    await self._more()
+        finally:
+            self._sink = None
+
+    def _empty(self, sink: Sink) -> None:
+        if self._parts:
+            parts, self._parts, self._held = self._parts, [], 0
+            self._full = not sink(parts[0] if len(parts) == 1 else b"".join(parts))
+
+    def _flows(self, sink: Sink) -> bool:
+        """Pass on what has come; whether there is nothing else to do about it."""
+        try:
+            self._empty(sink)
+        except Exception as error:
+            waiter, self._waiter = self._waiter, None
+            if waiter is not None and not waiter.done():
+                waiter.set_exception(error)
+            return True
+        return not (self._full or self.complete)
 
     def _hold(self) -> None:
         if not (self._paused or self.complete):
@@ -162,6 +203,8 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserError:
             return self._fail(BrokenOff())
+        if self._sink is not None and not self._full and self._flows(self._sink):
+            return
         if self._held > READ_AHEAD:
             self._hold()
         self._wake()
@@ -199,6 +242,7 @@ class Answer:
         self._connection = connection
         self.status = connection.status
         self.chunk = connection.chunk
+        self.pour = connection.pour
         self.body = b""
         """What `read` has read."""
 

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from gateway.admission import Admission
 from gateway.asgi import Headers, encoded
@@ -17,8 +18,7 @@ from training.corrections import functions_of
 from training.types import Interaction, Logging
 
 
-@dataclass(frozen=True)
-class Decided:
+class Decided(NamedTuple):
     """A request that was understood, let in and routed. It stays as it is until the request ends."""
 
     principal: Principal
@@ -31,11 +31,11 @@ class Decided:
     names: Names
 
 
-@dataclass
+@dataclass(slots=True)
 class Exchange:
     """What happens to one request. Times are of the monotonic performance counter, in seconds."""
 
-    token: str = field(default_factory=lambda: new_id(""))
+    token: str = field(default_factory=new_id)
     started: float = field(default_factory=time.perf_counter)
     status: int = 200
     responding: bool = False
@@ -68,20 +68,20 @@ class Exchange:
 
 def response_headers(exchange: Exchange, decided: Decided) -> Headers:
     """Which version answered, from which passages and corrections, and what the gateway cost."""
-    context = decided.context
-    headers = {
-        "x-request-id": f"req_{exchange.token}",
-        "x-graft-version": decided.route.label,
-        "x-graft-arm": decided.route.arm,
-        "x-graft-passages": ",".join(context.passage_ids),
-        "x-graft-memory": ",".join(context.memory_ids),
-        "x-graft-overhead-ms": f"{exchange.overhead() * 1000:.2f}",
-        "openai-processing-ms": str(round(exchange.elapsed() * 1000)),
-        **decided.admission.headers(),
-    }
+    context, route = decided.context, decided.route
+    headers = [
+        *exchange.request_header(),
+        (b"x-graft-version", route.label.encode("latin-1")),
+        (b"x-graft-arm", route.arm.encode("latin-1")),
+        (b"x-graft-passages", ",".join(context.passage_ids).encode("latin-1")),
+        (b"x-graft-memory", ",".join(context.memory_ids).encode("latin-1")),
+        (b"x-graft-overhead-ms", b"%.2f" % (exchange.overhead() * 1000)),
+        (b"openai-processing-ms", b"%d" % round(exchange.elapsed() * 1000)),
+        *encoded(decided.admission.headers().items()),
+    ]
     if context.degraded:
-        headers["x-graft-retrieval"] = context.degraded
-    return encoded(headers.items())
+        headers.append((b"x-graft-retrieval", context.degraded.encode("latin-1")))
+    return headers
 
 
 def described(

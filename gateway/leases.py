@@ -9,7 +9,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 
 import orjson
 from redis.asyncio import Redis
@@ -70,17 +70,9 @@ class Leases:
             self._watched.remove(version_id)
             self.ended.set()
 
-    @contextlib.contextmanager
-    def held(self, version_id: str | None) -> Iterator[None]:
+    def held(self, version_id: str | None) -> "Lease":
         """A lease for as long as the context lasts; none for the base model."""
-        if version_id is None:
-            yield
-            return
-        self.acquire(version_id)
-        try:
-            yield
-        finally:
-            self.release(version_id)
+        return Lease(self, version_id)
 
     def report(self) -> None:
         """Ask for a heartbeat out of turn, and for another when a version that has requests now has none."""
@@ -94,6 +86,23 @@ class Leases:
 
     def counts(self) -> Mapping[str, int]:
         return dict(self._counts)
+
+
+class Lease:
+    """What `Leases.held` gives. A generator's context would take three times as long."""
+
+    __slots__ = ("_leases", "_version_id")
+
+    def __init__(self, leases: Leases, version_id: str | None) -> None:
+        self._leases, self._version_id = leases, version_id
+
+    def __enter__(self) -> None:
+        if self._version_id is not None:
+            self._leases.acquire(self._version_id)
+
+    def __exit__(self, *_: object) -> None:
+        if self._version_id is not None:
+            self._leases.release(self._version_id)
 
 
 class Heartbeat:

@@ -44,6 +44,9 @@ BATCH = 32
 """Accounts in one call to the ledger: it serves nobody else meanwhile, nor does a worker that reads its answer."""
 
 
+NOTHING: Amounts = {REQUESTS: 0, TOKENS: 0, DAY: 0, PLACES: 0}
+
+
 class Ledger(Protocol):
     """Where the accounts are. Raises redis' errors, OSError, TimeoutError."""
 
@@ -55,6 +58,8 @@ class Ledger(Protocol):
 class Reservation:
     """What one request took. `settle` and `release` may each come once, in any order, or not at all but for
     `release`."""
+
+    __slots__ = ("_accounts", "_amounts", "_limiter", "_open", "_taken")
 
     def __init__(self, limiter: "Limiter", accounts: Sequence[Account], amounts: Amounts) -> None:
         self._limiter = limiter
@@ -75,7 +80,7 @@ class Reservation:
 
     def release(self) -> None:
         """The request was not served: it costs nothing. Without effect after `settle`."""
-        self._end({REQUESTS: 0, TOKENS: 0, DAY: 0, PLACES: 0})
+        self._end(NOTHING)
 
     def headers(self) -> Mapping[str, str]:
         return self._limiter.headers(self._taken)
@@ -137,7 +142,7 @@ class Limiter:
             raise RateLimited("Too many requests at once.", retry_after_s=RECHECK_S)
         reservation = Reservation(self, accounts, amounts)
         for account in accounts:
-            if any(purse.low(self._stock(purse)) for purse in account.purses.values()):
+            if self._low(account):
                 self._hurry(account)
         return reservation
 
@@ -224,6 +229,10 @@ class Limiter:
 
     def _stock(self, purse: Purse) -> int:
         return purse.meter.limit // (STOCK_SHARE * self._share().live)
+
+    def _low(self, account: Account) -> bool:
+        parts = STOCK_SHARE * self._share().live
+        return any([purse.low(purse.meter.limit // parts) for purse in account.purses.values()])
 
     def _hurry(self, account: Account) -> None:
         self._urgent.add(account)

@@ -1,7 +1,7 @@
 """Who is asking, and for which tenant. Pure: a snapshot and two headers in, a principal out."""
 
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from gateway.errors import Forbidden, InvalidRequest, Unauthenticated
 from gateway.keys import Key, Scope, matches, public_id_of
@@ -10,8 +10,7 @@ from gateway.snapshot import Snapshot, TenantView
 BEARER = "bearer "
 
 
-@dataclass(frozen=True)
-class Principal:
+class Principal(NamedTuple):
     """A verified key and the one tenant it acts for."""
 
     key: Key

@@ -5,12 +5,12 @@ Nothing of the engine's own naming passes: ids and model names in answers are ou
 says about a model is said in the client's words.
 """
 
+import os
 import re
-import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import orjson
 
@@ -47,18 +47,20 @@ ENGINE_ONLY = frozenset(
 )
 """Fields that reach past a tenant or into the engine; they are dropped. `return_*`, `prompt_logprobs` and
 `enable_response_messages` would show the composed prompt."""
-NOT_OURS = (
-    "ec_transfer_params",
-    "input_messages",
-    "kv_transfer_params",
-    "metrics",
-    "mm_kwargs",
-    "output_messages",
-    "prompt_logprobs",
-    "prompt_text",
-    "prompt_token_ids",
-    "routed_experts",
-    "system_fingerprint",
+NOT_OURS = frozenset(
+    {
+        "ec_transfer_params",
+        "input_messages",
+        "kv_transfer_params",
+        "metrics",
+        "mm_kwargs",
+        "output_messages",
+        "prompt_logprobs",
+        "prompt_text",
+        "prompt_token_ids",
+        "routed_experts",
+        "system_fingerprint",
+    }
 )
 """Parts of an engine's answer that show the composed prompt or the engine itself: its release, what it is set to, how
 busy it is."""
@@ -79,8 +81,7 @@ DEFAULT_ANSWER_TOKENS = 256
 """What is reserved for an answer that the client did not bound."""
 
 
-@dataclass(frozen=True)
-class Names:
+class Names(NamedTuple):
     """What an answer and its model are called: by us to the client, and by the engine."""
 
     public_id: str
@@ -88,8 +89,7 @@ class Names:
     engine_model: str
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What an answer came to, for accounting and the journal. `usage` has chat's names for its numbers."""
 
     text: str = ""
@@ -182,8 +182,8 @@ class GenerationRequest(ABC):
         return int(next(given, DEFAULT_ANSWER_TOKENS)) * int(self.payload.get("n") or 1)
 
 
-def new_id(prefix: str) -> str:
-    return f"{prefix}{secrets.token_hex(12)}"
+def new_id(prefix: str = "") -> str:
+    return f"{prefix}{os.urandom(12).hex()}"
 
 
 def model_of(payload: Mapping[str, Any]) -> str:
@@ -196,6 +196,8 @@ def model_of(payload: Mapping[str, Any]) -> str:
 
 def allowed(payload: Mapping[str, Any]) -> Mapping[str, Any]:
     """What of a body may go to the engine."""
+    if ENGINE_ONLY.isdisjoint(payload):
+        return payload
     return {name: value for name, value in payload.items() if name not in ENGINE_ONLY}
 
 
@@ -232,8 +234,8 @@ def renamed_choices(answer: dict[str, Any], names: Names) -> dict[str, Any]:
 
 
 def strip(answer: dict[str, Any]) -> None:
-    for name in NOT_OURS:
-        answer.pop(name, None)
+    for name in NOT_OURS & answer.keys():
+        del answer[name]
 
 
 def bounded(event: bytes) -> bytes:

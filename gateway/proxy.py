@@ -55,7 +55,7 @@ class RetryBudget:
         return True
 
 
-@dataclass
+@dataclass(slots=True)
 class Call:
     """One request on its way to an engine. engine_ids: how the engine calls the work of an attempt."""
 
@@ -208,7 +208,7 @@ class Proxy:
         """Send until one replica takes it. Every replica is tried once before any is tried again; one that says
         that it cannot answer is not."""
         for attempt in range(ATTEMPTS):
-            replica = await self._next(call, attempt)
+            replica = self._untried(call) or await self._again(call, attempt)
             call.leave()
             try:
                 call.arrive(replica, await self._slots.enter(replica.url, call.route.version_id))
@@ -234,20 +234,21 @@ class Proxy:
                         self._replicas.succeeded(replica)
                     return answer
                 self._failed(replica, call)
-                if self._replicas.pick(call.route.base, call.route.engine_model, call.tried) is None:
+                if self._untried(call) is None:
                     return answer
             if not self._budget.spend():
                 break
             call.retries += 1
         raise EngineUnavailable("No engine can be reached.", retry_after_s=1.0)
 
-    async def _next(self, call: Call, attempt: int) -> Replica:
-        """The replica to try; after all were, a pause before the first of them again."""
-        replica = self._replicas.pick(call.route.base, call.route.engine_model, call.tried)
-        if replica is None:
-            call.tried.clear()
-            await asyncio.sleep(BACKOFF_S * 2**attempt)
-            replica = self._replicas.pick(call.route.base, call.route.engine_model)
+    def _untried(self, call: Call) -> Replica | None:
+        return self._replicas.pick(call.route.base, call.route.engine_model, call.tried)
+
+    async def _again(self, call: Call, attempt: int) -> Replica:
+        """After all replicas were tried, a pause before the first of them again."""
+        call.tried.clear()
+        await asyncio.sleep(BACKOFF_S * 2**attempt)
+        replica = self._untried(call)
         if replica is None:
             raise EngineUnavailable("No engine can be reached.", retry_after_s=1.0)
         return replica

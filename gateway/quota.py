@@ -6,7 +6,8 @@ without asking, and asks the ledger for more. What a window's limit has let thro
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 MINUTE_S = 60.0
 SLACK = 1e-3
@@ -31,7 +32,7 @@ class Share:
         return limit // self.live + (self.rank < limit % self.live)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Meter:
     """One limit of one tenant or key. `key`: the account's name in the ledger."""
 
@@ -40,15 +41,14 @@ class Meter:
     limit: int
     window_s: float = 0.0
     """In which what was spent is forgotten; 0: never."""
+    rate: float = field(init=False)
+    """Forgotten per second."""
 
-    @property
-    def rate(self) -> float:
-        """Forgotten per second."""
-        return self.limit / self.window_s if self.window_s else 0.0
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rate", self.limit / self.window_s if self.window_s else 0.0)
 
 
-@dataclass(frozen=True)
-class Ask:
+class Ask(NamedTuple):
     """One worker's word to the ledger on one account."""
 
     meter: Meter
@@ -63,8 +63,7 @@ class Ask:
     """What it believes was spent by all: the start of an account that the ledger has lost."""
 
 
-@dataclass(frozen=True)
-class Grant:
+class Grant(NamedTuple):
     """granted: more to hold. spent: by all. rest: neither spent nor held by anybody."""
 
     granted: float
@@ -115,6 +114,21 @@ class Purse:
     Between an `ask` and its `apply` no other `ask` may happen.
     """
 
+    __slots__ = (
+        "_alone",
+        "_at",
+        "_known",
+        "_others",
+        "_reserved",
+        "_rest",
+        "_telling",
+        "_told_held",
+        "_untold",
+        "free",
+        "meter",
+        "refused_at",
+    )
+
     def __init__(self, meter: Meter, now: float) -> None:
         self.meter = meter
         self.free = 0.0
@@ -134,7 +148,8 @@ class Purse:
 
     def covers(self, amount: float) -> bool:
         """More than the whole limit is asked of a whole limit only."""
-        return self.free + SLACK >= self._needed(amount)
+        free = self.free + SLACK
+        return free >= amount or free >= self._needed(amount)
 
     def reserve(self, amount: float) -> None:
         """A window forgets from the start of a request on. Everything else stays held until its end, so that it
@@ -200,8 +215,12 @@ class Purse:
 
     def wait_s(self, amount: float, now: float) -> float:
         """Until enough will have been forgotten; 0 when time alone brings nothing."""
+        return self.refill_s(amount, self.remaining(now))
+
+    def refill_s(self, amount: float, left: float) -> float:
+        """The same, where `remaining` is known to be `left`."""
         rate = self._alone.rate if self._alone else self.meter.rate
-        return max(0.0, self._needed(amount) - self.remaining(now)) / rate if rate else 0.0
+        return max(0.0, self._needed(amount) - left) / rate if rate else 0.0
 
     # -- asking
 

@@ -48,8 +48,8 @@ class Replicas:
 
         One with an open breaker is taken only when no other is left: an error from it is no worse than none.
         """
-        untried = [replica for replica in self._pools[base] if replica.url not in tried]
-        now = self._clock()
+        pool, now = self._pools[base], self._clock()
+        untried = [replica for replica in pool if replica.url not in tried] if tried else pool
         closed = [replica for replica in untried if replica.closed_at <= now]
         candidates = closed or untried
         if len(candidates) <= 1:

@@ -5,7 +5,7 @@ has.
 """
 
 import hashlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from adapters.types import BASE_NAME, AdapterRoutes, Alias, RolloutKind, Split
 from gateway.errors import ModelNotFound
@@ -16,8 +16,7 @@ PINNED = "pinned"
 """The arm of a request that asked for a version by number."""
 
 
-@dataclass(frozen=True)
-class Route:
+class Route(NamedTuple):
     """Fixed when the request is routed: it finishes on this version whatever moves meanwhile."""
 
     adapter: str

@@ -135,7 +135,7 @@ class Shadows:
             if name not in ("stream", "stream_options")
         }
         request = replace(decided.request, payload=whole, stream=False)
-        chosen = replace(decided.route, version_id=split.version_id, label=SHADOW, arm=SHADOW)
+        chosen = decided.route._replace(version_id=split.version_id, label=SHADOW, arm=SHADOW)
         context = await self._contexts.gather(tenant, split.version_id, request.question, decided.wanted)
         body = engine_body(request, context.text, chosen.engine_model, tenant.cache_salt, token)
         asked = time.perf_counter()

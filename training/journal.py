@@ -36,8 +36,9 @@ LARGEST = 2**20
 """Bytes of one interaction: what is longer goes without the conversation."""
 QUEUE_BYTES = 64 * 2**20
 BATCH_BYTES = 8 * 2**20
-GATHER_S = 0.005
-"""How long the first interaction waits for others: a call to Redis costs as much as ten interactions in it."""
+GATHER_S = 0.02
+"""How long the first interaction waits for others: a call to Redis costs as much as ten interactions in it. Feedback for
+one that another worker still gathers waits as long."""
 
 SCRIPT = f"""
 local stream, held = KEYS[1], KEYS[2]

@@ -254,14 +254,18 @@ class GenerationEndpoint:
         read the last event may leave before the engine's end has come: that is a whole answer."""
         try:
             with KeepAlive(send, self._parts.keep_alive_s) as alive:
-                while (chunk := await answer.chunk()) is not None:
-                    events = renamer.feed(chunk)
-                    if events:
-                        if exchange.first_token is None and renamer.speaking:
-                            exchange.first_token = exchange.elapsed()
-                        alive.sent()
-                        watch.finished = renamer.done and renamer.final is None
-                        await send({"type": "http.response.body", "body": events, "more_body": True})
+
+                def take(piece: bytes) -> bool:
+                    events = renamer.feed(piece)
+                    if not events:
+                        return True
+                    if exchange.first_token is None and renamer.speaking:
+                        exchange.first_token = exchange.elapsed()
+                    alive.sent()
+                    watch.finished = renamer.done and renamer.final is None
+                    return watch.client.write_chunk(events)
+
+                await answer.pour(take, watch.client.drained)
         except (EngineHttpError, EngineUnavailable) as error:
             log.warning("stream of req_%s broke off: %r", exchange.token, error)
         if renamer.error is None and renamer.done:
