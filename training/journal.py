@@ -37,7 +37,7 @@ LARGEST = 2**20
 QUEUE_BYTES = 64 * 2**20
 BATCH_BYTES = 8 * 2**20
 GATHER_S = 0.02
-"""How long the first interaction waits for others: a call to Redis costs as much as ten interactions in it. Feedback for
+"""How long the first interaction waits for others: a call to Redis costs as much as ten interactions in it. Feedback on
 one that another worker still gathers waits as long."""
 
 SCRIPT = f"""
