@@ -27,6 +27,7 @@ from gateway.routes import (
     engine_files,
 )
 from gateway.routes.admin_access import require_admin
+from gateway.server import spare_collections
 from gateway.settings import Settings
 
 PREFIX = "/admin/v1"
@@ -68,12 +69,20 @@ def create_app(assemble: Assembly, admin_key: str, engine_token: str = "", *, lo
     return app
 
 
+@contextlib.asynccontextmanager
+async def sparing(assemble: Assembly) -> AsyncIterator[Control]:
+    """As in a worker: a collection that looks at everything a started control holds stops all its answers meanwhile."""
+    async with assemble() as control:
+        spare_collections()
+        yield control
+
+
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     settings, adapters = Settings(), AdaptersSettings()
     admin_key = settings.admin_key.get_secret_value()
-    app = create_app(lambda: assembled(settings, adapters), admin_key, settings.engine_key)
+    app = create_app(lambda: sparing(lambda: assembled(settings, adapters)), admin_key, settings.engine_key)
     uvicorn.run(
         app,
         host=settings.admin_host,

@@ -34,7 +34,7 @@ class Server(uvicorn.Server):
 
 
 def spare_collections() -> None:
-    """What a worker holds once it has started stays, and what requests make goes without a collector's help: looking
+    """What a process holds once it has started stays, and what requests make goes without a collector's help: looking
     through all of it again and again would cost requests their time."""
     gc.collect()
     gc.freeze()

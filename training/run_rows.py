@@ -17,6 +17,9 @@ from training.tables import run_events
 from training.tables import runs as table
 from training.types import MERGE, Run, RunPhase, RunStatus
 
+DECIDED = ("verdict", "production")
+"""Of a report, what a list shows."""
+
 
 def new_row(
     run_id: str, tenant_id: str, adapter: str, trigger: str, recipe: Mapping[str, Any]
@@ -65,6 +68,18 @@ def to_run(row: Mapping[Any, Any]) -> Run:
     values["status"] = RunStatus(values["status"])
     values["phase"] = RunPhase(values["phase"])
     return Run(**values)
+
+
+def listed() -> sa.Select[Any]:
+    """Runs, of whose reports only what `to_listed` keeps is read: the cases of a page would be thousands of objects."""
+    decided = (table.c.report[name].as_string().label(name) for name in DECIDED)
+    return sa.select(*(column for column in table.c if column is not table.c.report), *decided)
+
+
+def to_listed(row: Mapping[Any, Any]) -> Run:
+    """A row of `listed`. Its report has the gate's verdict and what it compared with; it is empty before the gate."""
+    report = {name: row[name] for name in DECIDED} if row["verdict"] else {}
+    return to_run({**row, "report": report})
 
 
 def free() -> sa.ColumnElement[bool]:

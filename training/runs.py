@@ -27,10 +27,12 @@ from training.run_rows import (
     free,
     in_status,
     judged,
+    listed,
     new_row,
     owned,
     require_run,
     require_sources,
+    to_listed,
     to_run,
 )
 from training.tables import learned, run_events
@@ -93,8 +95,9 @@ class RunStore:
         after: str | None = None,
         limit: int = 20,
     ) -> Sequence[Run]:
-        """One page, newest first. `after` is the last id of the page before."""
-        query = sa.select(table).order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit)
+        """One page, newest first, of each report what `run_rows.DECIDED` names. `after` is the last id of the page
+        before."""
+        query = listed().order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit)
         if tenant_id is not None:
             query = query.where(table.c.tenant_id == tenant_id)
         if adapter is not None:
@@ -105,7 +108,7 @@ class RunStore:
             there = sa.select(table.c.created_at, table.c.id).where(table.c.id == after).scalar_subquery()
             query = query.where(sa.tuple_(table.c.created_at, table.c.id) < there)
         async with self._engine.connect() as connection:
-            return [to_run(row) for row in (await connection.execute(query)).mappings()]
+            return [to_listed(row) for row in (await connection.execute(query)).mappings()]
 
     async def claim(
         self, owner: str, lease_s: float = 30.0, base_digest: str | None = None, **noted: Any

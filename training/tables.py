@@ -66,7 +66,9 @@ feedback = sa.Table(
     sa.Index("feedback_by_tenant", "tenant_id", "adapter", "created_at"),
     sa.Index("feedback_by_question", "tenant_id", "adapter", "question_digest", "status"),
     sa.Index("feedback_by_contributor", *_SAID_BY),
-    sa.Index("feedback_by_response", "response_id"),
+    sa.Index("feedback_by_age", "tenant_id", "created_at", "id"),
+    sa.Index("feedback_by_status", "tenant_id", "status", "created_at", "id"),
+    sa.Index("feedback_by_response", "tenant_id", "response_id", "created_at", "id"),
     sa.Index("feedback_unnamed", "id", sqlite_where=sa.text(_UNNAMED), postgresql_where=sa.text(_UNNAMED)),
 )
 """accepted_at: when a person accepted a correction that had waited; NULL for one that never waited. question_digest:
@@ -126,7 +128,8 @@ runs = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
     sa.Column("not_before", Moment),
     sa.Column("started_at", Moment),
-    sa.Index("runs_by_tenant", "tenant_id", "adapter", "created_at"),
+    sa.Index("runs_by_tenant", "tenant_id", "created_at", "id"),
+    sa.Index("runs_by_adapter", "tenant_id", "adapter", "created_at", "id"),
     sa.Index("runs_by_age", "created_at", "id"),
     sa.Index("runs_by_status", "status", "created_at", "id"),
     sa.Index(

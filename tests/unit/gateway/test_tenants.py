@@ -34,6 +34,19 @@ async def test_the_same_external_id_is_the_same_tenant(store: TenantStore, acme:
     assert (again, created, change) == (acme, False, 0)
 
 
+async def test_a_list_of_tenants_leaves_their_policies_unread(
+    store: TenantStore, sql: AsyncEngine, acme: Tenant
+) -> None:
+    asked: list[str] = []
+
+    def listen(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        asked.append(statement)
+
+    sa.event.listen(sql.sync_engine, "before_cursor_execute", listen)
+    assert await store.list() == [await store.get(acme.id)] == [acme]
+    assert len(asked) == 2 and not any("policy" in statement for statement in asked)
+
+
 async def test_an_upsert_renames(store: TenantStore, acme: Tenant) -> None:
     renamed, created, _ = await store.upsert("acme", "Acme Ltd", "test")
     assert (renamed.id, renamed.name, created) == (acme.id, "Acme Ltd", False)
