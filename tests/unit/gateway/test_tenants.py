@@ -35,14 +35,14 @@ async def test_the_same_external_id_is_the_same_tenant(store: TenantStore, acme:
 
 
 async def test_a_list_of_tenants_leaves_their_policies_unread(
-    store: TenantStore, sql: AsyncEngine, acme: Tenant
+    store: TenantStore, database: AsyncEngine, acme: Tenant
 ) -> None:
     asked: list[str] = []
 
     def listen(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         asked.append(statement)
 
-    sa.event.listen(sql.sync_engine, "before_cursor_execute", listen)
+    sa.event.listen(database.sync_engine, "before_cursor_execute", listen)
     assert await store.list() == [await store.get(acme.id)] == [acme]
     assert len(asked) == 2 and not any("policy" in statement for statement in asked)
 
