@@ -13,7 +13,8 @@ import orjson
 from adapters.errors import EngineUnavailable as NoSlot
 from adapters.slot_board import NO_SLOT, Slot
 from adapters.slots import Slots
-from gateway.engine_http import Answer, EngineHttpError, Origin, Silent, TooLong
+from gateway.engine_connection import EngineHttpError, Silent, TooLong
+from gateway.engine_http import Answer, Origin
 from gateway.errors import EngineUnavailable, InvalidRequest, Timeout
 from gateway.leases import Leases
 from gateway.replicas import Replica, Replicas

@@ -31,7 +31,8 @@ from gateway.chat_request import ChatRequest
 from gateway.completion_request import CompletionRequest
 from gateway.context import ContextSource, wants
 from gateway.demand import Demand
-from gateway.engine_http import Answer, EngineHttpError
+from gateway.engine_connection import EngineHttpError
+from gateway.engine_http import Answer
 from gateway.errors import EngineUnavailable, GatewayError, InvalidRequest, Unavailable
 from gateway.exchange import Decided, Exchange, described, interaction_of, measured, response_headers
 from gateway.keep_alive import KeepAlive

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway import engine_http
-from gateway.engine_http import READ_AHEAD, BrokenOff, NotConnected, Origin, Silent, TooLong
+from gateway import engine_connection, engine_http
+from gateway.engine_connection import READ_AHEAD, BrokenOff, NotConnected, Silent, TooLong
+from gateway.engine_http import Origin
 from gateway.errors import EngineUnavailable
+from tests.unit.gateway.pouring import first
 from tests.unit.gateway.stub_engine import unused_url
 from tests.waiting import until
 
@@ -148,9 +150,9 @@ async def test_a_chunk_does_not_wait_for_the_next() -> None:
 
     async with peer(talk) as origin:
         with await origin.ask("POST", "/", {}, b"{}") as answer:
-            assert await answer.chunk() == b"ab"
+            assert await first(answer) == b"ab"
             more.set()
-            assert (await answer.chunk(), await answer.chunk()) == (b"cd", None)
+            assert await answer.read() == b"cd"
 
 
 @pytest.mark.parametrize(
@@ -190,13 +192,13 @@ async def test_two_answers_at_once_are_one() -> None:
 async def test_a_silent_engine_is_given_up() -> None:
     async with peer(Peer(CHUNKED, b"2\r\nab\r\n"), timeout_s=0.1) as origin:
         with await origin.ask("POST", "/", {}, b"{}") as answer:
-            assert await answer.chunk() == b"ab"
+            assert await first(answer) == b"ab"
             with pytest.raises(Silent):
-                await answer.chunk()
+                await answer.read()
 
 
 async def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_http, "ANSWER_BYTES", 10_000)
+    monkeypatch.setattr(engine_connection, "ANSWER_BYTES", 10_000)
     talk = Peer(CHUNKED, *[b"64\r\n" + b"x" * 100 + b"\r\n"] * 1000, b"0\r\n\r\n")
     async with peer(talk) as origin:
         with pytest.raises(TooLong):
@@ -212,7 +214,7 @@ async def test_leaving_an_answer_closes_its_connection() -> None:
     talk = Peer(CHUNKED, b"2\r\nab\r\n")
     async with peer(talk) as origin:
         with await origin.ask("POST", "/", {}, b"{}") as answer:
-            await answer.chunk()
+            await first(answer)
         await until(lambda: talk.left == 1)
 
 

@@ -7,15 +7,16 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 
 import pytest
 
-from gateway import engine_http
+from gateway import engine_connection, engine_http
 from gateway import proxy as proxy_module
-from gateway.engine_http import EngineHttpError
+from gateway.engine_connection import EngineHttpError
 from gateway.errors import EngineUnavailable, InvalidRequest, Timeout
 from gateway.leases import Leases
 from gateway.proxy import Call, Proxy
 from gateway.replicas import FAILURES_TO_OPEN, Replicas
 from gateway.routing import Route
 from tests.unit.gateway.accounting import slots
+from tests.unit.gateway.pouring import first
 from tests.unit.gateway.stub_engine import StubEngine, served, unused_url
 from tests.waiting import until
 
@@ -79,7 +80,7 @@ async def test_a_silent_engine_times_out() -> None:
 async def test_an_answer_that_is_too_long_is_asked_for_once_and_nobodys_failure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(engine_http, "ANSWER_BYTES", 5)
+    monkeypatch.setattr(engine_connection, "ANSWER_BYTES", 5)
     stub = StubEngine()
     async with served(stub) as url, proxied(url) as proxy:
         for _ in range(2 * FAILURES_TO_OPEN):
@@ -119,14 +120,14 @@ async def test_leaving_a_stream_ends_the_engines_work() -> None:
     stub = StubEngine(hold=asyncio.Event())
     async with served(stub) as url, proxied(url) as proxy:
         async with proxy.stream(call_of(VERSION, STREAM)) as response:
-            await response.chunk()
+            await first(response)
         await until(lambda: stub.left == 1)
 
 
 async def test_a_streams_first_event_does_not_wait_for_the_second() -> None:
     stub, call = StubEngine(hold=asyncio.Event()), call_of(VERSION, STREAM)
     async with served(stub) as url, proxied(url) as proxy, proxy.stream(call) as response:
-        assert b"assistant" in (await response.chunk() or b"")
+        assert b"assistant" in await first(response)
         assert not stub.hold.is_set()
 
 
@@ -141,8 +142,7 @@ async def test_a_stream_that_breaks_off_raises() -> None:
     async with served(StubEngine(break_after=2)) as url, proxied(url) as proxy:
         with pytest.raises(EngineHttpError):
             async with proxy.stream(call_of(VERSION, STREAM)) as response:
-                while await response.chunk() is not None:
-                    pass
+                await response.read()
 
 
 async def test_health_is_told_per_replica() -> None:
@@ -207,7 +207,7 @@ async def broken(proxy: Proxy, *ends_well: bool) -> None:
     for well in ends_well:
         call = call_of(VERSION, STREAM)
         async with proxy.stream(call) as answer:
-            await answer.chunk()
+            await first(answer)
             (proxy.ended if well else proxy.broke_off)(call)
 
 
