@@ -1,6 +1,7 @@
 """An answer's body without a client that takes it."""
 
 import asyncio
+from typing import Any
 
 from gateway.engine_http import Answer
 
@@ -15,7 +16,8 @@ async def first(answer: Answer) -> bytes:
         return True
 
     pouring = asyncio.create_task(answer.pour(take, asyncio.Event().wait))
-    await asyncio.wait([taken, pouring], return_when=asyncio.FIRST_COMPLETED)
+    either: list[asyncio.Future[Any]] = [taken, pouring]
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     pouring.cancel()
     await asyncio.gather(pouring, return_exceptions=True)
     return taken.result()
