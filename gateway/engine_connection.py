@@ -101,15 +101,16 @@ class Connection(asyncio.Protocol):
         self._sink, self._full = sink, False
         try:
             while True:
-                self._empty(sink)
+                if not self._full:
+                    self._empty(sink)
                 if self._full:
                     self._hold()
                     await drained()
                     self._full = False
-                    self._read_on()
                 elif self.complete:
                     return
                 else:
+                    self._read_on()
                     await self._more()
         finally:
             self._sink = None
@@ -124,6 +125,7 @@ class Connection(asyncio.Protocol):
         try:
             self._empty(sink)
         except Exception as error:
+            self._sink = None
             waiter, self._waiter = self._waiter, None
             if waiter is not None and not waiter.done():
                 waiter.set_exception(error)

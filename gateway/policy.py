@@ -5,7 +5,6 @@ Every field has a default, so that `{}` is a whole policy and a stored document 
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal, Self
 
@@ -33,7 +32,7 @@ class Caps(Part):
     """Prompt and completion together, from midnight to midnight UTC."""
     concurrency: int | None = Field(default=None, ge=1)
 
-    @cached_property
+    @property
     def unlimited(self) -> bool:
         return (
             self.requests_per_minute is None

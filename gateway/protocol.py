@@ -250,10 +250,10 @@ def text_of(value: Any) -> str:
 
 
 def counts(usage: Any) -> Mapping[str, int] | None:
-    """The numbers of OpenAI's usage object, without its nested details."""
+    """The numbers of OpenAI's usage object, without its nested details and what no count can be."""
     if not isinstance(usage, dict):
         return None
-    return {name: value for name, value in usage.items() if isinstance(value, int)}
+    return {name: value for name, value in usage.items() if isinstance(value, int) and value >= 0}
 
 
 def engine_error(status: int, body: bytes, engine_model: str, model: str) -> GatewayError:

@@ -25,7 +25,7 @@ ADAPTERS_AT_ONCE = 100
 
 
 class Pruner:
-    """Over all tenants. Raises redis' errors: what requests are in flight must be known."""
+    """Over all tenants. Raises WorkersUnseen: what requests are in flight must be known."""
 
     def __init__(
         self,

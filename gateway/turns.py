@@ -195,10 +195,9 @@ class Turns:
         """Push out the newest of the longest line, unless this tenant has its part of the queue already."""
         line = self._lines.get(tenant_id)
         weights = self._weight + (0.0 if line else weight)
-        if line is not None and line.length >= self._bound / weights:
-            return False
         name, longest = max(self._lines.items(), key=lambda item: item[1].length)
-        if name == tenant_id:
+        whole = line is not None and line.length >= self._bound / weights
+        if name == tenant_id or (whole and longest.weight > NOTHING):
             return False
         newest = next(reversed(longest.waiters))
         self._drop(newest)

@@ -61,14 +61,14 @@ class RunStore:
         recipe: Mapping[str, Any] | None = None,
         actor: str = TRIGGERS,
     ) -> Run:
-        """Queue a run. Raises RunConflict when the adapter has one that is queued or running, ArtifactMissing when a
-        version that it would merge was pruned."""
+        """Queue a run. Raises RunConflict when the adapter has one that is queued or running, UnknownVersion and
+        ArtifactMissing for a version that it would merge and is not there, or was pruned."""
         run_id = new_id("run")
         values = new_row(run_id, tenant_id, adapter, trigger, recipe or {})
         try:
             async with self._engine.begin() as connection:
-                await require_sources(connection, tenant_id, recipe or {})
                 await connection.execute(sa.insert(table).values(**values))
+                await require_sources(connection, tenant_id, recipe or {})  # its lock after the row's, as in `finish`
                 await add_event(connection, run_id, "queued", {"trigger": trigger})
                 run = await require_run(connection, run_id)
                 await audit.record(

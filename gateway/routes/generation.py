@@ -231,7 +231,8 @@ class GenerationEndpoint:
                     await send({"type": "http.response.body", "body": renamer.closing(), "more_body": True})
             except asyncio.CancelledError:
                 if not watch.left:
-                    await self._break_off(exchange, renamer, send, STOPPING)
+                    if not renamer.done or renamer.final is not None:
+                        await self._break_off(exchange, renamer, send, STOPPING)
                     await send({"type": "http.response.body", "body": b""})
                 elif exchange.first_token is not None:
                     self._parts.proxy.ended(call)  # the engine did its part

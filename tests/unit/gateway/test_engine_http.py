@@ -332,3 +332,26 @@ async def test_a_body_that_breaks_off_pours_as_far_as_it_came() -> None:
         with await origin.ask("POST", "/", {}, b"{}") as answer, pytest.raises(BrokenOff):
             await answer.pour(take, asyncio.Event().wait)
     assert taken == [b"ab"]
+
+
+async def test_an_engine_that_sent_much_before_anybody_took_it_is_read_on() -> None:
+    large = b"x" * (4 * READ_AHEAD)
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"{}")
+        writer.write(CHUNKED + b"%x\r\n%b\r\n" % (len(large), large))
+        await writer.drain()
+        writer.write(b"2\r\nab\r\n0\r\n\r\n")
+
+    taken: list[bytes] = []
+
+    def take(piece: bytes) -> bool:
+        taken.append(piece)
+        return True
+
+    async with peer(talk) as origin:
+        with await origin.ask("POST", "/", {}, b"{}") as answer:
+            await asyncio.sleep(0.1)
+            async with asyncio.timeout(5):
+                await answer.pour(take, asyncio.Event().wait)
+    assert b"".join(taken) == large + b"ab"

@@ -213,3 +213,18 @@ def test_who_goes_last_takes_no_place_in_a_full_queue_and_gives_up_its_own() -> 
         await asyncio.gather(*users)
 
     simulate(play)
+
+
+def test_who_goes_last_costs_nobody_a_place() -> None:
+    async def play() -> None:
+        queue = turns(bound=4)
+        users = [asyncio.create_task(serve(queue, name, 1.0)) for name in ("acme", "acme", "acme", "globex")]
+        await asyncio.sleep(0.5)
+        last = asyncio.create_task(queue.enter_last("shadow"))
+        await asyncio.sleep(0)
+        users.append(asyncio.create_task(serve(queue, "acme", 1.0)))
+        with pytest.raises(EngineUnavailable):
+            await last
+        await asyncio.gather(*users)
+
+    simulate(play)
