@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from gateway.chat_request import ChatRequest
 from gateway.completion_request import CompletionRequest
 from gateway.errors import EngineUnavailable, GatewayError, InvalidRequest
-from gateway.protocol import ENGINE_ONLY, Names, engine_body, engine_error, wants_usage
+from gateway.protocol import ENGINE_ONLY, Names, counts, engine_body, engine_error, wants_usage
 
 NAMES = Names("chatcmpl-ours", "default", "ver_1")
 HELLO = {"model": "default", "messages": [{"role": "user", "content": "Hello?"}]}
@@ -191,3 +191,9 @@ def test_no_token_at_all_is_reserved_for_an_echo_alone() -> None:
 def test_an_engines_own_failure_is_not_shown(status: int) -> None:
     error = engine_error(status, b'{"error": {"message": "/path/to/ver_1"}}', "ver_1", "default")
     assert (error.status, "ver_1" in error.message) == (503, False)
+
+
+def test_what_cannot_be_a_count_is_none() -> None:
+    """A metric that falls would read as a restart, and a budget would grow."""
+    said = {"prompt_tokens": 5, "completion_tokens": -3, "total_tokens": 1e300, "details": {"cached": 1}}
+    assert counts(said) == {"prompt_tokens": 5}
