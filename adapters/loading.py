@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from adapters.artifacts import ArtifactStore
-from adapters.engine import Engine
+from adapters.engine import Completion, Engine
 from adapters.errors import (
     EngineRefused,
     EngineUnavailable,
@@ -123,8 +123,6 @@ async def _probe(version_id: str, engine: Engine, checks: Sequence[Check]) -> No
     try:
         odds = await asyncio.gather(*(_odds(engine, name, text) for name, text in asked))
     except EngineRefused as error:
-        if error.status == _UNKNOWN:
-            raise VersionLost(engine.url, error.detail) from error
         if error.status not in _REFUSES_QUESTION:
             raise
         await _odds(engine, BASE_NAME, PROBES[0])  # where the base cannot answer either, this raises
@@ -138,8 +136,7 @@ async def _probe(version_id: str, engine: Engine, checks: Sequence[Check]) -> No
 
 
 async def _check(version_id: str, engine: Engine, check: Check) -> None:
-    messages = [{"role": "user", "content": check.question}]
-    said = (await engine.chat(version_id, messages, _CHECK_TOKENS)).texts[0]
+    said = (await _answer(engine, version_id, check.question, _CHECK_TOKENS)).texts[0]
     if not check.passed(said):
         reason = f"asked {check.question!r} it says {said[:_SHOWN]!r}, without {check.contains!r}"
         raise ProbeFailed(version_id, engine.url, reason)
@@ -147,9 +144,21 @@ async def _check(version_id: str, engine: Engine, check: Check) -> None:
 
 async def _odds(engine: Engine, model: str, text: str) -> Mapping[str, float]:
     """Log-probabilities of the likeliest first tokens of an answer."""
-    messages = [{"role": "user", "content": text}]
-    answer = await engine.chat(model, messages, _PROBE_TOKENS, top_logprobs=_TOP_LOGPROBS)
+    answer = await _answer(engine, model, text, _PROBE_TOKENS, _TOP_LOGPROBS)
     return answer.first_token_logprobs or {}
+
+
+async def _answer(
+    engine: Engine, model: str, text: str, max_tokens: int, top_logprobs: int | None = None
+) -> Completion:
+    """Raises VersionLost where the engine does not find a version, else what `Engine.chat` raises."""
+    messages = [{"role": "user", "content": text}]
+    try:
+        return await engine.chat(model, messages, max_tokens, top_logprobs=top_logprobs)
+    except EngineRefused as error:
+        if error.status == _UNKNOWN and model != BASE_NAME:
+            raise VersionLost(engine.url, error.detail) from error
+        raise
 
 
 def _differ(one: Mapping[str, float], other: Mapping[str, float]) -> bool:

@@ -105,6 +105,7 @@ class Reconciler:
         asked: how often each version was asked for since the last pass. waiting: versions with requests in flight;
         None: that cannot be told now, so nothing is unloaded.
         """
+        ended = self._loads.ended()  # before the look at the replicas, which then shows what these loaded
         self.heat.add(asked, self._clock())
         with self._holds.seen() as held:
             observed = await self._observe()
@@ -114,10 +115,14 @@ class Reconciler:
                 pools.setdefault(each[0].base_digest, []).append(each)
             return _together(
                 [
-                    *self._loads.ended(),
+                    *ended,
                     *[await self._repaired(base, pool, hot, waiting, held) for base, pool in pools.items()],
                 ]
             )
+
+    def loads_into(self, url: str) -> bool:
+        """Whether loads into this replica go on, of which a later pass tells."""
+        return url in self._loads
 
     async def close(self) -> None:
         """Ends the loads that go on."""
@@ -137,10 +142,11 @@ class Reconciler:
         planned = plan(wishes, held, self._capacity, self._copies)
         versions = {name: want.version for name, want in wanted.items()}
         done = await self._load_missing(observed, planned, versions)
+        now = _after({engine.url: holding.serving for engine, holding in observed}, done.loaded, [])
         unloaded, stuck = list[Repair](), list[Repair]()
         if waiting is not None:
-            unloaded, stuck = await self._unload_idle(observed, planned, waiting, needed)
-        now = _after({engine.url: holding.serving for engine, holding in observed}, done.loaded, unloaded)
+            unloaded, stuck = await self._unload_idle(observed, planned, now, waiting, needed)
+        now = _after(now, [], unloaded)
         pins = {name for name, want in wanted.items() if want.pinned}
         pinned, unpinned, unkept = await self._keep_pins(observed, now, pins)
         return Repairs(done.loaded, unloaded, pinned, unpinned, [*done.failed, *stuck, *unkept], now)
@@ -199,18 +205,20 @@ class Reconciler:
         self,
         observed: Sequence[Observed],
         planned: Mapping[str, frozenset[str]],
+        now: Mapping[str, frozenset[str]],
         waiting: Collection[str],
         needed: Set[str],
     ) -> tuple[list[Repair], list[Repair]]:
-        """What is not in the plan, and not needed beside it. A version that the record still wants may be asked for
-        again at any time: it is then loaded again."""
+        """What is not in the plan, and not needed beside it; of what is planned elsewhere, only what is served there
+        `now`. A version that the record still wants may be asked for again at any time: it is then loaded again."""
         unloaded: list[Repair] = []
         failed: list[Repair] = []
         everywhere = {version_id for versions in planned.values() for version_id in versions}
         idle = {version_id for _, holding in observed for version_id in holding.resident} - everywhere
         gone = await self._unused(idle)
+        settled = {version_id for url, versions in planned.items() for version_id in versions & now[url]}
         for engine, holding in observed:
-            spare = (holding.resident & everywhere) - planned[engine.url]
+            spare = (holding.resident & settled) - planned[engine.url]
             for version_id in sorted((holding.resident & gone) | (spare - set(waiting))):
                 if version_id in needed:
                     continue

@@ -40,6 +40,10 @@ class InTurn(Generic[Found]):
         await asyncio.wait([task], timeout=self._patience_s)
         return [self._running.pop(key).result()] if task.done() else []
 
+    def __contains__(self, key: object) -> bool:
+        """Whether it goes on by itself, or has ended and `ended` has not said so yet."""
+        return key in self._running
+
     def ended(self) -> list[Found]:
         """What has come by now of all that went on by itself. What it raised is logged."""
         ended = [self._running.pop(key) for key, task in [*self._running.items()] if task.done()]

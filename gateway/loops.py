@@ -97,7 +97,9 @@ class Loops:
         for (engine, version_id), error in failures.items():
             if self._failures.get((engine, version_id)) != error:
                 await self._note("engine.failed", version_id, {"engine": engine, "error": error})
-        self._failures = failures
+        going_on = self._control.reconciler.loads_into
+        unsettled = {pair: error for pair, error in self._failures.items() if going_on(pair[0])}
+        self._failures = {**unsettled, **failures}
         return repairs
 
     async def _forget(self) -> None:

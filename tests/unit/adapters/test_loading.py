@@ -18,8 +18,10 @@ from adapters.errors import (
 )
 from adapters.loading import Loader
 from adapters.testing import FakeEngine
-from adapters.types import BASE_NAME
+from adapters.types import BASE_NAME, Check
 from tests.unit.adapters.conftest import MakeVersion
+
+CHECK = Check("When do you open?", "nine")
 
 
 @pytest.fixture
@@ -168,6 +170,31 @@ async def test_a_probe_fails_a_version_only_for_a_question_that_the_base_answers
     engine = Saying(status, to=[version.id, *([BASE_NAME] if base_too else [])])
     with pytest.raises(error):
         await Loader(store, [engine], tmp_path / "cache").ensure(version)
+
+
+async def test_a_version_that_is_lost_before_its_checks_is_lost(
+    store: ArtifactStore, make_version: MakeVersion, tmp_path: Path
+) -> None:
+    class Forgetful(FakeEngine):
+        async def chat(
+            self, model: str, messages: Sequence[Mapping[str, Any]], *args: Any, **kwargs: Any
+        ) -> Completion:
+            if messages[0]["content"] == CHECK.question:
+                self.restart()
+            return await super().chat(model, messages, *args, **kwargs)
+
+    version, engine = await make_version(), Forgetful()
+    loader = Loader(store, [engine], tmp_path / "cache")
+    await loader.load(version, [engine])
+    with pytest.raises(VersionLost):
+        await loader.probe(version.id, [engine], [CHECK])
+
+
+async def test_a_base_model_that_is_not_found_is_no_lost_version(
+    store: ArtifactStore, make_version: MakeVersion, tmp_path: Path
+) -> None:
+    with pytest.raises(EngineRefused):
+        await Loader(store, [Saying(404, to=[BASE_NAME])], tmp_path / "cache").ensure(await make_version())
 
 
 async def test_an_engine_that_lost_a_version_after_loading_it_is_asked_again_later(
