@@ -1,4 +1,5 @@
-"""What must still be so when an alias moves: looked at in the same transaction, after its first write."""
+"""What must still be so when an alias moves or a status changes: looked at in the same transaction, after its first
+write."""
 
 from collections.abc import Awaitable, Callable
 
@@ -20,6 +21,18 @@ def unchanged_version(version: Version) -> Guard:
         status = (await require_version(connection, version.id)).status
         if status is not version.status:
             raise ConflictError(f"version {version.id} is {status} by now")
+
+    return guard
+
+
+def free_version(version: Version) -> Guard:
+    """It has the status that it was read with, and its adapter no open rollout: nobody has begun one meanwhile."""
+    unchanged = unchanged_version(version)
+
+    async def guard(connection: AsyncConnection) -> None:
+        await unchanged(connection)
+        if await rollout_records.is_busy(connection, version.tenant_id, version.adapter):
+            raise ConflictError(f"adapter {version.adapter!r} has an open rollout")
 
     return guard
 

@@ -1,5 +1,4 @@
-"""Single reads and writes of the registry's tables, each inside a transaction that `adapters.registry`
-opened."""
+"""Single reads and writes of the registry's tables, each inside a transaction of the caller's."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence

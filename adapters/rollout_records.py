@@ -81,6 +81,12 @@ async def open_ones(connection: AsyncConnection) -> Sequence[Rollout]:
     return [_rollout(row) for row in (await connection.execute(query)).all()]
 
 
+async def is_busy(connection: AsyncConnection, tenant_id: str, adapter: str) -> bool:
+    """Whether the adapter has an open rollout."""
+    query = sa.select(rollouts.c.id).where(rollouts.c.tenant_id == tenant_id, rollouts.c.slot == adapter)
+    return (await connection.execute(query)).first() is not None
+
+
 async def has_open(connection: AsyncConnection, version_id: str) -> bool:
     """Whether this version is the one that an open rollout is about."""
     mine = rollouts.c.version_id == version_id, rollouts.c.slot.is_not(None)

@@ -5,6 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters import acts, audit, changes, tables
 from adapters.errors import IllegalTransition
+from adapters.guards import Guard
 from adapters.records import require_version
 from adapters.rules import TRANSITIONS
 from adapters.types import VersionStatus
@@ -25,11 +26,20 @@ async def change_status(connection: AsyncConnection, version_id: str, status: Ve
 
 
 async def set_status(
-    connection: AsyncConnection, version_id: str, status: VersionStatus, actor: str, reason: str
+    connection: AsyncConnection,
+    version_id: str,
+    status: VersionStatus,
+    actor: str,
+    reason: str,
+    *,
+    guard: Guard | None = None,
 ) -> bool:
-    """As the registry's, for a transaction that changes more than the version. Whether it had another status."""
+    """As the registry's, for a transaction that changes more than the version. Whether it had another status.
+    guard: must agree before it changes."""
     version = await require_version(connection, version_id)
-    await changes.append(connection, version.tenant_id)  # first, as every writer: its lock keeps them apart
+    await changes.append(connection, version.tenant_id)  # its lock keeps writers of the tenant apart
+    if guard is not None:
+        await guard(connection)
     changed = await change_status(connection, version_id, status)
     if changed:
         await audit.record(connection, acts.of_version(version, status, actor, reason=reason))
@@ -38,8 +48,9 @@ async def set_status(
 
 async def approve(connection: AsyncConnection, version_id: str, actor: str, *, hold: bool) -> None:
     """A person lets a version go live; hold: not by itself, so that it is retired at once. Repeating it changes
-    nothing. Raises UnknownVersion, IllegalTransition."""
-    if hold and (await require_version(connection, version_id)).status is VersionStatus.RETIRED:
+    nothing, also where the version is on its way or live by now. Raises UnknownVersion, IllegalTransition."""
+    done = {VersionStatus.RETIRED} if hold else {VersionStatus.CANARY, VersionStatus.STABLE}
+    if (await require_version(connection, version_id)).status in done:
         return
     await set_status(connection, version_id, VersionStatus.APPROVED, actor, "")
     if hold:

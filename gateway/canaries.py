@@ -5,7 +5,6 @@ import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 
 import sqlalchemy as sa
@@ -17,12 +16,12 @@ from adapters import rollout_records
 from adapters.errors import HOPELESS, AdaptersError, ConflictError
 from adapters.guards import unchanged_rollout
 from adapters.registry import Registry
-from adapters.rollout import WHOLE, Action, Decision, Plan, Signal, decide, watch
+from adapters.rollout import Action, Decision, Plan
 from adapters.swap import Swapper, SwapResult, Workers
 from adapters.tasks import InTurn
 from adapters.types import Alias, Rollout, RolloutKind, RolloutStatus, Version, VersionStatus
-from gateway import signals
 from gateway.errors import GatewayError
+from gateway.judgement import judged
 from gateway.rollout_moves import RolloutMoves
 from gateway.shadow_counts import ShadowCounts
 from training.tables import interactions
@@ -151,25 +150,9 @@ class Canaries:
         stable, _ = await self.registry.alias(rollout.tenant_id, rollout.adapter, Alias.STABLE)
         if await self._overtaken(rollout, version, stable):
             return None
-        await self._act(rollout, await self._judged(rollout))
-
-    async def _judged(self, rollout: Rollout) -> Decision:
-        """A candidate with all of the traffic is judged as in a watch, also before the alias points to it."""
-        now = datetime.now(UTC)
-        elapsed = (now - rollout.step_started_at).total_seconds()
         async with self.engine.connect() as connection:
-            if rollout.plan.steps[rollout.step] < WHOLE:
-                seen = await signals.read_steps(connection, rollout)
-                traffic = await signals.traffic(
-                    connection, rollout.tenant_id, rollout.adapter, now, rollout.plan.max_step_seconds
-                )
-                return decide(rollout.plan, rollout.step, seen, elapsed, traffic)
-            counts = await signals.read_watch(connection, rollout)
-        bounds = {Signal(name): bound for name, bound in rollout.bounds.items()}
-        decision = watch(rollout.plan, counts, bounds, elapsed)
-        if rollout.status is RolloutStatus.WATCHING or decision.action is Action.ROLL_BACK:
-            return decision
-        return Decision(Action.PROMOTE, "too little traffic for a smaller step")
+            decision = await judged(connection, rollout)
+        await self._act(rollout, decision)
 
     async def _act(self, rollout: Rollout, decision: Decision) -> None:
         if decision.action is Action.ROLL_BACK:

@@ -9,26 +9,13 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from adapters import audit, changes, rollout_records
+from adapters import acts, audit, changes, rollout_records
 from adapters.audit import Act
 from adapters.errors import ArtifactMissing, ConflictError
-from adapters.records import (
-    add_history,
-    point_alias,
-    read_alias,
-    require_version,
-)
+from adapters.records import add_history, point_alias, read_alias, require_version
 from adapters.rollout import WHOLE, Action, Decision, Plan, bounds_from, next_step
 from adapters.statuses import change_status
-from adapters.types import (
-    Alias,
-    AliasMove,
-    Rollout,
-    RolloutKind,
-    RolloutStatus,
-    Version,
-    VersionStatus,
-)
+from adapters.types import Alias, AliasMove, Rollout, RolloutKind, RolloutStatus, Version, VersionStatus
 from gateway import signals
 from gateway.tenants import TenantStore
 from gateway.webhooks import enqueue
@@ -204,7 +191,7 @@ class RolloutMoves:
                 await _point(connection, after, None, actor, change)
             candidate = await require_version(connection, after.version_id)
             if version is not None:
-                await _stop(connection, after, version)
+                await _stop(connection, after, version, actor, decision.reason)
             await rollout_records.add_decision(connection, after.id, actor, decision)
             await audit.record(connection, _act(after, action, actor, decision))
             if policy.webhook and action in TOLD:
@@ -234,11 +221,16 @@ async def _require_not_live(connection: AsyncConnection, rollout: Rollout) -> No
         raise ConflictError(f"rollout {rollout.id}: its version has just taken over")
 
 
-async def _stop(connection: AsyncConnection, rollout: Rollout, status: VersionStatus) -> None:
-    """Those of its versions that are on their way become this."""
+async def _stop(
+    connection: AsyncConnection, rollout: Rollout, status: VersionStatus, actor: str, reason: str
+) -> None:
+    """Those of its versions that are on their way become this. A rejection is audited as everywhere."""
     for each in filter(None, (rollout.version_id, rollout.against_id)):
-        if (await require_version(connection, each)).status in ON_THEIR_WAY:
+        version = await require_version(connection, each)
+        if version.status in ON_THEIR_WAY:
             await change_status(connection, each, status)
+            if status is VersionStatus.REJECTED:
+                await audit.record(connection, acts.of_version(version, status, actor, reason=reason))
 
 
 def _new(

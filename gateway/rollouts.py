@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from adapters.errors import HOPELESS, AdaptersError
-from adapters.guards import unchanged_version
+from adapters.guards import free_version, unchanged_version
 from adapters.registry import Registry
 from adapters.statuses import set_status
 from adapters.swap import Swapper, SwapResult
@@ -78,8 +78,7 @@ class Rollouts:
                 await self._canaries.start(version, policy.plan(), ACTOR)
                 return None
             place = version.tenant_id, version.adapter
-            guard = unchanged_version(version)
-            result = await self._swapper.swap(*place, version.id, ACTOR, guard=guard)
+            result = await self._swapper.swap(*place, version.id, ACTOR, guard=free_version(version))
         except AdaptersError as error:
             if isinstance(error, HOPELESS):
                 await self._set(version, VersionStatus.REJECTED, str(error))
@@ -90,10 +89,12 @@ class Rollouts:
         return result
 
     async def _set(self, version: Version, status: VersionStatus, reason: str) -> None:
+        """Unless somebody changed the version's status since it was read."""
+        guard = unchanged_version(version)
         try:
             async with self._canaries.engine.begin() as connection:
-                changed = await set_status(connection, version.id, status, ACTOR, reason)
+                changed = await set_status(connection, version.id, status, ACTOR, reason, guard=guard)
                 if changed and status is VersionStatus.REJECTED:
                     await tell_rejected(connection, version, reason, ACTOR)
         except AdaptersError as error:
-            log.warning("%s stays %s: %s", version.label, version.status, error)
+            log.warning("%s does not become %s: %s", version.label, status, error)

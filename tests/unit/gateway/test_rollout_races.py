@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from adapters import audit
 from adapters.errors import ConflictError
 from adapters.rollout import Plan
 from adapters.types import Check, Rollout, RolloutStatus, Version, VersionStatus
@@ -125,6 +126,9 @@ async def test_a_canary_that_fails_its_checks_when_it_shall_take_over_is_rejecte
         (call,) = (await connection.execute(sa.select(webhook_calls))).all()
     assert call.body["type"] == "rollout.rolled_back"
     assert "Leeds" in call.body["data"]["reason"]
+    (act,) = [each.act for each in await audit.entries(world.sql) if each.act.action == "version.rejected"]
+    assert (act.actor, act.subject) == ("system:rollout", version.id)
+    assert act.detail == {"version": version.label, "reason": ended.reason}
 
 
 async def test_a_canary_that_got_all_of_the_traffic_and_was_paused_there_still_goes_back(

@@ -10,8 +10,10 @@ import pytest
 
 from adapters import audit
 from adapters.engine import Completion
-from adapters.errors import EngineRefused
-from adapters.types import Lineage, RolloutKind, Version, VersionStatus
+from adapters.errors import EngineRefused, ProbeFailed
+from adapters.rollout import Plan
+from adapters.swap import SwapResult
+from adapters.types import Lineage, Rollout, RolloutKind, Version, VersionStatus
 from gateway import rollouts
 from gateway.canaries import Canaries
 from gateway.rollouts import Rollouts, newest_of_each
@@ -75,6 +77,40 @@ async def test_a_version_that_is_held_while_it_is_loaded_does_not_go_live(
     monkeypatch.setattr(world.engine, "load", meanwhile)
     assert await world.rollouts.run_once() == []
     assert (await world.status(version), await world.stable()) == (VersionStatus.RETIRED, None)
+
+
+async def test_nothing_goes_live_beside_a_rollout_that_a_person_opened_during_its_load(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, version, load = await world.approved(), await world.approved(), world.engine.load
+    shadows = list[Rollout]()
+
+    async def meanwhile(version_id: str, path: Path) -> None:
+        await load(version_id, path)
+        if version_id == version.id:
+            start = world.canaries.start_other(RolloutKind.SHADOW, other, None, 50, "ada", 1000)
+            shadows.append(await start)
+
+    monkeypatch.setattr(world.engine, "load", meanwhile)
+    assert await world.rollouts.run_once() == []
+    assert (await world.status(version), await world.stable()) == (APPROVED, None)
+    await world.canaries.abort(shadows[0], "enough", "ada")
+    assert await world.rollouts.run_once()
+    assert await world.stable() == version.id
+
+
+async def test_what_fails_after_a_person_began_its_canary_is_not_rejected(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = await world.approved()
+
+    async def failing(*given: Any, **more: Any) -> SwapResult:
+        await world.canaries.start(version, Plan((50, 100)), "ada")
+        raise ProbeFailed(version.id, world.engine.url, "says nothing")
+
+    monkeypatch.setattr(world.canaries.swapper, "swap", failing)
+    assert await world.rollouts.run_once() == []
+    assert ((await newest(world)).open, await world.status(version)) == (True, VersionStatus.CANARY)
 
 
 async def test_a_version_that_does_nothing_is_rejected_and_the_old_one_stays(world: World) -> None:
