@@ -121,15 +121,22 @@ class Canaries:
         """Back to what served before. An A/B test or a shadow ends, and what was approved of it stays away from users
         until a person swaps to it."""
         if rollout.kind is RolloutKind.CANARY:
-            rollout = await self._caught_up(rollout)
+            try:
+                await self._abort_canary(rollout, reason, actor)
+            except (
+                ConflictError
+            ):  # the loop moved it in this moment; if it was not the loop, this says so again
+                await self._abort_canary(rollout, reason, actor)
+            return
         self._require(rollout, *MOVING, RolloutStatus.WATCHING)
-        if rollout.kind is RolloutKind.CANARY:
-            decision = Decision(Action.ROLL_BACK, reason)
-            await self._roll_back(rollout, decision, actor, RolloutStatus.ABORTED)
-        else:
-            decision, status = Decision(Action.FINISH, reason), RolloutStatus.FINISHED
-            retired = VersionStatus.RETIRED
-            await self._tell(await self.moves.end(rollout, status, decision, actor, version=retired))
+        decision, status = Decision(Action.FINISH, reason), RolloutStatus.FINISHED
+        retired = VersionStatus.RETIRED
+        await self._tell(await self.moves.end(rollout, status, decision, actor, version=retired))
+
+    async def _abort_canary(self, rollout: Rollout, reason: str, actor: str) -> None:
+        now = await self._caught_up(rollout)
+        self._require(now, *MOVING, RolloutStatus.WATCHING)
+        await self._roll_back(now, Decision(Action.ROLL_BACK, reason), actor, RolloutStatus.ABORTED)
 
     def _require(self, rollout: Rollout, *statuses: RolloutStatus) -> None:
         if rollout.status not in statuses:

@@ -7,12 +7,15 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import httpx
+import orjson
 import pytest
 import pytest_asyncio
+from redis.asyncio import Redis
 
 from adapters.types import DEFAULT_ADAPTER, Alias, Version
 from deploy.demo.serving import free_port
 from gateway.keys import ALL_SCOPES
+from gateway.leases import INTERVAL_S, RESIDENCY_KEY
 from gateway.probes import Probes
 from tests.integration.light_engine import CALLS, light_engine
 from tests.integration.town import Town, planned, town
@@ -121,10 +124,13 @@ async def test_a_sessions_first_request_has_the_tenants_other_versions_loaded_ah
     async with httpx.AsyncClient(base_url=place.plan.gateway_url, trust_env=False, timeout=60) as http:
         assert (await ask(http, key, DEFAULT_ADAPTER)).status_code == 200
 
-    async def ahead() -> bool:
-        return expected in await held(place)
+    async with Redis.from_url(place.plan.redis_url) as redis:
 
-    await until(ahead)
+        async def ahead() -> bool:
+            return expected in orjson.loads(await redis.get(RESIDENCY_KEY) or b"{}")
+
+        await until(ahead)
+    await asyncio.sleep(3 * INTERVAL_S)  # until each worker has heard of it
     before = sum(done[f"POST {expected}"] for done in (await calls(place)).values())
     async with httpx.AsyncClient(base_url=place.plan.gateway_url, trust_env=False, timeout=60) as http:
         answer = await ask(http, key, OTHER)

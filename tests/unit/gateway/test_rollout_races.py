@@ -9,8 +9,9 @@ import sqlalchemy as sa
 from adapters import audit
 from adapters.errors import ConflictError
 from adapters.rollout import Plan
-from adapters.types import Check, Rollout, RolloutStatus, Version, VersionStatus
+from adapters.types import Alias, Check, Rollout, RolloutStatus, Version, VersionStatus
 from gateway import signals
+from gateway.canaries import ACTOR
 from gateway.tables import webhook_calls
 from tests.unit.gateway.rollout_world import APPROVED, World, answered, canary, newest
 
@@ -59,6 +60,23 @@ async def test_what_a_person_aborts_when_it_has_just_gone_live_goes_back(
     await world.canaries.run_once()
     assert ((await newest(world)).status, await world.stable()) == (RolloutStatus.ABORTED, None)
     assert await world.status(version) is VersionStatus.ROLLED_BACK
+
+
+async def test_what_goes_live_while_a_person_aborts_it_goes_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the abort's look at the alias and its write."""
+    version, rollout = await due(world)
+    moves, end = world.canaries.moves, world.canaries.moves.end
+
+    async def late(*given: Any, **more: Any) -> Any:
+        monkeypatch.setattr(moves, "end", end)
+        await world.registry.move_alias("ten_a", "default", Alias.STABLE, version.id, ACTOR)
+        return await end(*given, **more)
+
+    monkeypatch.setattr(moves, "end", late)
+    await world.canaries.abort(rollout, "no", "ada")
+    assert ((await newest(world)).status, await world.stable()) == (RolloutStatus.ABORTED, None)
 
 
 async def test_what_a_person_pauses_while_control_promotes_it_stays(
