@@ -20,7 +20,7 @@ from deploy.demo.serving import RunningEngine
 from gateway.control import Control, assembled
 from tests.integration.control_house import administered
 from tests.integration.gateway_house import House, house
-from tests.integration.random_adapters import packed, write_adapter
+from tests.integration.random_adapters import FREQUENT, Write, packed, write_adapter, write_repeater
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
@@ -60,10 +60,10 @@ class Tenant:
         text: str = response.json()["choices"][0]["message"]["content"]
         return response.headers["x-graft-version"], text
 
-    async def approved(self, seed: int, files: Path) -> str:
+    async def approved(self, seed: int, files: Path, write: Write = write_adapter) -> str:
         """A version ready to go live; its id."""
         control = self.operated.control
-        artifact = await control.store.put(write_adapter(files / str(seed), control.base, seed))
+        artifact = await control.store.put(write(files / str(seed), control.base, seed))
         lineage = Lineage(control.base.digest)
         version = await control.registry.register(self.id, "default", artifact.digest, lineage, {})
         await control.registry.set_status(version.id, VersionStatus.APPROVED)
@@ -158,7 +158,7 @@ async def test_a_rollback_brings_the_old_answers_back(acme: Tenant, tmp_path: Pa
 
 async def test_a_stream_ends_on_the_version_it_began_with(acme: Tenant, tmp_path: Path) -> None:
     """And only then is that version unloaded."""
-    one, two = await acme.approved(1, tmp_path), await acme.approved(2, tmp_path)
+    one, two = [await acme.approved(token, tmp_path, write_repeater) for token in FREQUENT]
     await acme.swap(one)
     long = {"max_tokens": 1000, "ignore_eos": True}
     whole = (await acme.ask(**long))[1]
