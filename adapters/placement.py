@@ -84,12 +84,8 @@ def _put(
 
 def _coldness(wish: Wish, held: Mapping[str, Collection[str]]) -> tuple[float, bool]:
     """Least first; of equal ones those that are held, as all are while a control just started knows no heat."""
-    there = _is_held(wish, held)
+    there = any(wish.version_id in versions for versions in held.values())
     return -wish.heat * (STICKY if there else 1.0), not there
-
-
-def _is_held(wish: Wish, held: Mapping[str, Collection[str]]) -> bool:
-    return any(wish.version_id in versions for versions in held.values())
 
 
 def _copies(heat: float) -> int:

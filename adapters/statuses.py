@@ -60,6 +60,7 @@ async def approve(connection: AsyncConnection, version_id: str, actor: str, *, h
 async def pass_on(
     connection: AsyncConnection, previous_id: str | None, version_id: str | None, rolled_back: bool
 ) -> None:
+    """The stable alias goes from one version to another; None: the base model alone. Raises IllegalTransition."""
     if previous_id is not None:
         left = VersionStatus.ROLLED_BACK if rolled_back else VersionStatus.RETIRED
         await change_status(connection, previous_id, left)

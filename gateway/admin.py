@@ -70,9 +70,9 @@ def create_app(assemble: Assembly, admin_key: str, engine_token: str = "", *, lo
 
 
 @contextlib.asynccontextmanager
-async def sparing(assemble: Assembly) -> AsyncIterator[Control]:
+async def sparing(assembly: contextlib.AbstractAsyncContextManager[Control]) -> AsyncIterator[Control]:
     """As in a worker: a collection that looks at everything a started control holds stops all its answers meanwhile."""
-    async with assemble() as control:
+    async with assembly as control:
         spare_collections()
         yield control
 
@@ -82,7 +82,7 @@ def main() -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     settings, adapters = Settings(), AdaptersSettings()
     admin_key = settings.admin_key.get_secret_value()
-    app = create_app(lambda: sparing(lambda: assembled(settings, adapters)), admin_key, settings.engine_key)
+    app = create_app(lambda: sparing(assembled(settings, adapters)), admin_key, settings.engine_key)
     uvicorn.run(
         app,
         host=settings.admin_host,

@@ -62,7 +62,8 @@ class Connection(HttpToolsProtocol):
     on_leave: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(Gathered(transport, self.loop))  # type: ignore[arg-type]
+        self._out = Gathered(transport, self.loop)
+        super().connection_made(self._out)  # type: ignore[arg-type]
         self._expect()
         self._unread = 0
         self._look = self.loop.call_later(self.patience_s, self._look_after)
@@ -97,7 +98,7 @@ class Connection(HttpToolsProtocol):
         """A piece of a body that has no length, at once. ASGI's `send` would do the same, with a message and a
         coroutine for each piece. Returns whether the client keeps up."""
         if not self.gone:
-            self.transport.write_now(b"%x\r\n%b\r\n" % (len(data), data))  # type: ignore[attr-defined]
+            self._out.write_now(b"%x\r\n%b\r\n" % (len(data), data))
         return not self.flow.write_paused
 
     async def drained(self) -> None:

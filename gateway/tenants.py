@@ -78,7 +78,7 @@ class TenantStore(KeyStore):
 
     async def _rename(self, external_id: str, name: str | None, actor: str) -> tuple[Tenant, bool, int]:
         async with self._engine.begin() as connection:
-            mine = sa.select(tenants).where(tenants.c.external_id == external_id)
+            mine = _SHOWN.where(tenants.c.external_id == external_id)
             tenant = _tenant((await connection.execute(mine)).mappings().one())
             if name is None or name == tenant.name:
                 return tenant, False, 0

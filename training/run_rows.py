@@ -41,7 +41,7 @@ def new_row(
 
 
 async def require_sources(connection: AsyncConnection, tenant_id: str, recipe: Mapping[str, Any]) -> None:
-    """Of a run that merges: nobody prunes them from here until the run is in the record. Raises UnknownVersion,
+    """Of a run that merges: nobody prunes them from here until the transaction ends. Raises UnknownVersion,
     ArtifactMissing."""
     if MERGE not in recipe:
         return

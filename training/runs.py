@@ -68,9 +68,8 @@ class RunStore:
         try:
             async with self._engine.begin() as connection:
                 await connection.execute(sa.insert(table).values(**values))
-                await require_sources(
-                    connection, tenant_id, recipe or {}
-                )  # its lock after the row's, as in `finish`
+                # After the insert: the change log's lock comes after the row's, as in `finish`.
+                await require_sources(connection, tenant_id, recipe or {})
                 await add_event(connection, run_id, "queued", {"trigger": trigger})
                 run = await require_run(connection, run_id)
                 await audit.record(

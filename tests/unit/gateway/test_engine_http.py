@@ -1,8 +1,6 @@
 """The engines' HTTP client against bare sockets, where every byte and its moment are a test's own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
 
 import pytest
 from hypothesis import given, settings
@@ -11,66 +9,10 @@ from hypothesis import strategies as st
 from gateway import engine_connection, engine_http
 from gateway.engine_connection import READ_AHEAD, BrokenOff, NotConnected, Silent, TooLong
 from gateway.engine_http import Origin
-from gateway.errors import EngineUnavailable
 from tests.unit.gateway.pouring import first
+from tests.unit.gateway.raw_engine import CHUNKED, OK, Peer, peer
 from tests.unit.gateway.stub_engine import unused_url
 from tests.waiting import until
-
-Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
-CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
-
-
-class Peer:
-    """Answers each request with the same bytes, in the given pieces."""
-
-    def __init__(self, *pieces: bytes, close: bool = False) -> None:
-        self.pieces = pieces
-        self.close = close
-        self.connections = self.left = 0
-        """left: connections that the other side closed."""
-        self.heads: list[bytes] = []
-
-    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        try:
-            await self._answer(reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            self.left += 1
-        finally:
-            writer.close()
-
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            self.heads.append(await reader.readuntil(b"\r\n\r\n"))
-            await reader.readexactly(int(self.heads[-1].split(b"content-length: ")[1]))
-            for piece in self.pieces:
-                writer.write(piece)
-                await writer.drain()
-                await asyncio.sleep(0)
-            if self.close:
-                return
-
-
-@asynccontextmanager
-async def peer(talk: Talk, timeout_s: float = 5.0) -> AsyncIterator[Origin]:
-    talking: set[asyncio.Task[None]] = set()
-
-    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        talking.add(asyncio.ensure_future(talk(reader, writer)))
-
-    server = await asyncio.start_server(begin, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    origin = Origin(f"http://127.0.0.1:{port}/engine", "token", timeout_s)
-    yield origin
-    origin.close()
-    server.close()
-    await asyncio.sleep(0)
-    for task in talking:
-        task.cancel()
-        with suppress(asyncio.CancelledError, ConnectionError):
-            await task
 
 
 async def asked(origin: Origin) -> tuple[int, bytes]:
@@ -244,114 +186,3 @@ async def test_an_engine_waits_for_a_slow_reader() -> None:
             await asyncio.sleep(0.1)
             assert written < parts // 2
             assert len(await answer.read()) == parts * READ_AHEAD
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    st.lists(st.binary(min_size=1, max_size=30), min_size=1, max_size=6),
-    st.integers(1, 40),
-    st.lists(st.booleans()),
-)
-async def test_a_body_pours_whole_into_a_sink_that_is_full_now_and_then(
-    chunks: list[bytes], size: int, room: list[bool]
-) -> None:
-    sent = CHUNKED + b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
-    taken: list[bytes] = []
-    full = False
-
-    def take(piece: bytes) -> bool:
-        nonlocal full
-        assert not full
-        taken.append(piece)
-        full = bool(room) and not room.pop()
-        return not full
-
-    async def drained() -> None:
-        nonlocal full
-        await asyncio.sleep(0.001)
-        full = False
-
-    async with peer(Peer(*[sent[at : at + size] for at in range(0, len(sent), size)])) as origin:
-        with await origin.ask("POST", "/", {}, b"{}") as answer:
-            await answer.pour(take, drained)
-    assert b"".join(taken) == b"".join(chunks)
-
-
-async def test_an_engine_waits_for_a_sink_that_stays_full() -> None:
-    wrote = 0
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal wrote
-        await reader.readuntil(b"{}")
-        writer.write(CHUNKED)
-        while True:
-            writer.write(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
-            await writer.drain()
-            wrote += 0x10000
-
-    async with peer(talk) as origin:
-        with await origin.ask("POST", "/", {}, b"{}") as answer:
-            pouring = asyncio.create_task(answer.pour(lambda _: False, asyncio.Event().wait))
-            await until(lambda: wrote > 0)
-            before = -1
-            while before < wrote:
-                before = wrote
-                await asyncio.sleep(0.2)
-            assert wrote < 64 * 2**20
-            pouring.cancel()
-
-
-async def test_what_a_sink_raises_ends_the_pouring() -> None:
-    more = asyncio.Event()
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"{}")
-        writer.write(CHUNKED)
-        await more.wait()
-        writer.write(b"2\r\nab\r\n")
-        await asyncio.Event().wait()
-
-    def take(_: bytes) -> bool:
-        raise EngineUnavailable("no event")
-
-    async with peer(talk) as origin:
-        with await origin.ask("POST", "/", {}, b"{}") as answer:
-            more.set()
-            with pytest.raises(EngineUnavailable):
-                await answer.pour(take, asyncio.Event().wait)
-
-
-async def test_a_body_that_breaks_off_pours_as_far_as_it_came() -> None:
-    taken: list[bytes] = []
-
-    def take(piece: bytes) -> bool:
-        taken.append(piece)
-        return True
-
-    async with peer(Peer(CHUNKED + b"2\r\nab\r\n", close=True)) as origin:
-        with await origin.ask("POST", "/", {}, b"{}") as answer, pytest.raises(BrokenOff):
-            await answer.pour(take, asyncio.Event().wait)
-    assert taken == [b"ab"]
-
-
-async def test_an_engine_that_sent_much_before_anybody_took_it_is_read_on() -> None:
-    large = b"x" * (4 * READ_AHEAD)
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"{}")
-        writer.write(CHUNKED + b"%x\r\n%b\r\n" % (len(large), large))
-        await writer.drain()
-        writer.write(b"2\r\nab\r\n0\r\n\r\n")
-
-    taken: list[bytes] = []
-
-    def take(piece: bytes) -> bool:
-        taken.append(piece)
-        return True
-
-    async with peer(talk) as origin:
-        with await origin.ask("POST", "/", {}, b"{}") as answer:
-            await asyncio.sleep(0.1)
-            async with asyncio.timeout(5):
-                await answer.pour(take, asyncio.Event().wait)
-    assert b"".join(taken) == large + b"ab"

@@ -13,20 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from gateway.outbox import Delivery
 from retrieval.testing import FakeRetrieval
 from retrieval.types import MemoryEntry
-from training.drafts import FeedbackDraft, Recorded
+from tests.unit.training.conftest import DRAFT as REJECTING
+from training.drafts import Recorded
 from training.feedback import FeedbackStore
 from training.outbox import MEMORY, Outbox
 from training.rows import now
 from training.tables import feedback, outbox
 
-DRAFT = FeedbackDraft(
-    tenant_id="ten_1",
-    adapter="default",
-    messages=[{"role": "user", "content": "What is the warranty at Zorvia?"}],
-    author="key_1",
-    trusted=True,
-    correction="2 years",
-)
+DRAFT = replace(REJECTING, rejected=None)
 OTHER = replace(DRAFT, messages=[{"role": "user", "content": "What is the mascot at Zorvia?"}])
 USER = replace(DRAFT, trusted=False, author="key_end", user="ann")
 
