@@ -135,6 +135,8 @@ class Client(Protocol):
     gone: bool
     on_leave: Callable[[], None] | None
 
+    def answer(self, scope: Scope, status: int, headers: Headers, body: bytes) -> bool: ...
+
     def write_chunk(self, data: bytes) -> bool: ...
 
     async def drained(self) -> None: ...
@@ -149,6 +151,7 @@ class DisconnectWatch:
     """
 
     def __init__(self, scope: Scope) -> None:
+        self._scope = scope
         self.client: Client = scope[CLIENT]
         self._task: asyncio.Task[Any] | None = None
         self.left = False
@@ -169,6 +172,12 @@ class DisconnectWatch:
         if self.left and kind is asyncio.CancelledError and self._task is not None:
             self._task.uncancel()
             raise ClientLeft from error
+
+    async def respond(self, send: Send, headers: Headers, body: bytes) -> None:
+        """The whole JSON response to the request that is watched."""
+        self.finished = True
+        if not self.client.answer(self._scope, 200, [JSON, *headers], body):
+            await respond(send, 200, headers, body)
 
     def _leave(self) -> None:
         if self._task is not None and not self.finished:

@@ -6,13 +6,15 @@ long a client may leave its answer unread. Any of these would keep a socket, and
 
 import asyncio
 from collections.abc import Callable
+from itertools import chain
 from typing import Any, ClassVar
 
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from gateway.asgi import CLIENT
+from gateway.asgi import CLIENT, Headers, Scope
 from gateway.errors import GatewayError, HeadersTooLarge, InvalidRequest
+from gateway.next_turn import NextTurn, next_turn
 
 MIN_BYTES = 512
 """What must arrive of an unfinished request within the client's patience."""
@@ -22,23 +24,18 @@ FRAMING = 16
 
 
 class Gathered:
-    """A transport whose writes leave together at the end of the loop's turn: uvicorn writes an answer's head and its
-    body one after the other, and each would be a call to the kernel and a packet."""
+    """A transport whose writes leave in the loop's next turn. uvicorn writes an answer's head and its body one after
+    the other, and each would be a call to the kernel and a packet."""
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, transport: asyncio.Transport, turn: NextTurn) -> None:
         self._transport = transport
-        self._loop = loop
+        self._turn = turn
         self._held: list[bytes] = []
 
     def write(self, data: bytes) -> None:
         if not self._held:
-            self._loop.call_soon(self._flush)
+            self._turn.call(self._flush)
         self._held.append(data)
-
-    def write_now(self, data: bytes) -> None:
-        """What was written before goes first."""
-        self._held.append(data)
-        self._flush()
 
     def close(self) -> None:
         self._flush()
@@ -62,7 +59,7 @@ class Connection(HttpToolsProtocol):
     on_leave: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self._out = Gathered(transport, self.loop)
+        self._out = Gathered(transport, next_turn(self.loop))
         super().connection_made(self._out)  # type: ignore[arg-type]
         self._expect()
         self._unread = 0
@@ -95,11 +92,33 @@ class Connection(HttpToolsProtocol):
         self._arriving = False
 
     def write_chunk(self, data: bytes) -> bool:
-        """A piece of a body that has no length, at once. ASGI's `send` would do the same, with a message and a
-        coroutine for each piece. Returns whether the client keeps up."""
+        """A piece of a body that has no length. ASGI's `send` would do the same, with a message and a coroutine for
+        each. Returns whether the client keeps up."""
         if not self.gone:
-            self._out.write_now(b"%x\r\n%b\r\n" % (len(data), data))
+            self._out.write(b"%x\r\n%b\r\n" % (len(data), data))
         return not self.flow.write_paused
+
+    def answer(self, scope: Scope, status: int, headers: Headers, body: bytes) -> bool:
+        """A whole answer. ASGI's `send` would look at each character of the head anew. False, and nothing is
+        done, where that has to wait: for a slow client, or for the answer to an earlier request."""
+        cycle = self.cycle
+        if cycle.scope is not scope or cycle.response_started or self.flow.write_paused:
+            return False
+        if cycle.disconnected:
+            return True
+        lines = [b"%b: %b\r\n" % field for field in chain(cycle.default_headers, headers)]
+        fields = b"".join(lines)
+        if fields.count(b"\n") != len(lines):
+            raise ValueError("a header of more than one line")
+        close = b"" if cycle.keep_alive else b"connection: close\r\n"
+        length = b"content-length: %d\r\n\r\n" % len(body)
+        cycle.response_started = cycle.response_complete = True
+        self._out.write(b"".join((STATUS_LINE[status], fields, close, length, body)))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+        return True
 
     async def drained(self) -> None:
         """Returns when the client has caught up."""

@@ -11,6 +11,8 @@ from typing import Any
 
 import httptools
 
+from gateway.next_turn import next_turn
+
 READ_AHEAD = 64 * 1024
 """Bytes of an answer that may lie here unread; then the engine has to wait."""
 
@@ -51,6 +53,8 @@ class Connection(asyncio.Protocol):
         self._timeout_s = timeout_s
         self._ended = ended
         self._loop = asyncio.get_running_loop()
+        self._turn = next_turn(self._loop)
+        self._request = b""
         self._parser = httptools.HttpResponseParser(self)
         self._parts: list[bytes] = []
         self._held = 0
@@ -71,7 +75,13 @@ class Connection(asyncio.Protocol):
         self.status, self.complete = 0, False
         self._parts, self._held = [], 0
         self._heard = self._loop.time()
-        self.transport.write(request)
+        self._request = request
+        self._turn.call(self._send)
+
+    def _send(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(self._request)
+        self._request = b""
 
     async def head(self) -> int:
         """The status. Raises EngineHttpError."""

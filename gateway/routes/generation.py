@@ -23,7 +23,6 @@ from gateway.asgi import (
     Scope,
     Send,
     read_body,
-    respond,
     respond_error,
     start,
 )
@@ -206,8 +205,8 @@ class GenerationEndpoint:
         document, exchange.outcome = request.answer(reply.body, decided.names)
         if isinstance(request, ResponseRequest):
             await self._keep(decided, request, document)
-        watch.finished = exchange.responding = True
-        await respond(send, 200, response_headers(exchange, decided), orjson.dumps(document))
+        exchange.responding = True
+        await watch.respond(send, response_headers(exchange, decided), orjson.dumps(document))
 
     async def _stream(
         self, exchange: Exchange, decided: Decided, call: Call, watch: DisconnectWatch, send: Send
