@@ -34,6 +34,8 @@ class Account:
     running: int = 0
     unused: int = 0
     """Synchronisations since its last use."""
+    untold: int = 0
+    """Synchronisations in which it had too little to tell, since it told."""
 
     def __post_init__(self, now: float) -> None:
         self.follow(self.caps, self.day, now)

@@ -16,6 +16,8 @@ STOCK_SHARE = 8
 """All workers' stocks together are at most this part of a limit,"""
 STOCK_OF_REST = 4
 """and one stock at most this part of what is left when it is taken."""
+NOTICED_SHARE = 8
+"""What was spent is noticeable from this part of a stock on: a 64th of a limit, of one worker."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,10 @@ class Purse:
 
     def low(self, stock: int) -> bool:
         return self.free * 2 < stock
+
+    def noticeable(self, stock: int) -> bool:
+        """Whether the ledger should know soon what was spent. It counts it as held until then."""
+        return self._alone is not None or abs(self._untold) * NOTICED_SHARE >= stock
 
     def surplus(self, stock: int) -> bool:
         return self.free > 2 * stock

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import gateway.limits
 from gateway.accounts import duration
 from gateway.errors import InsufficientQuota, RateLimited
-from gateway.limits import KEEP, RETELL, Limiter, Reservation
+from gateway.limits import KEEP, RETELL, UNNOTICED, Limiter, Reservation
 from gateway.policy import Caps, Limits
 from tests.unit.gateway.accounting import Clock, MemoryLedger, workers
 
@@ -202,6 +202,27 @@ async def test_what_was_spent_alone_is_told_when_the_ledger_is_back(ledger: Memo
     for limiter in limiters:
         await limiter.synchronise()
     assert await admitted(limiters, limits, 100) <= 40
+
+
+async def test_what_nobody_would_notice_is_told_now_and_then(limiter: Limiter, ledger: MemoryLedger) -> None:
+    limits = Limits(requests_per_minute=100_000, concurrency=1000)
+    told = []
+    for _ in range(3 * (UNNOTICED + 1)):
+        (await admit(limiter, limits)).settle(1)
+        before = ledger.calls
+        await limiter.synchronise()
+        told.append(ledger.calls - before)
+    assert sum(told) == 3
+    for _ in range(2000):
+        (await admit(limiter, limits)).settle(1)
+    before = ledger.calls
+    await limiter.synchronise()
+    assert ledger.calls > before
+    (await admit(limiter, limits)).settle(1)
+    for _ in range(KEEP + 1):
+        await limiter.synchronise()
+    assert not limiter._accounts
+    assert sum(book.spent for book in ledger.books.values()) == 15 + 2000 + 1
 
 
 async def test_a_ledger_that_comes_back_empty_learns_what_was_spent(
