@@ -15,6 +15,7 @@ import uvloop
 from fastapi import FastAPI
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from adapters.database import connect
@@ -215,7 +216,10 @@ def compose(settings: Settings, held: Connections) -> DataPlane:
         max_body_bytes=settings.max_body_bytes,
         keep_alive_s=settings.stream_keep_alive_seconds,
     )
-    return DataPlane(generation_endpoints(generation), _rest(settings, held, telemetry, responses))
+    endpoints, rest = generation_endpoints(generation), _rest(settings, held, telemetry, responses)
+    for path, endpoint in endpoints.items():  # the framework says of other methods that there are none
+        rest.router.routes.append(Route(path, endpoint, methods=["POST"], include_in_schema=False))
+    return DataPlane(endpoints, rest)
 
 
 def _rest(settings: Settings, held: Connections, telemetry: Telemetry, responses: ResponseStore) -> FastAPI:

@@ -2,6 +2,7 @@
 
     GatewayError                500 server_error
     ├── InvalidRequest          400 invalid_request_error
+    │   ├── ContextTooLong      400 context_length_exceeded
     │   ├── ResponseNotLogged   400 response_not_logged
     │   ├── TooLarge            413 request_too_large
     │   └── HeadersTooLarge     431 headers_too_large
@@ -55,6 +56,10 @@ class GatewayError(Exception):
 
 class InvalidRequest(GatewayError):
     status, type, code = 400, "invalid_request_error", "invalid_request_error"
+
+
+class ContextTooLong(InvalidRequest):
+    code = "context_length_exceeded"
 
 
 class ResponseNotLogged(InvalidRequest):

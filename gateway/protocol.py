@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import orjson
 
 from adapters.types import BASE_NAME
-from gateway.errors import EngineUnavailable, GatewayError, InvalidRequest
+from gateway.errors import ContextTooLong, EngineUnavailable, GatewayError, InvalidRequest
 from training.types import Message, question_of
 
 ENGINE_ONLY = frozenset(
@@ -72,6 +72,9 @@ MAX_REFUSAL = 2000
 SENTENCES = re.compile(r"[^.]+\.?|\.")
 FOR_OPERATORS = re.compile(r"(?<![\w-])(?:--[a-z]|vllm)", re.IGNORECASE)
 """What a sentence on how the engine should have been started holds."""
+FINDINGS = re.compile(r"""'loc': '(?:body\.)?([^']*)', 'msg': (?:'([^']*)'|"([^"]*)")""")
+"""What was found wrong with a field, in the list that vLLM makes of it."""
+TOO_LONG = "maximum context length"
 NOT_LOADED = "could not be loaded"
 """vLLM says 400 too when it found an adapter's files and failed on them."""
 NOT_AN_ANSWER = (AttributeError, IndexError, KeyError, TypeError, ValueError)
@@ -269,6 +272,15 @@ def engine_error(status: int, body: bytes, engine_model: str, model: str) -> Gat
         if NOT_LOADED in message:
             return EngineUnavailable("The engine could not load this version.", retry_after_s=1.0)
         message = message.replace(engine_model, model)
-    sentences = SENTENCES.findall(message[:MAX_REFUSAL])
+    sentences = SENTENCES.findall(_findings(message[:MAX_REFUSAL]))
     shown = "".join(each for each in sentences if FOR_OPERATORS.search(each) is None).strip()
-    return InvalidRequest(shown or REFUSED, param=param if isinstance(param, str) else None)
+    if TOO_LONG in shown:
+        return ContextTooLong(shown)
+    field = param.removeprefix("body.") if isinstance(param, str) else None
+    return InvalidRequest(shown or REFUSED, param=field)
+
+
+def _findings(message: str) -> str:
+    """A list of what is wrong with which field, as such; anything else as it is."""
+    found = FINDINGS.findall(message)
+    return "; ".join(f"{field}: {one or other}" for field, one, other in found) if found else message

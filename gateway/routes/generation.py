@@ -116,7 +116,10 @@ class GenerationEndpoint:
         now = datetime.now(UTC)
         snapshot = parts.current.value
         principal = self._principal(headers, now)
-        request = self._parse(await read_body(receive, headers, parts.max_body_bytes))
+        began = time.perf_counter()
+        body = await read_body(receive, headers, parts.max_body_bytes)
+        exchange.started += time.perf_counter() - began  # how long a client takes to send is not our time
+        request = self._parse(body)
         if parts.current.value is not snapshot:  # what the old one names may be unloaded by now
             principal = self._principal(headers, now)
         session_id = (headers.get(b"x-session-id") or "")[:MAX_SESSION_ID] or None

@@ -160,6 +160,7 @@ async def test_a_stream_tells_nothing_of_the_engine(acme: Customer) -> None:
 
 REFUSALS: list[dict] = [
     {"temperature": -5},
+    {"temperature": "hot"},
     {"messages": [{"role": "user", "content": "word " * 9000}]},
     {"seed": 10**30},
     {"logit_bias": {"99999999": 1}},
@@ -179,6 +180,14 @@ async def test_no_refusal_of_the_engine_tells_of_it(acme: Customer, body: dict) 
     assert (response.status_code, response.json()["error"]["type"]) == (400, "invalid_request_error")
     assert nothing_of_the_engine(response.text + str(response.headers))
     assert "salt" not in response.text
+
+
+async def test_a_refusal_names_the_clients_field_and_has_openais_code(acme: Customer) -> None:
+    wrong = (await acme.ask(QUESTION, temperature="hot")).json()["error"]
+    assert (wrong["param"], wrong["message"].partition(":")[0]) == ("temperature", "temperature")
+    assert "'loc'" not in wrong["message"]
+    long = (await acme.ask("word " * 9000)).json()["error"]
+    assert (long["code"], long["param"]) == ("context_length_exceeded", None)
 
 
 async def test_what_the_engine_refuses_is_said_in_the_clients_words(acme: Customer) -> None:

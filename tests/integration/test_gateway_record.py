@@ -288,3 +288,10 @@ async def test_unknown_paths_and_methods_answer_in_openais_shape(built: House) -
         wrong = await acme.client.put("/v1/models", json={})
     assert set(unknown.json()["error"]) == set(wrong.json()["error"]) == {"message", "type", "param", "code"}
     assert (unknown.status_code, wrong.status_code) == (404, 405)
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "completions", "responses"])
+async def test_what_generates_text_is_only_posted_to(built: House, path: str) -> None:
+    async with built.customer("acme") as acme:
+        answers = [await acme.client.request(method, f"/v1/{path}") for method in ("GET", "PUT", "OPTIONS")]
+    assert {(answer.status_code, answer.headers["allow"]) for answer in answers} == {(405, "POST")}

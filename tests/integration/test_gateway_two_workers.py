@@ -1,6 +1,7 @@
 """Two workers of one gateway, each with its own snapshot and limits, agree on what a tenant may do and gets."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -144,3 +145,17 @@ async def test_after_a_swap_both_serve_the_new_version(pair: Pair) -> None:
             assert labels == [f"default@v{number}"] * 2
         await pair.limit(globex)
         assert (await pair.ask(globex, 1)).headers["x-graft-version"] == "base"
+
+
+async def test_what_one_worker_keeps_the_other_goes_on_from_and_deletes(pair: Pair) -> None:
+    first, second = (f"{url}/v1/responses" for url in pair.urls)
+    async with pair.house.customer("acme") as acme:
+        made = (await acme.client.post(first, json={"model": "default", "input": "Hello?"})).json()
+        body = {"model": "default", "input": "Why?", "previous_response_id": made["id"]}
+        events = (await acme.client.post(second, json={**body, "stream": True})).text
+        last = json.loads(events.rstrip().rsplit("\ndata: ", 1)[1])["response"]
+        listed = (await acme.client.get(f"{first}/{last['id']}/input_items?order=asc")).json()["data"]
+        gone = await acme.client.delete(f"{second}/{made['id']}")
+        unknown = await acme.client.get(f"{first}/{made['id']}")
+    assert [item["role"] for item in listed] == ["user", "assistant", "user"]
+    assert (last["previous_response_id"], gone.status_code, unknown.status_code) == (made["id"], 200, 404)

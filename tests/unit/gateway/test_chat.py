@@ -243,9 +243,20 @@ async def test_a_client_that_leaves_stops_the_engine_and_frees_its_lease(bench: 
 
 async def test_metrics_count_what_was_served(bench: Bench) -> None:
     await bench.chat()
-    exposition = bench.telemetry.exposition().decode()
-    assert 'gen_ai_client_token_usage_total{arm="stable",kind="prompt_tokens"' in exposition
-    assert "graft_inflight 0.0" in exposition
+    await bench.chat(stream=True)
+    await bench.chat(model="nobodys")
+    labels = {"tenant": "ten_acme", "version": "default@v1", "arm": "stable"}
+
+    def value(name: str, **more: str) -> float | None:
+        return bench.telemetry.registry.get_sample_value(name, more)
+
+    assert value("gen_ai_server_request_duration_seconds_count", **labels, status="200") == 2
+    assert value("gen_ai_client_token_usage_total", **labels, kind="prompt_tokens") == 14
+    assert value("gen_ai_client_token_usage_total", **labels, kind="completion_tokens") == 4
+    for name in ("time_to_first_token", "time_per_output_token"):  # of the stream alone
+        assert value(f"gen_ai_server_{name}_seconds_count", **labels) == 1
+    assert value("graft_overhead_seconds_count", stage="gateway") == 2
+    assert (value("graft_refused_total", code="model_not_found"), value("graft_inflight")) == (1, 0)
 
 
 async def test_an_adapter_whose_base_model_no_engine_holds_is_unavailable_with_the_reason(

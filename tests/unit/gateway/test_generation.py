@@ -1,5 +1,6 @@
 """Which version a request is answered by, and from when on it is held."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -45,6 +46,19 @@ async def test_a_request_whose_body_takes_long_is_answered_by_what_serves_when_i
         "/v1/chat/completions", content=slow(), headers={"authorization": bench.acme.bearer}
     )
     assert (response.status_code, bench.engine.asked[0]["model"]) == (200, "ver_2")
+
+
+async def test_how_long_a_client_takes_to_send_is_not_our_time(bench: Bench) -> None:
+    async def slow() -> AsyncIterator[bytes]:
+        yield b'{"model": "default", '
+        await asyncio.sleep(0.3)
+        yield b'"messages": [{"role": "user", "content": "Hello?"}]}'
+
+    response = await bench.client.post(
+        "/v1/chat/completions", content=slow(), headers={"authorization": bench.acme.bearer}
+    )
+    assert float(response.headers["x-graft-overhead-ms"]) < 150
+    assert bench.journal.written[0].latency_ms < 150
 
 
 async def test_a_fault_of_ours_is_counted_as_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,10 +135,7 @@ def test_a_version_that_an_engine_cannot_load_is_not_the_clients_mistake() -> No
 
 
 REFUSED_BY_VLLM = {
-    400: (
-        "1 validation error:\n  {'type': 'greater_than_equal', 'loc': 'body.seed', 'msg': 'Input should be "
-        "greater than or equal to -9223372036854775808', 'input': 3}"
-    ),
+    400: "n must be 1 when using greedy sampling, got 2.",
     413: "This model's maximum context length is 2048 tokens.",
     422: "temperature must be in [0, 2], got 3.0.",
     501: "Embedding prompt not supported for beam search",
@@ -171,6 +168,31 @@ def test_how_an_engine_should_be_started_is_not_for_clients(message: str) -> Non
     body = json.dumps({"error": {"message": message, "param": "x", "code": 400}}).encode()
     error = engine_error(400, body, "ver_1", "default")
     assert (error.status, error.message, error.param) == (400, FOR_OPERATORS[message], "x")
+
+
+def test_a_list_of_findings_is_told_by_field() -> None:
+    """vLLM's own words: the body as Python writes it, with what was given in it."""
+    message = (
+        "2 validation errors:\n  {'type': 'missing', 'loc': 'body.text.format.name', 'msg': 'Field required', 'input': "
+        "'<dict of 1 items>'}\n  {'type': 'literal_error', 'loc': 'body.text.format.type', 'msg': \"Input should be "
+        "'text'\", 'input': 'secret', 'ctx': {'expected': \"'text'\"}}"
+    )
+    body = json.dumps({"error": {"message": message, "param": "body.text.format.name", "code": 400}}).encode()
+    error = engine_error(400, body, "ver_1", "default")
+    assert error.message == "text.format.name: Field required; text.format.type: Input should be 'text'"
+    assert error.param == "text.format.name"
+
+
+def test_a_conversation_that_is_too_long_has_the_code_that_clients_look_for() -> None:
+    message = "This model's maximum context length is 2048 tokens. However, your prompt has 9000."
+    body = json.dumps({"error": {"message": message, "param": "input_text", "code": 400}}).encode()
+    error = engine_error(400, body, "ver_1", "default")
+    assert (error.status, error.code, error.param, error.message) == (
+        400,
+        "context_length_exceeded",
+        None,
+        message,
+    )
 
 
 def test_a_refusal_that_quotes_a_long_request_is_cut_and_soon_read() -> None:
