@@ -20,7 +20,12 @@ Headers = list[tuple[bytes, bytes]]
 CLIENT = "graft.client"
 REQUEST_ID = "graft.request_id"
 JSON: tuple[bytes, bytes] = (b"content-type", b"application/json")
-EVENTS: tuple[bytes, bytes] = (b"content-type", b"text/event-stream; charset=utf-8")
+EVENTS: Headers = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+"""A stream's, for proxies before us too: nginx would hold it back."""
 
 
 MAX_HEADERS = 100

@@ -5,6 +5,7 @@ long a client may leave its answer unread. Any of these would keep a socket, and
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from itertools import chain
 from typing import Any, ClassVar
@@ -15,12 +16,16 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from gateway.asgi import CLIENT, Headers, Scope
 from gateway.errors import GatewayError, HeadersTooLarge, InvalidRequest
 from gateway.next_turn import NextTurn, next_turn
+from gateway.protocol import new_id
 
 MIN_BYTES = 512
 """What must arrive of an unfinished request within the client's patience."""
 MAX_HEAD_BYTES = 64 * 1024
 FRAMING = 16
 """Bytes that may come with each byte of a body: the smallest chunk has six."""
+
+
+UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
 class Gathered:
@@ -62,6 +67,7 @@ class Connection(HttpToolsProtocol):
         self._out = Gathered(transport, next_turn(self.loop))
         super().connection_made(self._out)  # type: ignore[arg-type]
         self._expect()
+        self._fresh = True
         self._unread = 0
         self._look = self.loop.call_later(self.patience_s, self._look_after)
 
@@ -73,6 +79,8 @@ class Connection(HttpToolsProtocol):
             self.on_leave()
 
     def data_received(self, data: bytes) -> None:
+        if self._fresh and b"pgrade:" in data:
+            data = _without_upgrade(data)
         self._received += len(data)
         super().data_received(data)
         if self._arriving and self._received > MAX_HEAD_BYTES + FRAMING * self._body:
@@ -81,6 +89,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope[CLIENT] = self  # type: ignore[literal-required]
+        self._fresh = False
         self._expect()
 
     def on_body(self, body: bytes) -> None:
@@ -89,7 +98,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._arriving = False
+        self._arriving, self._fresh = False, True
 
     def write_chunk(self, data: bytes) -> bool:
         """A piece of a body that has no length. ASGI's `send` would do the same, with a message and a coroutine for
@@ -155,10 +164,18 @@ class Connection(HttpToolsProtocol):
             STATUS_LINE[error.status],
             b"content-type: application/json\r\n",
             b"content-length: %d\r\n" % len(body),
+            b"x-request-id: %b\r\n" % new_id("req_").encode(),
             b"connection: close\r\n\r\n",
         ]
         self.transport.write(b"".join([*head, body]))
         self.transport.close()
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """What was asked in HTTP/1.1 is answered in it: the JDK's client asks for HTTP/2 by the way, and a parser that sees
+    that takes the request's body for the other protocol's."""
+    head, end, rest = data.partition(b"\r\n\r\n")
+    return UPGRADE.sub(b"\r\nx-upgrade:", head) + end + rest
 
 
 def connections(patience_s: float) -> Any:

@@ -97,6 +97,9 @@ class Conflict(GatewayError):
 class KeyReused(Conflict):
     code = "idempotency_key_reused"
 
+    def headers(self) -> Mapping[str, str]:
+        return {**super().headers(), "x-should-retry": "false"}
+
 
 class RateLimited(GatewayError):
     """limits: the `x-ratelimit-*` headers."""

@@ -224,7 +224,7 @@ class GenerationEndpoint:
             keep_text = decided.principal.tenant.policy.logging is Logging.FULL
             renamer = request.renamer(decided.names, keep_text=keep_text)
             exchange.responding = True
-            await start(send, 200, [EVENTS, *response_headers(exchange, decided)])
+            await start(send, 200, [*EVENTS, *response_headers(exchange, decided)])
             try:
                 await self._relay(exchange, call, answer, renamer, watch, send)
                 if isinstance(request, ResponseRequest) and renamer.final is not None:

@@ -159,3 +159,4 @@ async def test_a_correction_repeated_at_once_under_one_key_is_one(built: House) 
     assert {answer.status_code for answer in answers} <= {200, 201}
     assert len({answer.json()["id"] for answer in answers}) == 1
     assert (other.status_code, other.json()["error"]["code"]) == (409, "idempotency_key_reused")
+    assert other.headers["x-should-retry"] == "false"

@@ -60,6 +60,7 @@ async def test_a_file_sent_twice_with_one_key_is_there_once(built: House) -> Non
     assert theirs.status_code < 300 and theirs.json()["id"] != made[0]["id"]
     for other in others:
         assert (other.status_code, other.json()["error"]["code"]) == (409, "idempotency_key_reused")
+        assert other.headers["x-should-retry"] == "false"
 
 
 async def test_a_write_that_failed_may_be_tried_again_with_its_key(built: House) -> None:

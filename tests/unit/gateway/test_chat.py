@@ -45,6 +45,7 @@ async def test_a_stream_carries_our_names_in_every_event(bench: Bench) -> None:
     assert len({chunk["id"] for chunk in parsed}) == 1
     assert "".join(chunk["choices"][0]["delta"]["content"] for chunk in parsed) == "Hello there"
     assert "ver_1" not in response.text
+    assert (response.headers["cache-control"], response.headers["x-accel-buffering"]) == ("no-cache", "no")
 
 
 @pytest.mark.parametrize("ask", ["chat", "complete", "respond"])

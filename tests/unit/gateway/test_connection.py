@@ -4,13 +4,14 @@ import asyncio
 
 import pytest
 
-from gateway.asgi import CLIENT, Receive, Scope, Send, respond
+from gateway.asgi import CLIENT, Receive, RequestHeaders, Scope, Send, read_body, respond
 from gateway.next_turn import NextTurn
 from tests.unit.gateway.stub_engine import served
 
 
 class App:
-    """Answers with the path. at_once: whether each answer went past `send`, by path; `/slow` waits for `go`."""
+    """Answers with the path, or what was sent to it. at_once: whether each answer went past `send`, by path; `/slow`
+    waits for `go`."""
 
     def __init__(self, value: bytes = b"1") -> None:
         self.value = value
@@ -19,11 +20,12 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, headers = scope["path"], [(b"x-own", self.value)]
+        body = await read_body(receive, RequestHeaders(scope), 10_000) or path.encode()
         if path == "/slow":
             await self.go.wait()
-        self.at_once[path] = scope[CLIENT].answer(scope, 200, headers, path.encode())
+        self.at_once[path] = scope[CLIENT].answer(scope, 200, headers, body)
         if not self.at_once[path]:
-            await respond(send, 200, headers, path.encode())
+            await respond(send, 200, headers, body)
 
 
 async def read(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
@@ -84,6 +86,33 @@ async def test_a_header_holds_no_other() -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 500")
         assert b"x-other" not in head
+        writer.close()
+
+
+@pytest.mark.parametrize("apart", [False, True])
+async def test_an_offer_of_another_protocol_is_passed_over_and_bodies_are_left_as_they_are(
+    apart: bool,
+) -> None:
+    body = b"1\r\nUpgrade: 2\r\n\r\n3"
+    head = b"POST /a HTTP/1.1\r\nhost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\ncontent-length: %d\r\n\r\n"
+    async with served(App()) as url:
+        reader, writer = await opened(url)
+        for _ in range(2):
+            writer.write(head % len(body))
+            if apart:
+                await asyncio.sleep(0.05)
+            writer.write(body)
+            assert (await read(reader))[1] == body
+        writer.close()
+
+
+async def test_what_is_no_request_is_answered_by_a_name_too() -> None:
+    async with served(App()) as url:
+        reader, writer = await opened(url)
+        writer.write(b"what?\r\n\r\n")
+        head, _ = await read(reader)
+        assert head.startswith(b"http/1.1 400")
+        assert b"\r\nx-request-id: req_" in head
         writer.close()
 
 
