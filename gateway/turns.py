@@ -140,8 +140,8 @@ class Turns:
             self.serve()
 
     def serve(self) -> None:
-        """Let in whom there are places for. Called by whoever makes the number of places grow. Who was told to stop waiting
-        and has not done so yet still counts as waiting, and is passed over."""
+        """Let in whom there are places for. Called by whoever makes the number of places grow. Who was told to stop
+        waiting and has not done so yet still counts as waiting, and is passed over."""
         places = self._places()
         while self._heap and self._running < places:
             start, _, waiter = heapq.heappop(self._heap)

@@ -48,6 +48,7 @@ def recovering(now: list[float]) -> tuple[Replicas, Replica]:
     """One of two replicas has failed, and may be tried again."""
     replicas = Replicas({"base": URLS[:2]}, clock=lambda: now[0])
     first = replicas.pick("base", "ver_1")
+    assert first is not None
     for _ in range(FAILURES_TO_OPEN):
         replicas.failed(first)
     now[0] += OPEN_S
