@@ -129,14 +129,13 @@ class Board:
             self._admit(version_id)
 
     def _admit(self, version_id: str) -> None:
-        """Everybody who waits for this version, unless its slot is to be left."""
+        """Everybody who waits for this version and has not left meanwhile, unless its slot is to be left."""
         if self.grants[version_id].leaving:
             return
         for waiter in self.lines.pop(version_id):
-            slot = self.enter(version_id)
-            if waiter.ready.done() or slot is None:
-                continue
-            waiter.ready.set_result(slot)
+            slot = None if waiter.ready.done() else self.enter(version_id)
+            if slot is not None:
+                waiter.ready.set_result(slot)
 
     @property
     def contended(self) -> bool:

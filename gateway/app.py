@@ -38,6 +38,7 @@ from gateway.leases import Heartbeat, Leases
 from gateway.ledger import RedisLedger
 from gateway.limits import Limiter
 from gateway.loader import SnapshotLoader
+from gateway.lookout import Lookout
 from gateway.outbox import Delivery
 from gateway.protocol import new_id
 from gateway.proxy import Proxy
@@ -154,6 +155,9 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
         stack.push_async_callback(slots.close)
         proxy = Proxy(replicas, slots, leases, settings.engine_key, settings.engine_timeout_seconds)
         stack.push_async_callback(proxy.close)
+        lookout = Lookout(replicas, proxy.well)
+        lookout.start()
+        stack.push_async_callback(lookout.close)
         turns = _turns(settings, pools, heartbeat, slots)
         admissions = Admissions(limiter, turns)
         uses = KeyUse(record)

@@ -194,6 +194,7 @@ async def running(settings: AllSettings, report: Callable[[Event], None]) -> Asy
                 await supervisor.start()
                 yield System(plan, supervisor)
             finally:
+                listening.close()  # no worker takes anything new: whoever came would wait for the last of us to end
                 await supervisor.stop()
                 (data_dir / "run.json").unlink(missing_ok=True)
                 shutil.rmtree(plan.scratch, ignore_errors=True)

@@ -26,6 +26,8 @@ WORKERS_KEY = "graft:workers"
 """Sorted set of worker ids by the time of their last heartbeat (seconds since the epoch, by Redis' clock)."""
 TTL_MS = 3000
 INTERVAL_S = 0.3
+FIRST_S = 0.25
+"""How long a worker's start waits for its first heartbeat: a Redis that takes longer is as good as gone."""
 MIN_GAP_S = 0.005
 """Heartbeats asked for out of turn are at least this far apart."""
 ASKED_KEY = "graft:asked"
@@ -131,7 +133,7 @@ class Heartbeat:
         self._change = 0
         self._written = True
         self._due = 0.0
-        """When the demand is told next."""
+        """When the demand is told next, by the monotonic clock."""
         self._task: asyncio.Task[None] | None = None
 
     def applied(self, change: int) -> None:
@@ -140,7 +142,10 @@ class Heartbeat:
         self._leases.report()
 
     async def start(self) -> None:
-        await self._write()
+        """Others count this worker from here on, unless Redis stands still: then from when it moves again."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_S):
+                await self._write()
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
@@ -162,7 +167,7 @@ class Heartbeat:
     async def _write(self) -> None:
         now = time.time()
         state = {"change": self._change, "leases": self._leases.counts(), "at": now, "pid": os.getpid()}
-        fresh, asked = self._demand_due(now)
+        fresh, asked = self._demand_due()
         urgent = self._leases.lacking or (fresh and not asked.keys() <= self.residency.keys())
         self._leases.lacking = False
         try:
@@ -185,8 +190,9 @@ class Heartbeat:
             self._written = False
             self._demand.give_back(asked)
 
-    def _demand_due(self, now: float) -> tuple[bool, Mapping[str, float]]:
+    def _demand_due(self) -> tuple[bool, Mapping[str, float]]:
         """Heartbeats out of turn do not carry it, unless a request waits for it to be met."""
+        now = time.monotonic()
         if now < self._due and not self._leases.lacking:
             return False, {}
         self._due = now + INTERVAL_S

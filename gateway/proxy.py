@@ -152,9 +152,10 @@ class Proxy:
 
     async def healthy(self) -> Sequence[bool]:
         """Whether each replica says that it is ready."""
-        return await asyncio.gather(*(self._healthy(url) for url in self._replicas.urls))
+        return await asyncio.gather(*(self.well(url) for url in self._replicas.urls))
 
-    async def _healthy(self, url: str) -> bool:
+    async def well(self, url: str) -> bool:
+        """Whether this replica does."""
         try:
             return await self._quick(url, "GET", "/health") == 200
         except (EngineHttpError, TimeoutError):
@@ -231,11 +232,11 @@ class Proxy:
                 self._failed(replica, call)
             else:
                 if answer.status not in BUSY:
-                    if whole or answer.status != 200:  # else a stream begins, and may break off yet
-                        self._replicas.succeeded(replica)
+                    begins = answer.status == 200 and not whole
+                    (self._replicas.answered if begins else self._replicas.succeeded)(replica)
                     return answer
                 self._failed(replica, call)
-                if self._untried(call) is None:
+                if not self._replicas.untried(call.route.base, call.tried):
                     return answer
             if not self._budget.spend():
                 break

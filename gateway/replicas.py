@@ -22,8 +22,12 @@ class Replica:
     url: str
     failures: int = 0
     """In a row."""
-    closed_at: float = 0.0
-    """Monotonic time from which the breaker lets requests through again."""
+    open: bool = False
+    """Whether its breaker is."""
+    try_at: float = 0.0
+    """Monotonic time from which one request may try a replica whose breaker is open."""
+    trying: bool = False
+    """Whether one does. What others say, who were there before, closes no breaker."""
     running: int = 0
     """Requests from here."""
 
@@ -46,27 +50,47 @@ class Replicas:
         """Of the base model's replicas, the one that this version prefers among those not tried yet; None when all
         were tried.
 
-        One with an open breaker is taken only when no other is left: an error from it is no worse than none.
+        One with an open breaker is tried by one request now and then, and taken by others only when no other is left:
+        an error from it is no worse than none.
         """
-        pool, now = self._pools[base], self._clock()
-        untried = [replica for replica in pool if replica.url not in tried] if tried else pool
-        closed = [replica for replica in untried if replica.closed_at <= now]
-        candidates = closed or untried
-        if len(candidates) <= 1:
-            return candidates[0] if candidates else None
+        untried, now = self.untried(base, tried), self._clock()
+        candidates = [replica for replica in untried if not replica.open or replica.try_at <= now] or untried
+        if not candidates:
+            return None
+        chosen = self._of(candidates, engine_model) if len(candidates) > 1 else candidates[0]
+        if chosen.open:
+            chosen.trying, chosen.try_at = True, now + OPEN_S
+        return chosen
+
+    def untried(self, base: str, tried: Collection[str]) -> Sequence[Replica]:
+        pool = self._pools[base]
+        return [replica for replica in pool if replica.url not in tried] if tried else pool
+
+    def _of(self, candidates: Sequence[Replica], engine_model: str) -> Replica:
         if engine_model == BASE_NAME:
             return min(candidates, key=lambda replica: replica.running)
         at = self._resident(engine_model)
         holding = [replica for replica in candidates if replica.url in at]
         return _least_bound(engine_model, holding) if holding else _favourite(engine_model, candidates)
 
+    def answered(self, replica: Replica) -> None:
+        """It takes requests; a stream that began may break off yet, and is one more failure then."""
+        replica.open = replica.open and not replica.trying
+
     def succeeded(self, replica: Replica) -> None:
+        self.answered(replica)
         replica.failures = 0
 
     def failed(self, replica: Replica) -> None:
         replica.failures += 1
+        replica.trying = False
         if replica.failures >= FAILURES_TO_OPEN:
-            replica.closed_at = self._clock() + OPEN_S
+            replica.open, replica.try_at = True, self._clock() + OPEN_S
+
+    @property
+    def with_others(self) -> Sequence[Replica]:
+        """Those whose requests could go to another one."""
+        return [replica for pool in self._pools.values() if len(pool) > 1 for replica in pool]
 
     @property
     def urls(self) -> Sequence[str]:

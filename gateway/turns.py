@@ -140,9 +140,10 @@ class Turns:
             self.serve()
 
     def serve(self) -> None:
-        """Let in whom there are places for. Called by whoever makes the number of places grow."""
+        """Let in whom there are places for. Called by whoever makes the number of places grow. Who was told to stop
+        waiting and has not done so yet still counts as waiting, and is passed over."""
         places = self._places()
-        while self._waiting and self._running < places:
+        while self._heap and self._running < places:
             start, _, waiter = heapq.heappop(self._heap)
             if waiter.ready.done():
                 continue
@@ -216,6 +217,7 @@ class Turns:
         if len(self._heap) > 2 * self._waiting + SPARE:
             self._heap = [entry for entry in self._heap if not entry[2].ready.done()]
             heapq.heapify(self._heap)
+        self.serve()  # whoever came since it was passed over has queued behind it
 
     def _drop(self, waiter: Waiter) -> None:
         """A request that is not served costs nothing: its tag goes to the next."""

@@ -133,7 +133,10 @@ class FeedbackDesk:
         if not messages and (logged is None or body.correction is not None):
             raise _not_logged()
         tools = (logged.detail or {}).get("tools") if logged and logged.messages else body.tools
-        sent = orjson.dumps(body.model_dump(), option=orjson.OPT_SORT_KEYS)
+        try:
+            sent = orjson.dumps(body.model_dump(), option=orjson.OPT_SORT_KEYS)
+        except orjson.JSONEncodeError as error:
+            raise InvalidRequest(f"The body cannot be kept: {error}.") from error
         who = f"{principal.key.id}\n{claims.response if claims else ''}\n{key}"
         return FeedbackDraft(
             tenant_id=principal.tenant.id,

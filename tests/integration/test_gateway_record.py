@@ -259,9 +259,10 @@ async def test_feedback_on_an_unknown_response_is_not_found(built: House) -> Non
         ({"rating": 1}, "response_id"),
         ({"correction": "x", "stars": 5}, "stars"),
         ({"messages": [{"role": "user", "content": "Hi?"}], "correction": " "}, "correction"),
+        ({"messages": [{"role": "user", "content": "Hi?", "n": 2**64}], "correction": "x"}, None),
     ],
 )
-async def test_wrong_feedback_names_the_field(built: House, body: dict, param: str) -> None:
+async def test_wrong_feedback_names_the_field(built: House, body: dict, param: str | None) -> None:
     async with built.customer("acme") as acme:
         response = await acme.client.post("/v1/feedback", json=body)
     assert (response.status_code, response.json()["error"]["param"]) == (400, param)

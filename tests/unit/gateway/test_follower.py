@@ -1,6 +1,7 @@
 """What a worker serves between a hint and the record, which has the last word."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 
@@ -18,6 +19,9 @@ from gateway.loader import SnapshotLoader
 from gateway.snapshot import CurrentSnapshot
 from gateway.tenants import TenantStore
 from tests.waiting import until
+
+WITHIN_S = 1.0
+"""A revoked key is refused by every worker."""
 
 
 @dataclass
@@ -178,7 +182,9 @@ async def test_a_redis_that_takes_connections_and_says_nothing_delays_no_revocat
         await follower.start()
         assert issued.key.public_id in current.value.keys
         await store.revoke_key(None, issued.key.id, "test")
+        revoked = time.monotonic()
         await until(lambda: not current.value.keys)
+        assert time.monotonic() - revoked <= WITHIN_S
         await follower.close()
         await redis.aclose()
 

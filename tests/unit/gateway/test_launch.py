@@ -1,7 +1,10 @@
 """From settings to a plan."""
 
+import asyncio
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -9,6 +12,7 @@ import pytest
 from gateway import launch, preflight
 from gateway.credentials import Credentials
 from gateway.launch_errors import LaunchError
+from tests.unit.gateway.stub_engine import unused_url
 
 SECRETS = Credentials("token", "gk-a-1", "gk-p-1")
 
@@ -151,3 +155,35 @@ def test_every_process_is_told_of_further_base_models(
     assert launch.make_plan(found, SECRETS).environment()["GRAFT_MORE_BASES"] == value
     assert found.gateway.pools == {"base": ("http://127.0.0.1:8100",), "large": ("http://two:8000",)}
     assert found.adapters.base_paths["large"] == Path("/models/large")
+
+
+@dataclass
+class Ending:
+    """In a supervisor's place: what meets those who come while the system ends."""
+
+    port: int
+    met: str = ""
+
+    async def start(self) -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.close()
+
+    async def stop(self) -> None:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        except ConnectionRefusedError:
+            self.met = "refused"
+        else:
+            writer.close()
+
+
+async def test_who_comes_while_a_system_ends_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ending = Ending(urlsplit(unused_url()).port)
+    monkeypatch.setattr(launch, "_supervisor", lambda *_: ending)
+    monkeypatch.setattr(launch, "_prepare", lambda _: asyncio.sleep(0))
+    monkeypatch.setattr(preflight, "require", lambda _: None)
+    async with launch.running(settings(data_dir=tmp_path, port=ending.port), lambda _: None):
+        assert not ending.met
+    assert ending.met == "refused"

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from redis.asyncio import Redis
@@ -10,6 +11,7 @@ from redis.asyncio import Redis
 from adapters.errors import WorkersUnseen
 from gateway import redis_client
 from gateway.leader import Leadership
+from gateway.leases import Heartbeat, Leases
 from gateway.redis_client import connected
 from gateway.workers import RedisWorkers
 
@@ -20,7 +22,12 @@ WITHIN_S = 1.0
 @pytest.fixture
 async def silent(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Redis]:
     monkeypatch.setattr(redis_client, "REDIS_S", 0.1)
+    async with saying_nothing() as redis:
+        yield redis
 
+
+@asynccontextmanager
+async def saying_nothing() -> AsyncIterator[Redis]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
@@ -47,3 +54,12 @@ async def test_nobody_leads_by_a_lease_that_cannot_be_renewed(silent: Redis, red
         async with asyncio.timeout(60):
             assert not await leadership.hold()
     assert not leadership.leading and time.monotonic() - began < WITHIN_S
+
+
+async def test_a_worker_starts_without_an_answer() -> None:
+    async with saying_nothing() as redis:
+        heartbeat, began = Heartbeat(redis, "w_1", Leases(), 2), time.monotonic()
+        await heartbeat.start()
+        took = time.monotonic() - began
+        await heartbeat.close()
+    assert took < WITHIN_S and heartbeat.share.live == 2

@@ -1,4 +1,8 @@
-from gateway.replicas import FAILURES_TO_OPEN, OPEN_S, Replicas
+from collections.abc import Callable
+
+import pytest
+
+from gateway.replicas import FAILURES_TO_OPEN, OPEN_S, Replica, Replicas
 
 URLS = ("http://a", "http://b", "http://c")
 
@@ -37,6 +41,72 @@ def test_a_replica_that_keeps_failing_is_left_alone_for_a_while() -> None:
     assert replicas.pick("base", "ver_1").url != first.url
     now[0] += OPEN_S
     assert replicas.pick("base", "ver_1").url == first.url
+
+
+@pytest.fixture
+def recovering(now: list[float]) -> tuple[Replicas, Replica]:
+    """One of two replicas has failed, and may be tried again."""
+    replicas = Replicas({"base": URLS[:2]}, clock=lambda: now[0])
+    first = replicas.pick("base", "ver_1")
+    assert first is not None
+    for _ in range(FAILURES_TO_OPEN):
+        replicas.failed(first)
+    now[0] += OPEN_S
+    return replicas, first
+
+
+@pytest.fixture
+def now() -> list[float]:
+    return [0.0]
+
+
+def test_one_request_tries_a_replica_that_failed(
+    now: list[float], recovering: tuple[Replicas, Replica]
+) -> None:
+    """Else all that came while a dead one takes seconds to say nothing would wait for it, and each would be a
+    retry."""
+    replicas, first = recovering
+
+    def tries() -> int:
+        return sum(replicas.pick("base", "ver_1") is first for _ in range(50))
+
+    assert tries() == 1
+    now[0] += OPEN_S
+    assert tries() == 1
+    replicas.failed(first)
+    assert tries() == 0
+
+
+@pytest.mark.parametrize("well", [Replicas.answered, Replicas.succeeded])
+def test_a_replica_that_answers_the_one_is_taken_by_all(
+    recovering: tuple[Replicas, Replica], well: Callable[[Replicas, Replica], None]
+) -> None:
+    replicas, first = recovering
+    replicas.pick("base", "ver_1")
+    well(replicas, first)
+    assert {replicas.pick("base", "ver_1").url for _ in range(9)} == {first.url}
+
+
+@pytest.mark.parametrize("well", [Replicas.answered, Replicas.succeeded])
+def test_answers_to_earlier_requests_close_no_breaker(
+    recovering: tuple[Replicas, Replica], well: Callable[[Replicas, Replica], None]
+) -> None:
+    """An engine that is told to stop finishes what runs and takes nothing new."""
+    replicas, first = recovering
+    replicas.pick("base", "ver_1")
+    replicas.failed(first)
+    well(replicas, first)
+    assert replicas.pick("base", "ver_1") is not first
+
+
+def test_a_stream_that_began_and_breaks_off_opens_the_breaker_again(
+    recovering: tuple[Replicas, Replica],
+) -> None:
+    replicas, first = recovering
+    replicas.pick("base", "ver_1")
+    replicas.answered(first)
+    replicas.failed(first)
+    assert replicas.pick("base", "ver_1") is not first
 
 
 def test_the_last_replica_is_tried_even_when_it_fails() -> None:

@@ -168,6 +168,22 @@ def test_a_client_that_leaves_gives_up_its_turn() -> None:
     simulate(play)
 
 
+def test_a_client_that_leaves_as_the_last_request_ends_keeps_nobody_from_a_turn() -> None:
+    """Its task has not heard of it yet when the place is given back, and another request comes."""
+
+    async def play() -> None:
+        queue = turns()
+        held = await queue.enter("acme", 1.0, 1.0)
+        leaving = asyncio.create_task(queue.enter("acme", 1.0, 1.0))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        held.leave()
+        async with asyncio.timeout(1.0):
+            (await queue.enter("acme", 1.0, 1.0)).leave()
+
+    simulate(play)
+
+
 def test_who_goes_last_goes_after_all_that_wait_and_that_come_while_it_waits() -> None:
     async def play() -> None:
         queue, order = turns(), list[str]()
