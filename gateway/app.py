@@ -127,6 +127,11 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
         redis = connected(settings.redis)
         stack.push_async_callback(redis.aclose)
         retrieval = await stack.enter_async_context(RetrievalClient(settings.retrieval, token))
+        uses = KeyUse(record)
+        uses.start()
+        stack.push_async_callback(
+            uses.close
+        )  # after the journal's end: a record that is slow costs no interaction
         journal = await stack.enter_async_context(JournalWriter(redis))
         worker_id = new_id("w_")
         demand = Demand()
@@ -160,9 +165,6 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
         stack.push_async_callback(lookout.close)
         turns = _turns(settings, pools, heartbeat, slots)
         admissions = Admissions(limiter, turns)
-        uses = KeyUse(record)
-        uses.start()
-        stack.push_async_callback(uses.close)
         tracing = _tracing(settings.otlp_url)
         stack.push_async_callback(tracing.close)
         shadows = Shadows(proxy, ContextSource(retrieval), turns, leases, journal, ShadowCounts(redis))
@@ -255,7 +257,7 @@ def _rest(settings: Settings, held: Connections, telemetry: Telemetry, responses
     return app
 
 
-async def serve(settings: Settings, listener: socket.socket) -> None:
+async def serve(settings: Settings, listeners: list[socket.socket]) -> None:
     """One worker until SIGINT or SIGTERM."""
     async with data_plane(settings) as plane:
         spare_collections()
@@ -271,7 +273,7 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
             timeout_graceful_shutdown=settings.drain_seconds,
             timeout_keep_alive=75,
         )
-        await Server(config).serve(sockets=[listener])
+        await Server(config).serve(sockets=listeners)
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -286,13 +288,16 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--fd", type=int, help="an inherited listening socket")
     parser.add_argument("--host", default=settings.host)
     parser.add_argument("--port", type=int, default=settings.port)
+    parser.add_argument("--own-port", type=int, help="another, at which this worker alone answers")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    listener = (
+    listeners = [
         socket.socket(fileno=options.fd) if options.fd is not None else listening(options.host, options.port)
-    )
+    ]
+    if options.own_port:
+        listeners.append(listening(options.host, options.own_port))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(settings, listener))
+        runner.run(serve(settings, listeners))
 
 
 if __name__ == "__main__":

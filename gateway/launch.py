@@ -138,6 +138,7 @@ def make_plan(settings: AllSettings, secrets: credentials.Credentials) -> Plan:
         engine_slots=_engine_slots(gateway, gpu),
         tool_parser=gateway.tool_parser,
         reasoning_parser=gateway.reasoning_parser,
+        worker_port=gateway.worker_port,
         queue_size=gateway.queue_size,
         queue_seconds=gateway.queue_seconds,
     )

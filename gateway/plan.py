@@ -38,6 +38,8 @@ class Plan:
     admin_key: str
     platform_key: str
     workers: int
+    worker_port: int
+    """The first worker's own; 0: none has one."""
     learner_threads: int
     gpu: bool
     """Whether the engine here is built for CUDA."""

@@ -172,8 +172,10 @@ class Purse:
             self._untold += actual
 
     def change(self, meter: Meter) -> None:
-        """The same account with another limit."""
+        """The same account with another limit. Of a lower one nobody holds more than a stock."""
         if meter != self.meter:
+            if meter.limit < self.meter.limit:
+                self.free = min(self.free, float(meter.limit // STOCK_SHARE))
             self._rest += meter.limit - self.meter.limit
             self.meter, self.refused_at = meter, -math.inf
 

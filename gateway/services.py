@@ -155,9 +155,10 @@ def _gateway(
 ) -> ProcessSpec:
     """Workers share one listening socket, which outlives each of them: a restart refuses no connection."""
     name = "gateway" if plan.workers == 1 else f"gateway-{number + 1}"
+    own = ["--own-port", str(plan.worker_port + number)] if plan.worker_port else []
     return ProcessSpec(
         name,
-        [sys.executable, "-m", "gateway.app", "--fd", str(descriptor)],
+        [sys.executable, "-m", "gateway.app", "--fd", str(descriptor), *own],
         environment,
         probes.http(f"{plan.gateway_url}/healthz"),
         after=("redis",),

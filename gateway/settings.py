@@ -21,6 +21,9 @@ class Settings(Addresses):
     admin_port: int = Field(default=8001, ge=0, le=65535)
     admin_key: SecretStr = SecretStr("")
     workers: int = Field(default=1, ge=1)
+    worker_port: int = Field(default=0, ge=0, le=65535)
+    """The first of the ports, one for each worker, at which it alone answers: Prometheus asks each for its own
+    `/metrics`, while whoever asks at the common port gets those of some worker. 0: none."""
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Which lock `make setup` installs; auto: by the GPU that is there."""

@@ -38,7 +38,7 @@ WHERE = {
     "answer": (
         "gateway.chat_request:ChatRequest.renamed",
         "gateway.routes.generation:response_headers",
-        "gateway.routes.generation:respond",
+        "gateway.asgi:DisconnectWatch.respond",
     ),
     "account": (
         "gateway.telemetry:Telemetry.record",

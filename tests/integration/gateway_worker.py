@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,11 +51,11 @@ class Worker:
 
 
 @asynccontextmanager
-async def worker(house: House, **told: str) -> AsyncIterator[Worker]:
-    """told: settings by their name without `GRAFT_`, in lower case."""
+async def worker(house: House, *arguments: str, **told: str) -> AsyncIterator[Worker]:
+    """arguments: on its command line. told: settings by their name without `GRAFT_`, in lower case."""
     listener = listening("127.0.0.1", 0)
     log = house.settings.data_dir / "worker.log"
-    process = spawned(listener, environment(house.settings, told), log)
+    process = spawned(listener, environment(house.settings, told), log, arguments)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     listener.close()
     try:
@@ -66,8 +66,10 @@ async def worker(house: House, **told: str) -> AsyncIterator[Worker]:
         await asyncio.to_thread(process.wait)
 
 
-def spawned(listener: socket.socket, told: dict[str, str], log: Path) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "gateway.app", "--fd", str(listener.fileno())]
+def spawned(
+    listener: socket.socket, told: dict[str, str], log: Path, arguments: Sequence[str] = ()
+) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "gateway.app", "--fd", str(listener.fileno()), *arguments]
     with log.open("wb") as output:
         return subprocess.Popen(
             command, env=told, cwd=ROOT, stdout=output, stderr=output, pass_fds=[listener.fileno()]

@@ -204,6 +204,12 @@ async def test_what_was_spent_alone_is_told_when_the_ledger_is_back(ledger: Memo
     assert await admitted(limiters, limits, 100) <= 40
 
 
+async def test_a_lowered_limit_holds_at_once(ledger: MemoryLedger) -> None:
+    limiters = workers(ledger, 2)
+    assert await admitted(limiters, Limits(requests_per_minute=1000), 1) == 2
+    assert await admitted(limiters, Limits(requests_per_minute=4), 50) == 2
+
+
 async def test_what_nobody_would_notice_is_told_now_and_then(limiter: Limiter, ledger: MemoryLedger) -> None:
     limits = Limits(requests_per_minute=100_000, concurrency=1000)
     told = []

@@ -45,6 +45,7 @@ PLAN = Plan(
     engine_slots=64,
     tool_parser="hermes",
     reasoning_parser="",
+    worker_port=0,
     queue_size=1024,
     queue_seconds=30.0,
 )
@@ -79,6 +80,15 @@ def test_engines_of_further_base_models_are_started_where_they_have_a_port() -> 
 def test_every_worker_gets_the_one_listening_socket() -> None:
     found = named(replace(PLAN, workers=2))
     assert [found[name].pass_fds for name in ("gateway-1", "gateway-2")] == [(7,), (7,)]
+
+
+def test_a_worker_has_a_port_of_its_own_where_that_is_wanted() -> None:
+    found = named(replace(PLAN, workers=2, worker_port=9100))
+    assert [found[name].command[-2:] for name in ("gateway-1", "gateway-2")] == [
+        ["--own-port", "9100"],
+        ["--own-port", "9101"],
+    ]
+    assert "--own-port" not in named(PLAN)["gateway"].command
 
 
 def test_the_engine_learns_only_what_its_plugin_needs() -> None:
