@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 from adapters.types import BASE_NAME
 from gateway.errors import EngineUnavailable
-from gateway.limits import Limiter, Reservation
+from gateway.limits import Limiter
 from gateway.principal import Principal
+from gateway.reservation import Reservation
 from gateway.turns import Place, Turns
 
 NO_BASE_S = 10.0

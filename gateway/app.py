@@ -51,7 +51,8 @@ from gateway.routes.explain import explain_router
 from gateway.routes.feedback import feedback_router
 from gateway.routes.feedback_desk import FeedbackParts
 from gateway.routes.files import files_router
-from gateway.routes.generation import GenerationParts, generation_endpoints
+from gateway.routes.generation import generation_endpoints
+from gateway.routes.generation_parts import GenerationParts
 from gateway.routes.health import Readiness, health_router
 from gateway.routes.models import models_router
 from gateway.routes.openapi import described
@@ -129,9 +130,8 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
         retrieval = await stack.enter_async_context(RetrievalClient(settings.retrieval, token))
         uses = KeyUse(record)
         uses.start()
-        stack.push_async_callback(
-            uses.close
-        )  # after the journal's end: a record that is slow costs no interaction
+        # Closed after the journal: a record that is slow then costs no interaction.
+        stack.push_async_callback(uses.close)
         journal = await stack.enter_async_context(JournalWriter(redis))
         worker_id = new_id("w_")
         demand = Demand()

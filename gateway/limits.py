@@ -18,6 +18,7 @@ from gateway.accounts import DAY, DAY_S, PLACES, REQUESTS, TOKENS, Account, Amou
 from gateway.errors import RateLimited
 from gateway.policy import Caps
 from gateway.quota import STOCK_SHARE, Ask, Grant, Purse, Share
+from gateway.reservation import Reservation
 
 log = logging.getLogger(__name__)
 
@@ -46,57 +47,12 @@ BATCH = 32
 """Accounts in one call to the ledger: it serves nobody else meanwhile, nor does a worker that reads its answer."""
 
 
-NOTHING: Amounts = {REQUESTS: 0, TOKENS: 0, DAY: 0, PLACES: 0}
-
-
 class Ledger(Protocol):
     """Where the accounts are. Raises redis' errors, OSError, TimeoutError."""
 
     async def exchange(self, asks: Sequence[Ask]) -> Sequence[Grant]: ...
 
     async def reachable(self) -> bool: ...
-
-
-class Reservation:
-    """What one request took. `settle` and `release` may each come once, in any order, or not at all but for
-    `release`."""
-
-    __slots__ = ("_accounts", "_amounts", "_limiter", "_open", "_taken")
-
-    def __init__(self, limiter: "Limiter", accounts: Sequence[Account], amounts: Amounts) -> None:
-        self._limiter = limiter
-        self._amounts = amounts
-        self._accounts = accounts
-        self._taken = [(name, purse) for account in accounts for name, purse in account.purses.items()]
-        for name, purse in self._taken:
-            purse.reserve(amounts[name])
-        for account in accounts:
-            account.running += 1
-            account.unused = 0
-        self._open = True
-
-    def settle(self, tokens: int | None) -> None:
-        """The request was served. tokens: its real usage; None: unknown, the estimate stands."""
-        used = self._amounts[TOKENS] if tokens is None else tokens
-        self._end({REQUESTS: 1, TOKENS: used, DAY: used, PLACES: 0})
-
-    def release(self) -> None:
-        """The request was not served: it costs nothing. Without effect after `settle`."""
-        self._end(NOTHING)
-
-    def headers(self) -> Mapping[str, str]:
-        return self._limiter.headers(self._taken)
-
-    def _end(self, actual: Amounts) -> None:
-        if not self._open:
-            return
-        self._open = False
-        for name, purse in self._taken:
-            purse.settle(self._amounts[name], actual[name])
-        for account in self._accounts:
-            account.running -= 1
-            account.unused = 0
-            self._limiter.ended(account)
 
 
 class Limiter:

@@ -7,13 +7,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
-from gateway.admission import Admissions
 from gateway.asgi import (
     EVENTS,
     ClientLeft,
@@ -28,27 +26,20 @@ from gateway.asgi import (
 )
 from gateway.chat_request import ChatRequest
 from gateway.completion_request import CompletionRequest
-from gateway.context import ContextSource, wants
-from gateway.demand import Demand
+from gateway.context import wants
 from gateway.engine_connection import EngineHttpError
 from gateway.engine_http import Answer
 from gateway.errors import EngineUnavailable, GatewayError, InvalidRequest, Unavailable
 from gateway.exchange import Decided, Exchange, described, interaction_of, measured, response_headers
 from gateway.keep_alive import KeepAlive
-from gateway.key_use import KeyUse
 from gateway.keys import Scope as KeyScope
-from gateway.leases import Leases
 from gateway.principal import Principal, authenticate
 from gateway.protocol import GenerationRequest, Names, Renamer, engine_body, engine_error
-from gateway.proxy import Call, Proxy
+from gateway.proxy import Call
 from gateway.response_request import ResponseRequest
-from gateway.response_store import ResponseStore
+from gateway.routes.generation_parts import GenerationParts
 from gateway.routing import route, sticky_key
-from gateway.shadows import Shadows
-from gateway.snapshot import CurrentSnapshot
-from gateway.telemetry import Telemetry
-from gateway.tracing import Span, Tracing
-from training.journal import JournalWriter
+from gateway.tracing import Span
 from training.types import Logging
 
 log = logging.getLogger(__name__)
@@ -59,26 +50,6 @@ NO_WAIT_S = 0.0001
 """What takes less is no wait."""
 BROKEN = EngineUnavailable("The engine stopped in the middle of the answer.")
 STOPPING = Unavailable("The server is stopping.")
-
-
-@dataclass(frozen=True)
-class GenerationParts:
-    """What the endpoints work with. keep_alive_s: longest silence of a stream towards the client."""
-
-    current: CurrentSnapshot
-    admissions: Admissions
-    contexts: ContextSource
-    proxy: Proxy
-    leases: Leases
-    demand: Demand
-    journal: JournalWriter
-    telemetry: Telemetry
-    responses: ResponseStore
-    uses: KeyUse
-    tracing: Tracing
-    shadows: Shadows
-    max_body_bytes: int
-    keep_alive_s: float
 
 
 class GenerationEndpoint:

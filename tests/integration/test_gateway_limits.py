@@ -16,8 +16,9 @@ from adapters.slot_ledger import WORKER_KEY
 from gateway.errors import InsufficientQuota, RateLimited
 from gateway.leases import Heartbeat, Leases
 from gateway.ledger import RedisLedger
-from gateway.limits import KEEP, Limiter, Reservation
+from gateway.limits import KEEP, Limiter
 from gateway.policy import Caps
+from gateway.reservation import Reservation
 from gateway.workers import RedisWorkers
 from tests.waiting import until
 

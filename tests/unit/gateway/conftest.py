@@ -21,7 +21,8 @@ from gateway.proxy import Proxy
 from gateway.replicas import Replicas
 from gateway.response_store import ResponseStore
 from gateway.routes.access import Access, answer_errors
-from gateway.routes.generation import GenerationParts, generation_endpoints
+from gateway.routes.generation import generation_endpoints
+from gateway.routes.generation_parts import GenerationParts
 from gateway.routes.responses import responses_router
 from gateway.shadow_counts import ShadowCounts
 from gateway.shadows import Shadows

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 import gateway.limits
 from gateway.accounts import duration
 from gateway.errors import InsufficientQuota, RateLimited
-from gateway.limits import KEEP, RETELL, UNNOTICED, Limiter, Reservation
+from gateway.limits import KEEP, RETELL, UNNOTICED, Limiter
 from gateway.policy import Caps, Limits
+from gateway.reservation import Reservation
 from tests.unit.gateway.accounting import Clock, MemoryLedger, workers
 
 
