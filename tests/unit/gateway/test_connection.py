@@ -7,6 +7,7 @@ import pytest
 from gateway.asgi import CLIENT, Receive, RequestHeaders, Scope, Send, read_body, respond
 from gateway.next_turn import NextTurn
 from tests.unit.gateway.stub_engine import served
+from tests.waiting import until
 
 
 class App:
@@ -125,8 +126,7 @@ async def test_a_client_that_left_is_not_answered() -> None:
         writer.close()
         await asyncio.sleep(0.05)
         app.go.set()
-        await asyncio.sleep(0.05)
-    assert app.at_once == {"/slow": True}
+        await until(lambda: app.at_once == {"/slow": True})
 
 
 async def test_a_call_that_fails_takes_no_other_with_it(caplog: pytest.LogCaptureFixture) -> None:
