@@ -22,6 +22,7 @@ from tests.bench.memory import memory_figures
 from tests.bench.part import Options, Outcome
 from tests.bench.processes import BenchError, Cores, Running, free_port, running
 from tests.bench.report import Figure
+from tests.bench.two_workers import two_workers_figures
 from training.journal import STREAM, STREAM_LENGTH
 
 TENANTS = 1000
@@ -52,6 +53,7 @@ def _run(options: Options, directory: Path, upstream: Running, cores: Cores, out
     with house(directory / "house", url, TENANTS, cores, engine_slots=ENGINE_SLOTS) as made:
         ours = _ours(made, options, outcome)
         outcome.tables["stages"] = stages(made, options.seconds, outcome)
+        outcome.figures += two_workers_figures(made, options.seconds / 2)
     others = list(_others(options, directory, url, cores, outcome))
     outcome.figures = [*figures_of(direct, ours, others), *outcome.figures]
     outcome.tables["measured"] = side_by_side((direct, ours, *others))

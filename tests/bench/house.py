@@ -40,13 +40,16 @@ class House:
     cores: Cores
 
     @contextmanager
-    def worker(self, module: str = "gateway.app", core: int | None = None) -> Iterator[Running]:
-        """One worker, as the supervisor starts it, alone on the proxy's core; or on another."""
+    def worker(
+        self, module: str = "gateway.app", core: int | None = None, port: int | None = None
+    ) -> Iterator[Running]:
+        """One worker, as the supervisor starts it, alone on the proxy's core; or on another. port: of another one."""
         spec = next(each for each in self._services() if each.name == "gateway")
-        command = [spec.command[0], "-m", module, "--host", "127.0.0.1", "--port", str(self.plan.port)]
-        log = self.plan.logs / f"{module}.log"
+        port = port or self.plan.port
+        command = [spec.command[0], "-m", module, "--host", "127.0.0.1", "--port", str(port)]
+        log = self.plan.logs / f"{module}-{port}.log"
         core = self.cores.proxy if core is None else core
-        with running(command, spec.environment, core, log, self.plan.port) as found:
+        with running(command, spec.environment, core, log, port) as found:
             yield found
 
     @contextmanager
