@@ -7,6 +7,7 @@ It knows what engines do and nothing more: no redirects, no compression, and an 
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import httptools
@@ -54,7 +55,6 @@ class Connection(asyncio.Protocol):
         self._ended = ended
         self._loop = asyncio.get_running_loop()
         self._turn = next_turn(self._loop)
-        self._request = b""
         self._parser = httptools.HttpResponseParser(self)
         self._parts: list[bytes] = []
         self._held = 0
@@ -75,13 +75,11 @@ class Connection(asyncio.Protocol):
         self.status, self.complete = 0, False
         self._parts, self._held = [], 0
         self._heard = self._loop.time()
-        self._request = request
-        self._turn.call(self._send)
+        self._turn.call(partial(self._send, request))
 
-    def _send(self) -> None:
+    def _send(self, request: bytes) -> None:
         if not self.transport.is_closing():
-            self.transport.write(self._request)
-        self._request = b""
+            self.transport.write(request)
 
     async def head(self) -> int:
         """The status. Raises EngineHttpError."""

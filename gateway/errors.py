@@ -35,6 +35,8 @@ class GatewayError(Exception):
     code = "server_error"
     retry_s: float | None = None
     """When trying again makes sense, where nobody knows better."""
+    again = True
+    """False: trying again is of no use, and clients, who would by the status, are told so."""
 
     def __init__(self, message: str, *, param: str | None = None, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -48,10 +50,11 @@ class GatewayError(Exception):
 
     def headers(self) -> Mapping[str, str]:
         """`retry-after` in whole seconds for everyone, `retry-after-ms` for clients that read it."""
+        told = {} if self.again else {"x-should-retry": "false"}
         if self.retry_after_s is None:
-            return {}
+            return told
         milliseconds = max(1, round(self.retry_after_s * 1000))
-        return {"retry-after": str(-(-milliseconds // 1000)), "retry-after-ms": str(milliseconds)}
+        return {"retry-after": str(-(-milliseconds // 1000)), "retry-after-ms": str(milliseconds), **told}
 
 
 class InvalidRequest(GatewayError):
@@ -95,10 +98,7 @@ class Conflict(GatewayError):
 
 
 class KeyReused(Conflict):
-    code = "idempotency_key_reused"
-
-    def headers(self) -> Mapping[str, str]:
-        return {**super().headers(), "x-should-retry": "false"}
+    code, again = "idempotency_key_reused", False
 
 
 class RateLimited(GatewayError):
@@ -123,10 +123,9 @@ class RateLimited(GatewayError):
 
 
 class NoMore(RateLimited):
-    """Trying again soon is of no use, and the clients are told so."""
+    """Trying again soon is of no use."""
 
-    def headers(self) -> Mapping[str, str]:
-        return {**super().headers(), "x-should-retry": "false"}
+    again = False
 
 
 class InsufficientQuota(NoMore):
