@@ -40,12 +40,14 @@ class Rollouts:
         swapper: Swapper,
         tenants: TenantStore,
         canaries: Canaries,
+        patience_s: float = LIVE_WITHIN_S,
     ) -> None:
+        """patience_s: how long a pass waits for one version."""
         self._registry = registry
         self._swapper = swapper
         self._tenants = tenants
         self._canaries = canaries
-        self._swaps: InTurn[SwapResult | None] = InTurn(LIVE_WITHIN_S)
+        self._swaps: InTurn[SwapResult | None] = InTurn(patience_s)
 
     async def run_once(self) -> Sequence[SwapResult]:
         """Swap to every adapter's newest approved version, or start its canary; returns what was swapped. While

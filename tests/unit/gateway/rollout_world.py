@@ -17,6 +17,7 @@ from adapters.database import connect
 from adapters.holds import Holds
 from adapters.registry import Registry
 from adapters.swap import Swapper
+from adapters.tasks import InTurn
 from adapters.testing import FakeEngine, FakeWorkers
 from adapters.types import Alias, Check, Lineage, Rollout, Version, VersionStatus
 from gateway.canaries import Canaries
@@ -30,6 +31,8 @@ from gateway.version_notices import tell_rolled_back
 from training.tables import interactions
 
 APPROVED = VersionStatus.APPROVED
+PATIENCE_S = 60.0
+"""A pass is over when all of it has happened, however slow the disk."""
 
 
 @dataclass
@@ -89,8 +92,9 @@ async def rollout_world(tmp_path: Path, database_url: str, redis_url: str) -> As
 
     swapper = Swapper(registry, store, [engine], workers, tmp_path / "cache", holds, checks=wanted)
     counts = ShadowCounts(redis)
-    canaries = Canaries(sql, registry, swapper, workers, RolloutMoves(sql, tenants), counts)
-    rollouts = Rollouts(registry, swapper, tenants, canaries)
+    looks = InTurn[None](PATIENCE_S)
+    canaries = Canaries(sql, registry, swapper, workers, RolloutMoves(sql, tenants), counts, looks)
+    rollouts = Rollouts(registry, swapper, tenants, canaries, PATIENCE_S)
     yield World(registry, engine, rollouts, canaries, tenants, sql, artifact.digest, holds, checks)
     await redis.aclose()
     await sql.dispose()

@@ -14,7 +14,6 @@ from adapters.errors import EngineRefused, ProbeFailed
 from adapters.rollout import Plan
 from adapters.swap import SwapResult
 from adapters.types import Lineage, Rollout, RolloutKind, Version, VersionStatus
-from gateway import rollouts
 from gateway.canaries import Canaries
 from gateway.rollouts import Rollouts, newest_of_each
 from tests.unit.gateway.rollout_world import APPROVED, World, newest
@@ -192,8 +191,7 @@ async def test_a_version_that_a_healthy_engine_refuses_is_rejected(world: World)
 async def test_a_swap_that_takes_long_holds_up_no_other_adapters(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rollouts, "LIVE_WITHIN_S", 0.05)
-    hasty = Rollouts(world.registry, world.canaries.swapper, world.tenants, world.canaries)
+    hasty = Rollouts(world.registry, world.canaries.swapper, world.tenants, world.canaries, patience_s=0.05)
     await world.registry.ensure_adapter("ten_a", "other", "sha256:base")
     slow, quick = await world.approved(), await world.approved("other")
     go_on, load = asyncio.Event(), world.engine.load
