@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from contextlib import suppress
 from itertools import chain
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -179,10 +180,13 @@ class DisconnectWatch:
             raise ClientLeft from error
 
     async def respond(self, send: Send, headers: Headers, body: bytes) -> None:
-        """The whole JSON response to the request that is watched."""
+        """The whole JSON response to the request that is watched. Returns when it has left: nothing that is done about
+        it afterwards keeps the client waiting."""
         self.finished = True
         if not self.client.answer(self._scope, 200, [JSON, *headers], body):
             await respond(send, 200, headers, body)
+        with suppress(asyncio.CancelledError):  # it is too late for that, and what is left to do is short
+            await asyncio.sleep(0)
 
     def _leave(self) -> None:
         if self._task is not None and not self.finished:

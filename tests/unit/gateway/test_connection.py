@@ -1,10 +1,12 @@
 """Whole answers past ASGI's `send`, and what leaves in the loop's next turn."""
 
 import asyncio
+import select
+import socket
 
 import pytest
 
-from gateway.asgi import CLIENT, Receive, RequestHeaders, Scope, Send, read_body, respond
+from gateway.asgi import CLIENT, DisconnectWatch, Receive, RequestHeaders, Scope, Send, read_body, respond
 from gateway.next_turn import NextTurn
 from tests.unit.gateway.stub_engine import served
 from tests.waiting import until
@@ -127,6 +129,25 @@ async def test_a_client_that_left_is_not_answered() -> None:
         await asyncio.sleep(0.05)
         app.go.set()
         await until(lambda: app.at_once == {"/slow": True})
+
+
+@pytest.mark.parametrize("ending", [False, True])
+async def test_an_answer_has_left_before_what_is_done_about_it_and_is_not_taken_back(ending: bool) -> None:
+    left = asyncio.get_running_loop().create_future()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        task = asyncio.current_task()
+        with DisconnectWatch(scope) as watch:
+            if ending and task is not None:
+                task.cancel()
+            await watch.respond(send, [], b"{}")
+        left.set_result(select.select([asking], [], [], 5.0)[0])  # the loop stands still meanwhile
+
+    async with served(app) as url:
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as asking:
+            asking.sendall(get("/a"))
+            assert await left == [asking]
 
 
 async def test_a_call_that_fails_takes_no_other_with_it(caplog: pytest.LogCaptureFixture) -> None:
