@@ -36,6 +36,7 @@ def _own(direct: Measured, ours: Measured, base: Measured | None) -> list[Figure
         compared("p50 added, 1 connection", "p50_alone", "ms", 0.6),
         compared("p99 added, 500 requests/s", "p99_open", "ms", 3.0),
         compared("added time to first token, p50", "first_chunk_p50", "ms", 1.0),
+        Figure("time to first token after a silence, p50", ours.first_chunk_silent or float("inf"), "ms"),
         Figure("chunk delay p99, 500 streams", ours.chunk_p99, "ms", base and base.chunk_p99, name, 20.0),
         Figure(
             "chunks/s of 25,000, 500 streams",

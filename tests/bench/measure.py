@@ -1,5 +1,6 @@
 """All loads on one proxy, and what they came to."""
 
+import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,10 @@ RATE = 500.0
 STREAMS = 500
 RAMP_S = 2.0
 FIRST_CHUNKS = 100
+TALKING = 50
+"""Tenants who ask about once a second while first chunks are timed."""
+SILENT_S = 6.0
+"""After which a worker holds nothing of a tenant's limits any more."""
 WARM_UP_S = 2.0
 SUSTAINED = 1.3
 """A proxy is asked `RATE` requests a second only when it can do this many times as many."""
@@ -28,8 +33,9 @@ class Subject:
     process: Running
     keys: Sequence[str] = ()
 
-    def requests(self, model: str = "default") -> Requests:
-        return Requests(self.process.port, self.keys, model)
+    def requests(self, model: str = "default", keys: Sequence[str] | None = None) -> Requests:
+        """keys: of some tenants only."""
+        return Requests(self.process.port, self.keys if keys is None else keys, model)
 
 
 @dataclass
@@ -48,6 +54,8 @@ class Measured:
     """Chunks for each second of processor time that the proxy used."""
     chunk_p99: float = 0.0
     first_chunk_p50: float = 0.0
+    first_chunk_silent: float | None = None
+    """Of tenants who have not asked for a while. None: there are no tenants."""
     answered: int = 0
     wrong: int = 0
     examples: list[str] = field(default_factory=list)
@@ -70,13 +78,28 @@ def measure(subject: Subject, seconds: float) -> Measured:
     made.p50_alone = _counted(made, closed_loop(port, requests, 1, seconds)).percentile(0.5) * 1000
     if made.per_second >= SUSTAINED * RATE:
         made.p99_open = _counted(made, open_loop(port, requests, RATE, seconds)).percentile(0.99) * 1000
-    first = _counted(made, first_chunks(port, requests, FIRST_CHUNKS))
-    made.first_chunk_p50 = percentile(first.first, 0.5) * 1000
+    made.first_chunk_p50, made.first_chunk_silent = _first_chunks(subject, made)
     used = process.cpu_s()
     streams = _counted(made, run_streams(port, requests, STREAMS, seconds, RAMP_S))
     made.chunks_per_core = streams.chunks / max(0.01, process.cpu_s() - used)
     made.chunks_per_second, made.chunk_p99 = streams.rate, streams.delay(0.99) * 1000
     return made
+
+
+def _first_chunks(subject: Subject, made: Measured) -> tuple[float, float | None]:
+    """Medians, in milliseconds: of tenants who are talking, and of those who have not for a while."""
+
+    def median(requests: Requests, count: int) -> float:
+        seen = _counted(made, first_chunks(subject.process.port, requests, count))
+        return percentile(seen.first, 0.5) * 1000
+
+    talking = subject.requests(keys=subject.keys[:TALKING])
+    median(talking, TALKING)
+    first = median(talking, FIRST_CHUNKS)
+    if len(subject.keys) < TALKING + FIRST_CHUNKS:
+        return first, None
+    time.sleep(SILENT_S)
+    return first, median(subject.requests(keys=subject.keys[TALKING:]), FIRST_CHUNKS)
 
 
 def _counted(made: Measured, load: Coroutine[Any, Any, Any]) -> Any:
