@@ -71,11 +71,15 @@ class Connection(asyncio.Protocol):
         self.reusable = True
         self.idle_since = 0.0
 
-    def begin(self, request: bytes) -> None:
+    def begin(self, request: bytes, alone: bool = False) -> None:
+        """alone: no other request could leave with it in the next turn."""
         self.status, self.complete = 0, False
         self._parts, self._held = [], 0
         self._heard = self._loop.time()
-        self._turn.call(partial(self._send, request))
+        if alone:
+            self._send(request)
+        else:
+            self._turn.call(partial(self._send, request))
 
     def _send(self, request: bytes) -> None:
         if not self.transport.is_closing():

@@ -66,13 +66,15 @@ class Origin:
         self._sweeping: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
 
-    async def ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """An answer whose head has come. Raises EngineHttpError."""
+    async def ask(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes, alone: bool = False
+    ) -> Answer:
+        """An answer whose head has come. alone: no other request is under way there. Raises EngineHttpError."""
         own = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         head = f"{method} {self._path}{path}{self._head}{own}content-length: {len(body)}\r\n\r\n"
         connection = self._kept() or await self._connect()
         try:
-            connection.begin(head.encode("latin-1") + body)
+            connection.begin(head.encode("latin-1") + body, alone)
             await connection.head()
         except BaseException:
             self.leave(connection)

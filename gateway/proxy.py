@@ -170,7 +170,8 @@ class Proxy:
 
     async def _ask(self, replica: Replica, call: Call, whole: bool) -> Answer:
         headers = {"x-request-id": call.attempt_id, **call.trace}
-        answer = await self._origins[replica.url].ask("POST", call.path, headers, call.body)
+        origin, alone = self._origins[replica.url], replica.running == 1
+        answer = await origin.ask("POST", call.path, headers, call.body, alone)
         call.answer = answer
         if whole:
             await answer.read()

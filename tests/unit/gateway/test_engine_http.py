@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway import engine_connection, engine_http
-from gateway.engine_connection import READ_AHEAD, BrokenOff, NotConnected, Silent, TooLong
+from gateway.engine_connection import READ_AHEAD, BrokenOff, Connection, NotConnected, Silent, TooLong
 from gateway.engine_http import Origin
 from tests.unit.gateway.pouring import first
 from tests.unit.gateway.raw_engine import CHUNKED, OK, Peer, peer
@@ -27,6 +27,28 @@ async def test_a_request_says_what_an_engine_needs() -> None:
     lines = talk.heads[0].decode().split("\r\n")
     assert lines[0] == "POST /engine/v1/x HTTP/1.1"
     assert {"authorization: Bearer token", "x-request-id: abc", "content-length: 2"} < set(lines)
+
+
+class Out:
+    """A connection's transport."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.write = self.sent.append
+
+    def is_closing(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("alone", [False, True])
+async def test_a_request_waits_a_turn_for_others_unless_it_is_alone(alone: bool) -> None:
+    out, connection = Out(), Connection(60.0, lambda _: None)
+    connection.connection_made(out)
+    connection.begin(b"x", alone)
+    assert out.sent == ([b"x"] if alone else [])
+    await asyncio.sleep(0)
+    assert out.sent == [b"x"]
+    connection.connection_lost(None)
 
 
 async def test_a_connection_is_used_again_after_a_whole_answer() -> None:
