@@ -13,7 +13,7 @@ from tests.bench.house import house
 from tests.bench.load import Seen, closed_loop
 from tests.bench.load_silent import held_open
 from tests.bench.measure import CONNECTIONS, Subject, go
-from tests.bench.processes import Cores
+from tests.bench.processes import BenchError, Cores
 from tests.bench.report import Figure
 from training.journal_drain import JournalDrain
 
@@ -31,9 +31,13 @@ def drained(redis_url: str, database_url: str) -> Iterator[None]:
     is the worker's."""
     process = get_context("spawn").Process(target=_drain, args=(redis_url, database_url), daemon=True)
     process.start()
-    yield
-    process.terminate()
-    process.join()
+    try:
+        yield
+        if not process.is_alive():
+            raise BenchError("the journal was not stored")
+    finally:
+        process.terminate()
+        process.join()
 
 
 def _drain(redis_url: str, database_url: str) -> None:
