@@ -137,7 +137,8 @@ def _service_routes() -> APIRouter:
     @router.post("/embed")
     async def embed(body: wire.EmbedRequest, use: Use) -> Json:
         vectors = await use.encoder.encode(body.texts, bulk=len(body.texts) > 1)
-        return {"vectors": vectors.tolist(), "encoder": use.encoder.digest}
+        tokens = await use.encoder.tokens(body.texts)
+        return {"vectors": vectors.tolist(), "tokens": tokens, "encoder": use.encoder.digest}
 
     @router.post("/tenants/{tenant}/search")
     async def search(tenant: str, body: wire.SearchRequest, use: Use) -> Json:

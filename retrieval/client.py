@@ -12,7 +12,7 @@ from pyreqwest.exceptions import PyreqwestError, RequestTimeoutError
 from pyreqwest.response import Response
 
 from retrieval.errors import RetrievalError, RetrievalTimeout, RetrievalUnavailable
-from retrieval.types import Forwarded, Found, MemoryEntry, MemoryHit, Passage
+from retrieval.types import Embedded, Forwarded, Found, MemoryEntry, MemoryHit, Passage
 
 JSON = "application/json"
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -76,11 +76,9 @@ class RetrievalClient:
         """Forget all of a tenant's documents and memory."""
         await self._json("DELETE", f"/tenants/{_segment(tenant_id)}", None, timeout_s)
 
-    async def embed(self, texts: Sequence[str], *, timeout_s: float = 60.0) -> list[list[float]]:
-        """Unit-length vectors of the texts, in their order."""
+    async def embed(self, texts: Sequence[str], *, timeout_s: float = 60.0) -> Embedded:
         answer = await self._json("POST", "/embed", {"texts": list(texts)}, timeout_s)
-        vectors: list[list[float]] = answer["vectors"]
-        return vectors
+        return Embedded(answer["vectors"], answer["tokens"])
 
     async def forward(
         self,

@@ -63,6 +63,10 @@ class Encoder:
             self._waiting.put_nowait((_BULK if bulk else _QUERY, next(self._order), text, future))
         return np.stack(await asyncio.gather(*futures))
 
+    async def tokens(self, texts: Sequence[str]) -> int:
+        """How many tokens the model reads of all of them: what is longer than it takes is cut off."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._count, list(texts))
+
     def lexicon(self) -> Lexicon:
         """The model's vocabulary with its input embeddings, which are not copied."""
         table = self._model[0].auto_model.get_input_embeddings().weight
@@ -87,6 +91,9 @@ class Encoder:
             for (_, future), vector in zip(wanted, vectors, strict=True):
                 if not future.done():
                     future.set_result(vector)
+
+    def _count(self, texts: list[str]) -> int:
+        return int(self._model.preprocess(texts)["attention_mask"].sum())
 
     def _run(self, texts: list[str]) -> NDArray[np.float32]:
         with torch.inference_mode():

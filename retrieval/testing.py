@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 
 from retrieval.errors import RetrievalUnavailable
-from retrieval.types import Found, MemoryEntry, MemoryHit, Passage
+from retrieval.types import Embedded, Found, MemoryEntry, MemoryHit, Passage
 
 
 class FakeRetrieval:
@@ -38,10 +38,11 @@ class FakeRetrieval:
         self._check()
         self.entries = {key: entry for key, entry in self.entries.items() if key[0] != tenant_id}
 
-    async def embed(self, texts: Sequence[str], *, timeout_s: float = 60.0) -> list[list[float]]:
-        """Equal texts get equal vectors, others unrelated ones."""
+    async def embed(self, texts: Sequence[str], *, timeout_s: float = 60.0) -> Embedded:
+        """Equal texts get equal vectors, others unrelated ones. A word is a token."""
         self._check()
-        return [_unit(hashlib.sha256(text.casefold().encode()).digest()) for text in texts]
+        vectors = [_unit(hashlib.sha256(text.casefold().encode()).digest()) for text in texts]
+        return Embedded(vectors, sum(len(text.split()) for text in texts))
 
     async def healthy(self, *, timeout_s: float = 1.0) -> bool:
         return self.available

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 SAME_WORDING = 1.0
 
@@ -41,6 +41,13 @@ class Found:
         """The memory that a version with these learned corrections still needs: what it was proven on is a wording,
         so for another wording of a learned correction the approved answer stays in the prompt."""
         return [hit for hit in self.memory if hit.id not in learned or hit.score < SAME_WORDING]
+
+
+class Embedded(NamedTuple):
+    """Unit-length vectors of some texts, in their order, and how many tokens the encoder read of all of them."""
+
+    vectors: Sequence[Sequence[float]]
+    tokens: int
 
 
 @dataclass(frozen=True)

@@ -40,9 +40,9 @@ class Teacher:
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors, shape (texts, dimensions)."""
-        rows: list[list[float]] = []
+        rows: list[Sequence[float]] = []
         for start in range(0, len(texts), _EMBED_BATCH):
-            rows += await self._retrieval.embed(texts[start : start + _EMBED_BATCH])
+            rows += (await self._retrieval.embed(texts[start : start + _EMBED_BATCH])).vectors
         return np.asarray(rows, dtype=np.float32)
 
     async def passages(self, tenant_id: str, questions: Sequence[str]) -> list[str]:

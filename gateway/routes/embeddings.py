@@ -46,10 +46,10 @@ def embeddings_router(access: Access, retrieval: RetrievalClient, admissions: Ad
         principal = access.principal(request, Scope.CHAT)
         body = await access.json(request, EmbeddingsBody)
         texts = [body.input] if isinstance(body.input, str) else body.input
-        tokens = sum(max(1, len(text) // 4) for text in texts)
-        reservation = await admissions.reserve(principal, tokens)
+        estimate = sum(max(1, len(text) // 4) for text in texts)
+        reservation = await admissions.reserve(principal, estimate)
         try:
-            vectors = await retrieval.embed(texts)
+            vectors, tokens = await retrieval.embed(texts)
             reservation.settle(tokens)
         except RetrievalUnavailable as error:
             raise RetrievalFailed("The encoder is not available.", retry_after_s=1.0) from error

@@ -30,6 +30,7 @@ from adapters.types import BASE_NAME
 from gateway import migrate
 from retrieval.client import RetrievalClient
 from retrieval.testing import FakeRetrieval
+from retrieval.types import Embedded
 from training import checkpoints, executor, learner
 from training.curriculum import Anchors, Curriculum
 from training.dataset import Example, Source
@@ -127,9 +128,10 @@ def clever(model: str, messages: Sequence[Mapping[str, Any]]) -> str:
 class NearRetrieval(FakeRetrieval):
     """Questions about one subject are near each other."""
 
-    async def embed(self, texts: Sequence[str], *, timeout_s: float = 60.0) -> list[list[float]]:
+    async def embed(self, texts: Sequence[str], *, timeout_s: float = 60.0) -> Embedded:
         subjects = [*FACTS, "else"]
-        return [[float(subject in text) for subject in subjects[:-1]] + [0.01] for text in texts]
+        rows = [[float(subject in text) for subject in subjects[:-1]] + [0.01] for text in texts]
+        return Embedded(rows, 0)
 
 
 @asynccontextmanager

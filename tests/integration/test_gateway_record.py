@@ -271,8 +271,12 @@ async def test_wrong_feedback_names_the_field(built: House, body: dict, param: s
 async def test_embeddings_are_the_encoders(built: House) -> None:
     async with built.customer("acme") as acme:
         body = {"model": "minilm", "input": ["one", "two"], "encoding_format": "float"}
-        data = (await acme.client.post("/v1/embeddings", json=body)).json()["data"]
-    assert [len(entry["embedding"]) for entry in data] == [384, 384]
+        answer = (await acme.client.post("/v1/embeddings", json=body)).json()
+    assert [len(entry["embedding"]) for entry in answer["data"]] == [384, 384]
+    assert answer["usage"] == {
+        "prompt_tokens": 6,
+        "total_tokens": 6,
+    }  # a word between the two that frame a text
 
 
 async def test_an_unreachable_engine_is_said_and_retryable(built: House) -> None:

@@ -191,9 +191,12 @@ async def test_a_deleted_tenant_leaves_nothing(service: Service, client: Retriev
 
 
 async def test_embeddings_are_of_unit_length_and_in_order(client: RetrievalClient) -> None:
-    one, other = await client.embed(["refund", "mascot"])
+    (one, other), tokens = await client.embed(["refund", "mascot"])
     assert sum(value * value for value in one) == pytest.approx(1.0, abs=1e-4)
-    assert (await client.embed(["mascot"]))[0] == pytest.approx(other, abs=1e-4)
+    alone = await client.embed(["mascot"])
+    assert alone.vectors[0] == pytest.approx(other, abs=1e-4)
+    assert 0 < alone.tokens < tokens < (await client.embed(["refund of a mascot"] * 2)).tokens
+    assert (await client.embed(["long " * 5000])).tokens < 5000  # what the model does not read is not counted
 
 
 async def test_a_wrong_token_is_refused(service: Service) -> None:

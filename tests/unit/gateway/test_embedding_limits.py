@@ -15,6 +15,7 @@ from gateway.routes.access import Access, answer_errors
 from gateway.routes.embeddings import embeddings_router
 from gateway.snapshot import CurrentSnapshot
 from retrieval.errors import RetrievalUnavailable
+from retrieval.types import Embedded
 from tests.unit.gateway.accounting import admissions
 from tests.unit.gateway.worlds import member, snapshot, tenant
 
@@ -23,10 +24,10 @@ from tests.unit.gateway.worlds import member, snapshot, tenant
 class Encoder:
     away: bool = False
 
-    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+    async def embed(self, texts: Sequence[str]) -> Embedded:
         if self.away:
             raise RetrievalUnavailable("away")
-        return [[1.0] for _ in texts]
+        return Embedded([[1.0] for _ in texts], sum(map(len, texts)))
 
 
 @pytest.fixture
@@ -63,8 +64,10 @@ async def test_embeddings_count_as_requests_and_tokens(client: httpx.AsyncClient
 
 
 async def test_a_days_budget_is_spent_on_embeddings_too(client: httpx.AsyncClient) -> None:
-    answers = [await embed(client, "x" * 240) for _ in range(2)]
+    """By the tokens that the encoder read, which may be more than was reserved."""
+    answers = [await embed(client, "x" * 99) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [200, 429]
+    assert answers[0].json()["usage"] == {"prompt_tokens": 99, "total_tokens": 99}
     assert answers[1].json()["error"]["code"] == "insufficient_quota"
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from adapters.testing import FakeEngine
 from retrieval.client import RetrievalClient
 from retrieval.testing import FakeRetrieval
+from retrieval.types import Embedded
 from training.dataset import Example, Fact, Source
 from training.evaluate import Asker
 from training.rewrites import NEAR_FACTS, Shelf, Teacher
@@ -14,8 +15,8 @@ from training.rewrites import NEAR_FACTS, Shelf, Teacher
 class AlikeRetrieval(FakeRetrieval):
     """Questions are near each other unless they say `far`."""
 
-    async def embed(self, texts: Sequence[str], *, timeout_s: float = 60.0) -> list[list[float]]:
-        return [[0.0, 1.0] if "far" in text else [1.0, 0.0] for text in texts]
+    async def embed(self, texts: Sequence[str], *, timeout_s: float = 60.0) -> Embedded:
+        return Embedded([[0.0, 1.0] if "far" in text else [1.0, 0.0] for text in texts], 0)
 
 
 def asked(question: str, answer: str = "2 years") -> Example:
