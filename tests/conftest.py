@@ -22,7 +22,7 @@ BASE_MODEL = Path(__file__).parents[1] / "deploy" / "demo" / "model"
 
 @pytest.fixture(scope="session", autouse=True)
 def temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """All in one directory, with a path short enough for sockets. What a killed session has left, the next removes;
+    """All in one directory, with a path short enough for sockets. What a session has left, the next removes;
     `tmp_path` stays where pytest keeps the last three of it."""
     tmp_path_factory.getbasetemp()
     place = Path(tempfile.gettempdir()) / f"graft-tests-{os.getuid()}"
@@ -33,7 +33,9 @@ def temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     mine.mkdir(parents=True)
     tempfile.tempdir = os.environ["TMPDIR"] = str(mine)
     yield
-    shutil.rmtree(mine, ignore_errors=True)
+    for left in mine.iterdir():
+        if left.is_dir() and not left.name.startswith("pymp-"):  # multiprocessing removes its own, later
+            shutil.rmtree(left, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
