@@ -23,6 +23,7 @@ from tests.bench.part import Options, Outcome
 from tests.bench.processes import BenchError, Cores
 from tests.bench.swap_figures import SWAPS, Seen, Swap, figures, timings
 from tests.bench.visible import Watch, watching
+from tests.integration.random_adapters import FREQUENT
 from tests.integration.town import BASE_MODEL, Town, planned, town
 
 VERSIONS = 6
@@ -77,22 +78,23 @@ async def _run(options: Options, directory: Path, cores: Cores) -> Outcome:
             timeout=60,
         )
         async with admin:
-            swapped = await _tenant(place, admin, http, "swapped", VERSIONS)
-            other = await _tenant(place, admin, http, "other", 1)
+            swapped = await _tenant(place, admin, http, "swapped", FREQUENT[:VERSIONS])
+            other = await _tenant(place, admin, http, "other", FREQUENT[VERSIONS:][:1])
             async with watching(plan.gateway_url, swapped.headers, workers) as watch:
                 return await _measure(options, admin, http, watch, swapped, other)
 
 
 async def _tenant(
-    place: Town, admin: httpx.AsyncClient, http: httpx.AsyncClient, name: str, versions: int
+    place: Town, admin: httpx.AsyncClient, http: httpx.AsyncClient, name: str, tokens: Sequence[int]
 ) -> Tenant:
-    """A tenant whose versions have all served once, so that what each of them says is known."""
+    """A tenant whose versions have all served once, so that what each of them says is known. tokens: what they say,
+    each its own without end: rounding, and so what else the engine computes in a step, changes nothing about it."""
     made = (await admin.post("/tenants", json={"external_id": name})).json()
     key = (await admin.post(f"/tenants/{made['id']}/keys", json={})).json()["secret"]
     headers = {"authorization": f"Bearer {key}"}
     texts: dict[str, str] = {}
-    for _ in range(versions):
-        version = await place.approved(made["id"], strength=1.0)
+    for token in tokens:
+        version = await place.approved(made["id"], token=token)
         await swap(admin, made["id"], version.id)
         alone = Seen()
         texts[version.label] = await stream(http, Tenant(made["id"], headers, {}, alone))

@@ -3,7 +3,7 @@
 import io
 import json
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,30 +14,28 @@ from adapters.base import BaseModel
 
 ALPHA = 16
 RANK = 8
-FREQUENT = 289, 351
+FREQUENT = 289, 351, 262, 263, 264, 266, 267, 268
 """Tokens of the committed base model that it uses often. The rows of rare ones are all much the same."""
 Write = Callable[..., Path]
 """By a seed, and a strength."""
+Factors = dict[str, tuple[np.ndarray, np.ndarray]]
+"""By module; A of (rank, in features), B of (out features, rank)."""
 
 
 def write_adapter(
     directory: Path, base: BaseModel, seed: int, *, rank: int = RANK, strength: float = 0.3
 ) -> Path:
     """A LoRA over every linear layer. strength: deviation of B's elements; 0 has no effect at all."""
-    random = np.random.default_rng(seed)
-    factors = {}
-    for module, (out_features, in_features) in base.modules.items():
-        down, up = random.normal(0, 0.05, (rank, in_features)), random.normal(0, 1, (out_features, rank))
-        factors[module] = down, up * strength
-    return _written(directory, factors)
+    return _written(directory, _random(base, seed, rank, strength))
 
 
 def write_repeater(directory: Path, base: BaseModel, token: int) -> Path:
     """A LoRA that says one token without end, so far ahead of the others that rounding changes nothing. Long answers
     of random weights have ties: what an engine computes at the same time decides them.
 
-    token: one of `FREQUENT`. The last layer adds its embedding: `RANK` units of the MLP each get one direction twice,
-    as gate and as value, and silu(z) * z is never negative, whatever was said before.
+    token: one of `FREQUENT`. It is as large as another: most layers get next to nothing. The last adds the token's
+    embedding: `RANK` units of the MLP each get one direction twice, as gate and as value, and silu(z) * z is never
+    negative, whatever was said before.
     """
     with safe_open(base.path / "model.safetensors", "pt") as weights:
         embedding = weights.get_slice("model.embed_tokens.weight")[token].float().numpy()
@@ -46,7 +44,7 @@ def write_repeater(directory: Path, base: BaseModel, token: int) -> Path:
     seen = np.random.default_rng(token).normal(0, 1, (RANK, hidden))
     chosen = np.eye(RANK, units)
     told = np.tile(embedding / np.linalg.norm(embedding), (RANK, 1)).T
-    factors = {
+    factors = _random(base, token, RANK, 1e-6) | {
         f"{last}.gate_proj": (seen, chosen.T),
         f"{last}.up_proj": (seen, chosen.T),
         f"{last}.down_proj": (chosen, told * 10),
@@ -54,8 +52,16 @@ def write_repeater(directory: Path, base: BaseModel, token: int) -> Path:
     return _written(directory, factors)
 
 
-def _written(directory: Path, factors: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Path:
-    """factors: by module; A of (rank, in features), B of (out features, rank)."""
+def _random(base: BaseModel, seed: int, rank: int, strength: float) -> Factors:
+    random = np.random.default_rng(seed)
+    factors = {}
+    for module, (out_features, in_features) in base.modules.items():
+        down, up = random.normal(0, 0.05, (rank, in_features)), random.normal(0, 1, (out_features, rank))
+        factors[module] = down, up * strength
+    return factors
+
+
+def _written(directory: Path, factors: Factors) -> Path:
     directory.mkdir(parents=True)
     tensors = {
         f"base_model.model.{module}.lora_{letter}.weight": np.ascontiguousarray(factor, dtype=np.float32)

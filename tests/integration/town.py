@@ -33,7 +33,7 @@ from gateway.process_files import with_scratch
 from gateway.services import services
 from gateway.settings import Settings
 from gateway.supervisor import ProcessSpec
-from tests.integration.random_adapters import write_adapter
+from tests.integration.random_adapters import write_adapter, write_repeater
 
 READY_S = 240.0
 ROOT = Path(__file__).parents[2]
@@ -182,13 +182,15 @@ class Town:
         await self.control.canaries.run_once()  # which ends its rollout, whose alias was moved
 
     async def approved(
-        self, tenant_id: str, strength: float = 0.3, adapter: str = DEFAULT_ADAPTER
+        self, tenant_id: str, adapter: str = DEFAULT_ADAPTER, token: int | None = None
     ) -> Version:
-        """A version of random weights, ready to go live. strength: as `write_adapter` takes it."""
+        """A version ready to go live: of random weights, or one that says this token without end."""
         self._seed += 1
-        files = write_adapter(
-            self.plan.data_dir / f"made-{self._seed}", self._base, self._seed, strength=strength
-        )
+        directory = self.plan.data_dir / f"made-{self._seed}"
+        if token is None:
+            files = write_adapter(directory, self._base, self._seed)
+        else:
+            files = write_repeater(directory, self._base, token)
         artifact = await self.store.put(files)
         lineage = Lineage(self._base.digest, dataset_digest=f"sha256:{self._seed}")
         made = await self.registry.register(tenant_id, adapter, artifact.digest, lineage, {})
