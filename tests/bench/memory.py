@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from adapters.database import connect
 from tests.bench.house import house
-from tests.bench.load import Seen, closed_loop
+from tests.bench.load import Seen, closed_loop, open_loop
 from tests.bench.load_silent import held_open
 from tests.bench.measure import CONNECTIONS, Subject, go
 from tests.bench.processes import BenchError, Cores
@@ -21,14 +21,15 @@ TENANTS = 10_000
 WARM_UP = 4 * TENANTS
 """Every tenant a few times, so that what is kept for each of them is there."""
 REQUESTS = 200_000
+RATE = 1500.0
+"""Requests a second, which Redis and the drain keep up with on the load's core: what waits for them is the worker's."""
 AT_MOST_S = 1800.0
 HELD = 500
 
 
 @contextmanager
 def drained(redis_url: str, database_url: str) -> Iterator[None]:
-    """The journal is stored, as the learner does it: a Redis that only ever fills falls behind, and what waits for it
-    is the worker's."""
+    """The journal is stored, as the learner does it: a Redis that only ever fills falls behind."""
     process = get_context("spawn").Process(target=_drain, args=(redis_url, database_url), daemon=True)
     process.start()
     try:
@@ -58,14 +59,9 @@ def memory_figures(directory: Path, engine_url: str, cores: Cores) -> list[Figur
         made.worker() as process,
     ):
         requests = Subject("memory", process, made.keys).requests()
-
-        def ask(count: int) -> Seen:
-            seen: Seen = go(closed_loop(process.port, requests, CONNECTIONS, AT_MOST_S, count))
-            return seen
-
-        warm = ask(WARM_UP)
+        warm: Seen = go(closed_loop(process.port, requests, CONNECTIONS, AT_MOST_S, WARM_UP))
         before = process.rss()
-        seen = ask(REQUESTS)
+        seen: Seen = go(open_loop(process.port, requests, RATE, 1.01 * REQUESTS / RATE))
         after = process.rss()
         waiting = go(held_open(process.port, requests, HELD, process.rss))
     return [
