@@ -136,8 +136,7 @@ def _service_routes() -> APIRouter:
 
     @router.post("/embed")
     async def embed(body: wire.EmbedRequest, use: Use) -> Json:
-        vectors = await use.encoder.encode(body.texts, bulk=len(body.texts) > 1)
-        tokens = await use.encoder.tokens(body.texts)
+        vectors, tokens = await use.encoder.read(body.texts, bulk=len(body.texts) > 1)
         return {"vectors": vectors.tolist(), "tokens": tokens, "encoder": use.encoder.digest}
 
     @router.post("/tenants/{tenant}/search")

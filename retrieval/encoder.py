@@ -17,6 +17,8 @@ from retrieval.lexicon import Lexicon, whole_words
 
 BATCH = 16
 _QUERY, _BULK = 0, 1
+Read = tuple[NDArray[np.float32], int]
+"""A text's unit vector, and how many tokens the model read of it: what is longer than it takes is cut off."""
 
 
 class Encoder:
@@ -30,7 +32,7 @@ class Encoder:
         self.digest = digest
         self.dimension = int(model.get_embedding_dimension())
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
-        self._waiting: asyncio.PriorityQueue[tuple[int, int, str, asyncio.Future[NDArray[np.float32]]]]
+        self._waiting: asyncio.PriorityQueue[tuple[int, int, str, asyncio.Future[Read]]]
         self._waiting = asyncio.PriorityQueue()
         self._order = itertools.count()
         self._task: asyncio.Task[None] | None = None
@@ -55,17 +57,18 @@ class Encoder:
 
     async def encode(self, texts: Sequence[str], *, bulk: bool = False) -> NDArray[np.float32]:
         """Unit vectors, shape (len(texts), dimension). bulk: questions being answered go first."""
+        return (await self.read(texts, bulk=bulk))[0]
+
+    async def read(self, texts: Sequence[str], *, bulk: bool = False) -> Read:
+        """As `encode`, and how many tokens the model read of all of them."""
         if not texts:
-            return np.zeros((0, self.dimension), np.float32)
+            return np.zeros((0, self.dimension), np.float32), 0
         loop = asyncio.get_running_loop()
         futures = [loop.create_future() for _ in texts]
         for text, future in zip(texts, futures, strict=True):
             self._waiting.put_nowait((_BULK if bulk else _QUERY, next(self._order), text, future))
-        return np.stack(await asyncio.gather(*futures))
-
-    async def tokens(self, texts: Sequence[str]) -> int:
-        """How many tokens the model reads of all of them: what is longer than it takes is cut off."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._count, list(texts))
+        vectors, tokens = zip(*await asyncio.gather(*futures), strict=True)
+        return np.stack(vectors), sum(tokens)
 
     def lexicon(self) -> Lexicon:
         """The model's vocabulary with its input embeddings, which are not copied."""
@@ -82,24 +85,22 @@ class Encoder:
             if not wanted:
                 continue
             try:
-                vectors = await loop.run_in_executor(self._thread, self._run, [text for text, _ in wanted])
+                read = await loop.run_in_executor(self._thread, self._run, [text for text, _ in wanted])
             except Exception as error:  # whatever the model raises belongs to the callers of this batch
                 for _, future in wanted:
                     if not future.done():
                         future.set_exception(error)
                 continue
-            for (_, future), vector in zip(wanted, vectors, strict=True):
+            for (_, future), each in zip(wanted, read, strict=True):
                 if not future.done():
-                    future.set_result(vector)
+                    future.set_result(each)
 
-    def _count(self, texts: list[str]) -> int:
-        return int(self._model.preprocess(texts)["attention_mask"].sum())
-
-    def _run(self, texts: list[str]) -> NDArray[np.float32]:
+    def _run(self, texts: list[str]) -> list[Read]:
         with torch.inference_mode():
-            output = self._model(self._model.preprocess(texts))["sentence_embedding"]
-            unit = torch.nn.functional.normalize(output, dim=-1)
-        return np.asarray(unit.numpy(), dtype=np.float32)
+            features = self._model.preprocess(texts)
+            tokens = features["attention_mask"].sum(dim=1).tolist()
+            unit = torch.nn.functional.normalize(self._model(features)["sentence_embedding"], dim=-1)
+        return list(zip(np.asarray(unit.numpy(), dtype=np.float32), tokens, strict=True))
 
 
 def digest_of(path: Path) -> str:
