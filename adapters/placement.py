@@ -48,17 +48,17 @@ def plan(
     held: what each replica that answers holds now. capacity: versions that a replica keeps in memory. copies: of each
     version, if there are so many replicas; hotter ones get more.
 
-    Hot versions go first, every version's first copy before anybody's second. A copy goes where one is already, else
-    by rendezvous hashing, so that a replica that comes or goes moves only its own versions. What is held and finds no
-    place in that order stays while there is room. What is not in the plan is cold: it is loaded when it is asked for.
+    What must be held goes first, then what is hot; among each, every version's first copy before anybody's second. No
+    replica gets more than its capacity but of what must be held. A copy goes where one is already, else by rendezvous
+    hashing, so that a replica that comes or goes moves only its own versions. What is held and finds no place in that
+    order stays while there is room. What is not in the plan is cold: it is loaded when it is asked for.
     """
     chosen: dict[str, set[str]] = {url: set() for url in held}
     order = sorted(wishes, key=lambda wish: (not wish.must, *_coldness(wish, held), wish.version_id))
     wanted = {wish.version_id: min(len(held), max(copies, _copies(wish.heat))) for wish in order}
-    for number in range(max(wanted.values(), default=0)):
-        for wish in order:
-            if number < wanted[wish.version_id]:
-                _put(wish, chosen, held, capacity)
+    turns = [(wish, number) for wish in order for number in range(wanted[wish.version_id])]
+    for wish, _ in sorted(turns, key=lambda turn: (not turn[0].must, turn[1])):
+        _put(wish, chosen, held, capacity)
     for wish in order:
         for url in held:
             if wish.version_id in held[url] and len(chosen[url]) < capacity:

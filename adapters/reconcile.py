@@ -158,15 +158,14 @@ class Reconciler:
         hot: Mapping[str, float],
         waiting: Collection[str],
     ) -> tuple[Mapping[str, Want], Sequence[Wish]]:
-        """The record's wishes: what must be held, what is asked for, and as many others as there is room for."""
+        """The record's wishes: what must be held, what is asked for or held, and as many others as there is room
+        for."""
         room = self._capacity * len(held)
         present = {name for names in held.values() for name in names}
-        wanted = await self._wants.wanted(base, waiting, hot.keys(), room)
-        serving = await self._wants.aliased(base, present - wanted.keys())
+        wanted = await self._wants.wanted(base, waiting, hot.keys() | present, room)
         wishes = [
             Wish(name, hot.get(name, 0.0), want.must or name in waiting) for name, want in wanted.items()
         ]
-        wishes += [Wish(name) for name in sorted(serving)]
         return wanted, wishes
 
     async def _observe(self) -> list[Observed]:

@@ -32,10 +32,10 @@ class Wants:
         self._engine = engine
 
     async def wanted(
-        self, base_digest: str, waiting: Collection[str], hot: Collection[str], most: int
+        self, base_digest: str, waiting: Collection[str], known: Collection[str], most: int
     ) -> dict[str, Want]:
-        """Of one base model's versions, by id: what must be held; what requests wait for; of `hot`, what an alias
-        points to; and so many more of those that an alias points to, newest first, as there may be room for."""
+        """Of one base model's versions, by id: what must be held; what requests wait for; of `known`, what an
+        alias points to; and so many more of those that an alias points to, newest first, as there may be room for."""
         table, aliases = tables.versions, tables.aliases
         statuses = [status.value for status in WANTED_STATUSES]
         pinned = table.c.id.in_(sa.select(tables.pins.c.version_id))
@@ -49,7 +49,7 @@ class Wants:
             sa.select(tables.pins.c.version_id),
             sa.select(versions_in_use().subquery().c[0]),
             sa.select(table.c.id).where(table.c.id.in_(waiting)),
-            sa.select(aliases.c.version_id).where(aliases.c.version_id.in_(hot)),
+            sa.select(aliases.c.version_id).where(aliases.c.version_id.in_(known)),
             sa.select(newest.subquery().c.id),
         ).subquery()
         query = sa.select(table, must.label("must"), pinned.label("pinned"))
@@ -58,14 +58,6 @@ class Wants:
         async with self._engine.connect() as connection:
             rows = (await connection.execute(query)).all()
         return {row.id: Want(to_version(row), bool(row.must), bool(row.pinned)) for row in rows}
-
-    async def aliased(self, base_digest: str, ids: Collection[str]) -> set[str]:
-        """Those of `ids` that an alias points to and that belong to this base model."""
-        column, versions = tables.aliases.c.version_id, tables.versions.c
-        query = sa.select(column, versions.base_digest).join(tables.versions, versions.id == column)
-        async with self._engine.connect() as connection:
-            found = await connection.execute(query.where(column.in_(ids)))
-            return {row.version_id for row in found if row.base_digest == base_digest}
 
     async def live(self, base_digest: str, after: str, limit: int) -> list[Version]:
         """A page of one base model's versions that an alias points to, of all tenants, by id."""

@@ -60,18 +60,24 @@ def test_what_must_be_held_is_held_beyond_the_room() -> None:
     assert plan(wishes, {"http://a": {"hot"}}, 2, 1) == {"http://a": {"m0", "m1", "m2"}}
 
 
-@given(
-    st.lists(st.builds(Wish, st.sampled_from([f"v{n}" for n in range(20)]), st.floats(0, 2000)), max_size=20),
-    st.integers(1, 5),
-    st.integers(1, 4),
+NAMES = st.sampled_from([f"v{number}" for number in range(20)])
+WISHES = st.lists(
+    st.builds(Wish, NAMES, st.floats(0, 2000), st.booleans()),
+    max_size=20,
+    unique_by=lambda wish: wish.version_id,
 )
-def test_no_replica_is_given_more_than_it_has_room_for(
-    wishes: list[Wish], capacity: int, copies: int
+HELD = st.fixed_dictionaries({url: st.frozensets(NAMES) for url in URLS})
+
+
+@given(WISHES, HELD, st.integers(1, 5), st.integers(1, 4))
+def test_no_replica_is_given_more_than_it_has_room_for_but_of_what_must_be_held(
+    wishes: list[Wish], held: dict[str, frozenset[str]], capacity: int, copies: int
 ) -> None:
-    unique = list({wish.version_id: wish for wish in wishes}.values())
-    planned = plan(unique, EMPTY, capacity, copies)
-    assert all(len(versions) <= capacity for versions in planned.values())
-    assert sum(map(len, planned.values())) >= min(len(unique), capacity * len(URLS))
+    planned = plan(wishes, held, capacity, copies)
+    must = {wish.version_id for wish in wishes if wish.must}
+    assert all(len(versions) <= capacity or versions <= must for versions in planned.values())
+    assert all(holders(planned, name) for name in must)
+    assert sum(map(len, planned.values())) >= min(len(wishes), capacity * len(URLS))
 
 
 def test_heat_halves_and_is_forgotten() -> None:

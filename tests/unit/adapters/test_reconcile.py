@@ -186,6 +186,20 @@ async def test_no_replica_holds_more_than_it_has_room_for(
     assert not await reconciler.run_once()
 
 
+async def test_a_replica_that_holds_too_much_gives_old_versions_to_one_with_room(
+    reconciler: Reconciler, engines: list[FakeEngine], many: list[Version], tmp_path: Path
+) -> None:
+    """Older than those that are loaded without being asked for; each has a replica all the same."""
+    oldest = many[:4]
+    for version in oldest:
+        await engines[1].load(version.id, tmp_path)
+    await reconciler.run_once()
+    await reconciler.run_once()
+    assert [len(engine.loaded) for engine in engines] == [3, 3]
+    held = {name for engine in engines for name in engine.loaded}
+    assert {version.id for version in oldest} <= held
+
+
 async def test_what_is_asked_for_takes_the_place_of_what_is_not(
     reconciler: Reconciler, engines: list[FakeEngine], many: list[Version]
 ) -> None:

@@ -89,9 +89,6 @@ async def test_what_is_wanted_is_found_without_reading_every_tenant(database: As
 
     async def look() -> None:
         await wants.wanted("sha256:0", ["ver_00004_2"], ["ver_00002_1", "ver_00006_2"], 4)
-        assert await wants.aliased("sha256:0", ["ver_00002_1", "ver_00002_2", "ver_00003_1"]) == {
-            "ver_00002_1"
-        }
 
     await filled(database, range(20))
     few = await steps(database, look)
