@@ -108,4 +108,6 @@ def _moved(output: Output, result: dict[str, Any]) -> None:
         f"worker(s) in {result['total_ms']:.0f} ms  [dim]{stages}[/]"
     )
     if not result["visible"]:
-        output.line("[yellow]A worker is late; it follows by itself.[/]")
+        output.line(
+            f"[yellow]A worker is late; it follows by itself:[/] /admin/v1/changes/{result['change']} says when it has."
+        )

@@ -107,8 +107,8 @@ async def swap(
     expected: Expected,
 ) -> Document:
     """The hot swap: load, probe, flip, drain, unload. 200 when every live worker serves it, 202 when one is
-    late; it then follows by polling, and the reconciler unloads what was left. 409 when the alias is not at
-    the revision that `If-Match` or the body names."""
+    late; it then follows by polling, which `Location` tells of, and the reconciler unloads what was left. 409 when
+    the alias is not at the revision that `If-Match` or the body names."""
     expected = body.revision if expected is None else expected
     found = await find_adapter(control, tenant, adapter)
     version = await find_version(control, found, body.version)
@@ -157,7 +157,9 @@ async def alias_history(
 
 
 async def _moved(control: Access, response: Response, result: SwapResult) -> Document:
-    response.status_code = 200 if result.visible else 202
+    if not result.visible:
+        response.status_code = 202
+        response.headers["location"] = f"/admin/v1/changes/{result.change}"
     named = [name for name in (result.version_id, result.previous_id) if name is not None]
     return documents.swap(result, {name: (await control.registry.version(name)).label for name in named})
 

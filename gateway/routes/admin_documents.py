@@ -122,6 +122,7 @@ def swap(one: SwapResult, labels: Mapping[str, str]) -> Document:
         "version": labels.get(one.version_id or "", "base"),
         "previous_id": one.previous_id,
         "previous": labels.get(one.previous_id or "", "base"),
+        "change": one.change,
         "workers": one.workers,
         "visible": one.visible,
         "unloaded": list(one.unloaded),

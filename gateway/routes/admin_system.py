@@ -3,17 +3,18 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Path, Response
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from adapters import audit
 from adapters.engine import Engine
-from adapters.errors import AdaptersError, EngineError, WorkersUnseen
+from adapters.errors import AdaptersError, EngineError, WorkersBehind, WorkersUnseen
 from gateway.control import Control
+from gateway.errors import NotFound
 from gateway.routes import admin_documents as documents
 from gateway.routes.admin_access import Access, Limit, Number
 from gateway.routes.admin_documents import Document
@@ -67,6 +68,28 @@ async def replicas(control: Access) -> Document:
         leases = {}
     shown = await asyncio.gather(*(_replica(control, engine, leases) for engine in control.engines))
     return {**documents.whole(shown, lambda each: each), "workers": await _workers(control)}
+
+
+@router.get("/changes/{change}")
+async def change(control: Access, change: Annotated[int, Path(ge=1, lt=2**63)]) -> Document:
+    """Whether every live worker serves the record as it was at this position of its log of changes: what a swap or
+    rollback that answered 202 is asked for until it does. 503 while that cannot be told."""
+    if change > await control.registry.position():
+        raise NotFound(f"There is no change {change} yet.", param="change")
+    behind = 0
+    try:
+        workers = await control.workers.wait_for(change, 0)
+    except WorkersUnseen:
+        raise
+    except WorkersBehind as error:
+        workers, behind = len(await control.workers.live()), error.behind
+    return {
+        "id": change,
+        "object": "change",
+        "visible": not behind,
+        "workers": workers,
+        "behind": behind,
+    }
 
 
 @router.get("/audit")

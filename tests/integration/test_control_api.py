@@ -6,14 +6,17 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from redis.asyncio import Redis
 
 from adapters.reconcile import Reconciler
 from gateway.errors import Unauthenticated
 from gateway.keys import ALL_SCOPES, Scope
+from gateway.leases import Heartbeat, Leases
 from gateway.loops import Loops
 from gateway.principal import authenticate
 from gateway.tables import tenants
 from tests.integration.control_house import System
+from tests.waiting import until
 from training.tables import interactions, runs
 
 
@@ -194,6 +197,30 @@ async def test_swaps_residency_and_gates_are_measured_without_naming_a_tenant(sy
     stages = ("load", "probe", "flip", "visible", "drain", "unload")
     assert counts == {f'graft_swap_seconds_count{{stage="{stage}"}} 1.0' for stage in stages}
     assert tenant["id"] not in response.text and "acme" not in response.text
+
+
+async def test_a_swap_that_a_worker_is_late_to_follow_says_where_to_ask(system: System, redis: Redis) -> None:
+    tenant = await system.tenant()
+    version = await system.version(tenant["id"])
+    late = Heartbeat(redis, "w_late", Leases())
+    await late.start()
+    system.control.swapper._visible_deadline_s = 0.1
+    path = "/admin/v1/tenants/acme/adapters/default/aliases/stable"
+    told = await system.admin.put(path, json={"version": version.id})
+    done = told.json()
+    assert (told.status_code, done["visible"], done["workers"]) == (202, False, 0)
+    where = told.headers["location"].removeprefix("/admin/v1/")
+    shown = {"id": done["change"], "object": "change", "visible": False, "workers": 2, "behind": 1}
+    assert await system.call("GET", where) == shown
+    late.applied(done["change"])
+
+    async def followed() -> bool:
+        return bool((await system.call("GET", where))["visible"])
+
+    await until(followed)
+    assert await system.call("GET", where) == {**shown, "visible": True, "behind": 0}
+    await late.close()
+    await system.call("GET", f"changes/{done['change'] + 1}", status=404)
 
 
 async def test_statistics_come_in_pages_of_tenants(system: System) -> None:
