@@ -3,7 +3,7 @@
 import asyncio
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from adapters.artifacts import ArtifactStore
@@ -41,24 +41,41 @@ _ITS_MACHINE = re.compile(r"\[Errno |out of memory|allocate memory", re.IGNORECA
 """In the reason of an engine whose disk or memory, and not the version, is at fault."""
 
 
+Drained = Callable[[], Awaitable[Collection[str]]]
+"""URLs of the replicas that shall get no new work."""
+
+
+async def none_drained() -> Collection[str]:
+    return ()
+
+
 class Loader:
     """Loads versions into replicas. One with our plugin fetches the artifact by itself; another is told a local copy
     under `cache_dir`, which it must be able to read."""
 
-    def __init__(self, store: ArtifactStore, engines: Sequence[Engine], cache_dir: Path) -> None:
+    def __init__(
+        self,
+        store: ArtifactStore,
+        engines: Sequence[Engine],
+        cache_dir: Path,
+        drained: Drained = none_drained,
+    ) -> None:
         self._store = store
         self._engines = engines
         self._cache_dir = cache_dir.resolve()
+        self._drained = drained
 
     async def healthy(self, base_digest: str) -> list[Engine]:
-        """The replicas of this base model that answer now. Raises EngineUnavailable when there are none."""
+        """The replicas of this base model that answer now; of those, drained ones only where there are no others.
+        Raises EngineUnavailable when none answers."""
         engines = [engine for engine in self._engines if engine.base_digest == base_digest]
         answers = await asyncio.gather(*(engine.healthy() for engine in engines))
         serving = [engine for engine, healthy in zip(engines, answers, strict=True) if healthy]
         if not serving:
             urls = ", ".join(engine.url for engine in engines) or f"(none of base model {base_digest})"
             raise EngineUnavailable(urls, "no replica is healthy")
-        return serving
+        drained = await self._drained()
+        return [engine for engine in serving if engine.url not in drained] or serving
 
     async def load(self, version: Version, engines: Sequence[Engine]) -> list[Engine]:
         """Load on each of these replicas, verified; returns those that did not hold it before.
@@ -109,11 +126,13 @@ class Loader:
         await self.probe(version.id, engines, checks)
         watch.lap("probe")
 
-    async def ensure(self, version: Version) -> None:
-        """Load on every healthy replica of its base and probe it. Raises ArtifactError, EngineError, ProbeFailed."""
+    async def ensure(self, version: Version) -> Sequence[Engine]:
+        """Load on every healthy replica of its base and probe it; returns them. Raises ArtifactError, EngineError,
+        ProbeFailed."""
         engines = await self.healthy(version.lineage.base_digest)
         await self.load(version, engines)
         await self.probe(version.id, engines)
+        return engines
 
 
 async def _probe(version_id: str, engine: Engine, checks: Sequence[Check]) -> None:

@@ -98,17 +98,21 @@ class Reconciler:
         return Placing(self._capacity, self._copies, self.heat.of)
 
     async def run_once(
-        self, asked: Mapping[str, float] = NOTHING, waiting: Collection[str] | None = ()
+        self,
+        asked: Mapping[str, float] = NOTHING,
+        waiting: Collection[str] | None = (),
+        drained: Collection[str] = (),
     ) -> Repairs:
-        """One pass. A replica that is down is left alone; what cannot be loaded is reported, not raised.
+        """One pass. A replica that is down is left alone, and so is a drained one while another of its base model
+        answers; what cannot be loaded is reported, not raised.
 
         asked: how often each version was asked for since the last pass. waiting: versions with requests in flight;
-        None: that cannot be told now, so nothing is unloaded.
+        None: that cannot be told now, so nothing is unloaded. drained: URLs of the replicas that get no new work.
         """
         ended = self._loads.ended()  # before the look at the replicas, which then shows what these loaded
         self.heat.add(asked, self._clock())
         with self._holds.seen() as held:
-            observed = await self._observe()
+            observed = _taking(await self._observe(), drained)
             hot = self.heat.hottest(self._capacity * len(observed))
             pools: dict[str, list[Observed]] = {}
             for each in observed:
@@ -271,6 +275,16 @@ async def _observed(engine: Engine) -> Observed | None:
         return engine, await engine.holding()
     except EngineError:
         return None
+
+
+def _taking(observed: Sequence[Observed], drained: Collection[str]) -> Sequence[Observed]:
+    """Without the drained ones, but of a base model all of whose replicas are drained."""
+    served = {engine.base_digest for engine, _ in observed if engine.url not in drained}
+    return [
+        (engine, holding)
+        for engine, holding in observed
+        if engine.url not in drained or engine.base_digest not in served
+    ]
 
 
 def _together(pools: Sequence[Repairs]) -> Repairs:

@@ -23,7 +23,7 @@ from adapters.errors import (
 )
 from adapters.guards import Guard
 from adapters.holds import Holds
-from adapters.loading import Loader
+from adapters.loading import Drained, Loader, none_drained
 from adapters.placement import Placing
 from adapters.registry import Registry
 from adapters.rules import TRANSITIONS
@@ -104,6 +104,7 @@ class Swapper:
         placing: Placing | None = None,
         checks: Checks = no_checks,
         *,
+        drained: Drained = none_drained,
         swapped: Callable[[SwapResult], None] = lambda _: None,
         visible_deadline_s: float = 5.0,
         drain_deadline_s: float = 30.0,
@@ -113,7 +114,7 @@ class Swapper:
         self._registry = registry
         self._engines = engines
         self._workers = workers
-        self._loader = Loader(store, engines, cache_dir)
+        self._loader = Loader(store, engines, cache_dir, drained)
         self._holds = holds if holds is not None else Holds()
         self._placing = placing
         self._checks = checks
@@ -163,9 +164,9 @@ class Swapper:
         return await self._to(tenant_id, adapter, (current, previous), actor, revision, rolled_back=True)
 
     @contextlib.asynccontextmanager
-    async def loaded(self, version_id: str, *, serving: bool = False) -> AsyncIterator[None]:
-        """A version that was loaded and probed, and stays while the block lasts: on every healthy replica of its base,
-        to be asked by ourselves; serving: on its placement set, to be asked by users, so it must pass its adapter's
+    async def loaded(self, version_id: str, *, serving: bool = False) -> AsyncIterator[Sequence[Engine]]:
+        """The replicas where a version was loaded and probed, and stays while the block lasts: every healthy one of its
+        base, to be asked by ourselves; serving: its placement set, to be asked by users, so it must pass its adapter's
         checks too.
 
         Raises UnknownVersion, ArtifactError, EngineError, ProbeFailed.
@@ -174,10 +175,10 @@ class Swapper:
             version = await self._registry.version(version_id)
             if serving:
                 checks = await self._checks(version.tenant_id, version.adapter)
-                await self._prepare(version, None, checks, Stopwatch())
+                engines = await self._prepare(version, None, checks, Stopwatch())
             else:
-                await self._loader.ensure(version)
-            yield
+                engines = await self._loader.ensure(version)
+            yield engines
 
     async def _to(
         self,
@@ -207,8 +208,8 @@ class Swapper:
 
     async def _prepare(
         self, version: Version, replaces: str | None, checks: Sequence[Check], watch: Stopwatch
-    ) -> None:
-        """Loaded and proved on its placement set; on failure, out of those that it was loaded into."""
+    ) -> Sequence[Engine]:
+        """Its placement set, where it is loaded and proved; on failure, out of those that it was loaded into."""
         engines = await self._placed(version, replaces)
         fresh: list[Engine] = []
         try:
@@ -219,6 +220,7 @@ class Swapper:
         except AdaptersError:
             await asyncio.gather(*(_unload(engine, version.id) for engine in fresh))
             raise
+        return engines
 
     async def _placed(self, version: Version, replaces: str | None) -> Sequence[Engine]:
         """The healthy replicas that shall hold a version."""

@@ -74,6 +74,15 @@ pins = sa.Table(
 )
 """Versions that stay in the engines whether or not anybody asks for them."""
 
+drains = sa.Table(
+    "drains",
+    metadata,
+    sa.Column("url", sa.String(512), primary_key=True),
+    sa.Column("actor", sa.String(128), nullable=False),
+    sa.Column("at", Moment, nullable=False),
+)
+"""Replicas that get no new work."""
+
 alias_history = sa.Table(
     "alias_history",
     metadata,

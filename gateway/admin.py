@@ -17,6 +17,7 @@ from gateway.routes import (
     admin_adapters,
     admin_explain,
     admin_fleet,
+    admin_replicas,
     admin_reviews,
     admin_rollouts,
     admin_runs,
@@ -59,6 +60,7 @@ def create_app(assemble: Assembly, admin_key: str, engine_token: str = "", *, lo
         admin_rollouts,
         admin_runs,
         admin_explain,
+        admin_replicas,
         admin_system,
     ):
         api.include_router(module.router)

@@ -135,17 +135,12 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
         journal = await stack.enter_async_context(JournalWriter(redis))
         worker_id = new_id("w_")
         demand = Demand()
-        heartbeat = Heartbeat(redis, worker_id, leases, settings.workers, demand)
-        follower = Follower(SnapshotLoader(record, token), redis, current, heartbeat)
-        await follower.start()
-        stack.push_async_callback(follower.close)
-        await heartbeat.start()
-        stack.push_async_callback(heartbeat.close)
-        limiter = Limiter(RedisLedger(redis, worker_id), lambda: heartbeat.share)
-        limiter.start()
-        stack.push_async_callback(limiter.close)
         pools = settings.pools
-        replicas = Replicas(pools, resident=lambda name: heartbeat.residency.get(name, ()))
+        replicas = Replicas(
+            pools,
+            resident=lambda name: heartbeat.residency.get(name, ()),
+            drained=lambda: heartbeat.drained,
+        )
         slots = Slots(
             RedisSlots(redis, worker_id, settings.max_loras),
             replicas.urls,
@@ -154,6 +149,19 @@ async def opened(settings: Settings) -> AsyncIterator[Connections]:
             settings.queue_size,
             settings.queue_seconds,
         )
+
+        def running() -> Mapping[str, int]:
+            return {url: count + slots.waiting_at([url]) for url, count in replicas.running.items()}
+
+        heartbeat = Heartbeat(redis, worker_id, leases, settings.workers, demand, running)
+        follower = Follower(SnapshotLoader(record, token), redis, current, heartbeat)
+        await follower.start()
+        stack.push_async_callback(follower.close)
+        await heartbeat.start()
+        stack.push_async_callback(heartbeat.close)
+        limiter = Limiter(RedisLedger(redis, worker_id), lambda: heartbeat.share)
+        limiter.start()
+        stack.push_async_callback(limiter.close)
         listener = SlotListener(redis, slots)
         listener.start()
         stack.push_async_callback(listener.close)

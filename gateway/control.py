@@ -14,6 +14,7 @@ from adapters.artifacts import ArtifactStore
 from adapters.base import BaseModel, describe_base
 from adapters.bases import Bases
 from adapters.database import connect
+from adapters.drains import Drains
 from adapters.engine import Engine
 from adapters.errors import AdaptersError
 from adapters.holds import Holds
@@ -70,6 +71,7 @@ class Control:
     engines: tuple[Engine, ...]
     workers: RedisWorkers
     swapper: Swapper
+    drains: Drains
     holds: Holds
     reconciler: Reconciler
     tenants: TenantStore
@@ -147,7 +149,7 @@ def _control(
     retrieval: RetrievalClient,
     engines: tuple[Engine, ...],
 ) -> Control:
-    registry, wants = Registry(sql, tell_rolled_back), Wants(sql)
+    registry, wants, drains = Registry(sql, tell_rolled_back), Wants(sql), Drains(sql)
     store = ArtifactStore(adapters.artifact_store)
     workers, holds = RedisWorkers(redis), Holds()
     tenants, runs, feedback = TenantStore(sql), RunStore(sql), FeedbackStore(sql, settings.tool_parser)
@@ -164,6 +166,7 @@ def _control(
         holds,
         reconciler.placing,
         _checks_of(tenants),
+        drained=drains.urls,
         swapped=metrics.swapped,
     )
     return Control(
@@ -177,6 +180,7 @@ def _control(
         engines=engines,
         workers=workers,
         swapper=swapper,
+        drains=drains,
         holds=holds,
         reconciler=reconciler,
         tenants=tenants,

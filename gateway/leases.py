@@ -9,7 +9,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import orjson
 from redis.asyncio import Redis
@@ -34,6 +34,8 @@ ASKED_KEY = "graft:asked"
 """Hash of version ids by the requests since control last looked."""
 RESIDENCY_KEY = "graft:residency"
 """JSON that control writes: version id to the URLs of the replicas that hold it."""
+DRAINED_KEY = "graft:drained"
+"""JSON that control writes: URLs of the replicas that get no new requests."""
 DEMAND_CHANNEL = "graft:demand"
 """Something is published here when a version is, or will be, asked for that no replica may hold."""
 ASKED_SCRIPT = """
@@ -120,7 +122,9 @@ class Heartbeat:
         leases: Leases,
         expected: int = 1,
         demand: Demand | None = None,
+        running: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
+        """running: requests that are, or will be, at each replica, by its URL."""
         self._redis = redis
         self._id = worker_id
         self._leases = leases
@@ -128,6 +132,9 @@ class Heartbeat:
         self._residency = b""
         self.residency: Mapping[str, Collection[str]] = {}
         """Version id to the URLs of the replicas that hold it, as control last saw it."""
+        self._running = running
+        self.drained: Collection[str] = ()
+        """URLs of the replicas that get no new requests, as control last said."""
         self.share = Share(expected, expected - 1)
         """This worker among those that lived at the last heartbeat."""
         self._change = 0
@@ -167,6 +174,7 @@ class Heartbeat:
     async def _write(self) -> None:
         now = time.time()
         state = {"change": self._change, "leases": self._leases.counts(), "at": now, "pid": os.getpid()}
+        state |= {"running": self._running(), "drained": self.drained}
         fresh, asked = self._demand_due()
         urgent = self._leases.lacking or (fresh and not asked.keys() <= self.residency.keys())
         self._leases.lacking = False
@@ -177,11 +185,13 @@ class Heartbeat:
                     pipe.eval(ASKED_SCRIPT, 1, ASKED_KEY, orjson.dumps(asked))
                 if urgent:
                     pipe.publish(DEMAND_CHANNEL, self._id)
-                pipe.get(RESIDENCY_KEY)
+                pipe.mget(RESIDENCY_KEY, DRAINED_KEY)
                 pipe.eval(BEAT_SCRIPT, 1, WORKERS_KEY, self._id, TTL_MS)
-                *_, residency, live = await pipe.execute()
+                *_, (residency, drained), live = await pipe.execute()
             self._written = True
             self._read(residency)
+            if drained is not None:  # a Redis that was started anew has not been told yet
+                self.drained = orjson.loads(drained)
             names = sorted(name.decode() if isinstance(name, bytes) else name for name in live)
             self.share = Share(len(names), names.index(self._id))
         except (RedisError, OSError) as error:

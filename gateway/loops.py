@@ -86,10 +86,11 @@ class Loops:
             asked = await workers.asked()
         with contextlib.suppress(WorkersUnseen):
             waiting = [name for name, count in (await workers.leases()).items() if count]
-        repairs = await self._control.reconciler.run_once(asked, waiting)
+        drained = await self._control.drains.urls()
+        repairs = await self._control.reconciler.run_once(asked, waiting, drained)
         self._control.metrics.resident(repairs.residency)
         with contextlib.suppress(RedisError, OSError):
-            await workers.tell_residency(repairs.residency)
+            await workers.tell_residency(repairs.residency, drained)
         for done in ("loaded", "unloaded", "pinned", "unpinned"):
             for repair in getattr(repairs, done):
                 await self._note(f"engine.{done}", repair.version_id, {"engine": repair.engine})

@@ -34,27 +34,32 @@ class Replica:
 
 class Replicas:
     """The engines, their breakers and what runs on each from here. pools: URLs by the name of the base model that they
-    hold. resident: URLs of the replicas that hold a version, as far as is known."""
+    hold. resident: URLs of the replicas that hold a version, as far as is known. drained: URLs of those that get no
+    new requests while others of their base model answer."""
 
     def __init__(
         self,
         pools: Mapping[str, Sequence[str]],
         clock: Callable[[], float] = time.monotonic,
         resident: Callable[[str], Collection[str]] = lambda _: (),
+        drained: Callable[[], Collection[str]] = lambda: (),
     ) -> None:
         self._pools = {base: [Replica(url) for url in urls] for base, urls in pools.items()}
         self._clock = clock
         self._resident = resident
+        self._drained = drained
 
     def pick(self, base: str, engine_model: str, tried: Collection[str] = ()) -> Replica | None:
         """Of the base model's replicas, the one that this version prefers among those not tried yet; None when all
         were tried.
 
-        One with an open breaker is tried by one request now and then, and taken by others only when no other is left:
-        an error from it is no worse than none.
+        A drained one is taken when no other is left. One with an open breaker is tried by one request now and then,
+        and taken by others only when none else is left: an error from it is no worse than none.
         """
-        untried, now = self.untried(base, tried), self._clock()
+        untried, now, drained = self.untried(base, tried), self._clock(), self._drained()
         candidates = [replica for replica in untried if not replica.open or replica.try_at <= now] or untried
+        if drained:
+            candidates = [replica for replica in candidates if replica.url not in drained] or candidates
         if not candidates:
             return None
         chosen = self._of(candidates, engine_model) if len(candidates) > 1 else candidates[0]
@@ -91,6 +96,11 @@ class Replicas:
     def with_others(self) -> Sequence[Replica]:
         """Those whose requests could go to another one."""
         return [replica for pool in self._pools.values() if len(pool) > 1 for replica in pool]
+
+    @property
+    def running(self) -> Mapping[str, int]:
+        """Requests from here by URL."""
+        return {replica.url: replica.running for pool in self._pools.values() for replica in pool}
 
     @property
     def urls(self) -> Sequence[str]:

@@ -4,10 +4,11 @@ Implements the port `adapters.swap.Workers` over what `gateway.leases` writes.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from adapters.errors import WorkersBehind, WorkersUnseen
 from adapters.slot_ledger import WORKER_KEY
 from adapters.types import AliasMove
 from gateway.hints import Hint
-from gateway.leases import ASKED_KEY, RESIDENCY_KEY, TTL_MS, WORKERS_KEY
+from gateway.leases import ASKED_KEY, DEMAND_CHANNEL, DRAINED_KEY, RESIDENCY_KEY, TTL_MS, WORKERS_KEY
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,10 @@ class WorkerState:
     at: float
     """Seconds since the epoch."""
     pid: int
+    running: Mapping[str, int]
+    """Requests from it by the URL of their replica."""
+    drained: Collection[str]
+    """URLs of the replicas to which it sends no new ones."""
 
 
 class RedisWorkers:
@@ -77,7 +82,7 @@ class RedisWorkers:
         give_up = time.monotonic() + deadline_s
         while True:
             try:
-                workers = await self._all(change)
+                workers = await self.everyone(change)
                 behind = sum(worker.change < change for worker in workers)
                 if not behind:
                     return len(workers)
@@ -90,10 +95,7 @@ class RedisWorkers:
 
     async def leases(self) -> Mapping[str, int]:
         """Requests in flight by version id, over all live workers. Raises WorkersUnseen when Redis cannot tell."""
-        total: Counter[str] = Counter()
-        for worker in await self._all(0):
-            total.update(worker.leases)
-        return total
+        return leases_of(await self.everyone())
 
     async def _named(self) -> list[WorkerState | None]:
         """Everybody of the last minute; None for one without a heartbeat."""
@@ -111,16 +113,29 @@ class RedisWorkers:
             counts, _ = await pipe.execute()
         return {_text(version_id): float(count) for version_id, count in counts.items()}
 
-    async def tell_residency(self, residency: Mapping[str, Collection[str]]) -> None:
-        """Which replica, by its URL, holds which versions."""
+    async def tell_residency(
+        self, residency: Mapping[str, Collection[str]], drained: Collection[str] = ()
+    ) -> None:
+        """Which replica, by its URL, holds which versions, and which get no new requests."""
         where: dict[str, list[str]] = {}
         for url, versions in residency.items():
             for version_id in versions:
                 where.setdefault(version_id, []).append(url)
-        await self._redis.set(RESIDENCY_KEY, orjson.dumps(where, option=orjson.OPT_SORT_KEYS))
+        await self._redis.mset(
+            {
+                RESIDENCY_KEY: orjson.dumps(where, option=orjson.OPT_SORT_KEYS),
+                DRAINED_KEY: orjson.dumps(sorted(drained)),
+            }
+        )
 
-    async def _all(self, change: int) -> list[WorkerState]:
-        """As `live`, but only when it can be trusted to name every one. Raises WorkersUnseen."""
+    async def look_now(self) -> None:
+        """Have control's leader look at the replicas without waiting for its next pass. May be lost."""
+        with contextlib.suppress(RedisError, OSError):
+            await self._redis.publish(DEMAND_CHANNEL, "control")
+
+    async def everyone(self, change: int = 0) -> list[WorkerState]:
+        """As `live`, but only when it can be trusted to name every one; one that serves an older position than this is
+        enough. Raises WorkersUnseen."""
         try:
             named = await self._named()
             live = [worker for worker in named if worker is not None]
@@ -136,9 +151,18 @@ class RedisWorkers:
         return live
 
 
+def leases_of(workers: Iterable[WorkerState]) -> Counter[str]:
+    """Requests in flight by version id."""
+    total: Counter[str] = Counter()
+    for worker in workers:
+        total.update(worker.leases)
+    return total
+
+
 def _state(worker: str, raw: bytes | str) -> WorkerState:
     state = orjson.loads(raw)
-    return WorkerState(worker, state["change"], state["leases"], state["at"], state["pid"])
+    told = state["change"], state["leases"], state["at"], state["pid"]
+    return WorkerState(worker, *told, state.get("running", {}), state.get("drained", ()))
 
 
 def _text(value: Any) -> str:

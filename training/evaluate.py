@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -40,12 +40,21 @@ class Case:
 
 class Asker:
     """Greedy answers of versions, spread over the replicas. What a version answered once is remembered:
-    versions never change, so production's answers to the probes cost nothing the second time."""
+    versions never change, so production's answers to the probes cost nothing the second time.
+
+    taking: those of the replicas that are to be asked now; all of them without it.
+    """
 
     def __init__(
-        self, engines: Sequence[Engine], *, concurrency: int = CONCURRENCY, max_tokens: int = 256
+        self,
+        engines: Sequence[Engine],
+        taking: Callable[[], Awaitable[Sequence[Engine]]] | None = None,
+        *,
+        concurrency: int = CONCURRENCY,
+        max_tokens: int = 256,
     ) -> None:
         self._engines = engines
+        self._taking = taking
         self._slots = asyncio.Semaphore(concurrency * len(engines))
         self._max_tokens = max_tokens
         self._known: OrderedDict[tuple[str, str], Answer] = OrderedDict()
@@ -55,6 +64,8 @@ class Asker:
         """One answer per prompt, in order. Raises adapters.errors.EngineError."""
         unique = {_key(model, prompt): prompt for prompt in prompts}
         missing = {key: prompt for key, prompt in unique.items() if key not in self._known}
+        if missing:
+            await self._look()
         async with asyncio.TaskGroup() as group:
             tasks = {key: group.create_task(self._ask(model, prompt)) for key, prompt in missing.items()}
         for key, task in tasks.items():
@@ -65,9 +76,14 @@ class Asker:
         return found
 
     async def samples(self, model: str, prompt: Prompt, n: int, seed: int) -> Sequence[str]:
-        """n answers at temperature 1."""
+        """n answers at temperature 1. Raises adapters.errors.EngineError."""
+        await self._look()
         completion = await self._chat(model, prompt, temperature=1.0, n=n, seed=seed)
         return completion.texts
+
+    async def _look(self) -> None:
+        if self._taking is not None:
+            self._engines = await self._taking()
 
     async def _ask(self, model: str, prompt: Prompt) -> Answer:
         completion = await self._chat(model, prompt)

@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from adapters.artifacts import ArtifactStore
 from adapters.base import BaseModel, describe_base
 from adapters.database import connect
+from adapters.drains import Drains
 from adapters.loading import Loader
 from adapters.own_slots import own_slots
 from adapters.registry import Registry
@@ -185,14 +186,15 @@ async def assemble(
     base: BaseModel = await asyncio.to_thread(describe_base, settings.base_path)
     engines = [VllmEngine(url, settings.engine_key, http, base.digest, slots) for url in settings.engines]
     store = ArtifactStore(settings.artifact_store)
-    asker = Asker(engines)
+    loader = Loader(store, engines, settings.cache_dir, Drains(engine).urls)
+    asker = Asker(engines, partial(loader.healthy, base.digest))
     teacher = Teacher(asker, retrieval)
     owner = f"{socket.gethostname()}:{os.getpid()}"[-MAX_OWNER:]
     workshop = Workshop(
         runs=RunStore(engine),
         registry=Registry(engine),
         store=store,
-        loader=Loader(store, engines, settings.cache_dir),
+        loader=loader,
         engines=engines,
         curriculum=Curriculum(engine, asker, teacher, read_anchors(settings.anchors)),
         gate=Gate(asker, retrieval, read_probes(settings.probes)),

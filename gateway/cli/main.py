@@ -8,7 +8,20 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import adapters, apply, demo, reviews, rollouts, runs, status, tenancy, tenants, up, upkeep
+from gateway.cli import (
+    adapters,
+    apply,
+    demo,
+    replicas,
+    reviews,
+    rollouts,
+    runs,
+    status,
+    tenancy,
+    tenants,
+    up,
+    upkeep,
+)
 from gateway.cli.output import CommandError, Output
 from gateway.cli.session import Session
 
@@ -49,6 +62,7 @@ app.add_typer(upkeep.adapters, name="adapters")
 app.command()(adapters.swap)
 app.command()(adapters.rollback)
 app.add_typer(rollouts.rollout, name="rollout")
+app.add_typer(replicas.replicas, name="replicas")
 app.add_typer(runs.runs, name="runs")
 app.command()(runs.train)
 tenancy.feedback.add_typer(reviews.review, name="review")

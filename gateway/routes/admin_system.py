@@ -1,4 +1,4 @@
-"""The system itself: who is alive, what each engine holds, what was changed and what it served."""
+"""The system itself: who is alive, what was changed and what it served."""
 
 import asyncio
 from collections import defaultdict
@@ -11,13 +11,13 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from adapters import audit
-from adapters.engine import Engine
-from adapters.errors import AdaptersError, EngineError, WorkersBehind, WorkersUnseen
+from adapters.errors import WorkersBehind, WorkersUnseen
 from gateway.control import Control
 from gateway.errors import NotFound
 from gateway.routes import admin_documents as documents
 from gateway.routes.admin_access import Access, Limit, Number
 from gateway.routes.admin_documents import Document
+from gateway.routes.admin_replicas import live_workers, worker
 from gateway.routes.health import METRICS_TYPE
 from training.tables import feedback, interactions
 from training.types import SHADOW
@@ -55,19 +55,8 @@ async def status(control: Access) -> Document:
         "redis": redis,
         "sql": sql,
         "retrieval": retrieval,
-        "workers": await _workers(control),
+        "workers": [worker(each) for each in await live_workers(control)],
     }
-
-
-@router.get("/replicas")
-async def replicas(control: Access) -> Document:
-    """What each engine holds, and how many requests are in flight on each version."""
-    try:
-        leases = dict(await control.workers.leases())
-    except WorkersUnseen:
-        leases = {}
-    shown = await asyncio.gather(*(_replica(control, engine, leases) for engine in control.engines))
-    return {**documents.whole(shown, lambda each: each), "workers": await _workers(control)}
 
 
 @router.get("/changes/{change}")
@@ -149,45 +138,6 @@ def _said(tenant_ids: Sequence[str]) -> sa.Select[Any]:
     group = (feedback.c.tenant_id, feedback.c.status)
     query = sa.select(*group, sa.func.count().label("count")).where(feedback.c.tenant_id.in_(tenant_ids))
     return query.group_by(*group)
-
-
-async def _replica(control: Control, engine: Engine, leases: dict[str, int]) -> Document:
-    """An engine that does not answer is shown as such, not left out."""
-    base = control.bases.name_of(engine.base_digest)
-    try:
-        resident = sorted(await engine.resident())
-    except EngineError as error:
-        return {
-            "id": engine.url,
-            "object": "replica",
-            "base": base,
-            "healthy": False,
-            "error": error.detail,
-            "resident": [],
-        }
-    held = [
-        {"version_id": name, "version": await _label(control, name), "leases": leases.get(name, 0)}
-        for name in resident
-    ]
-    state = {"healthy": await engine.healthy(), "resident": resident, "versions": held}
-    return {"id": engine.url, "object": "replica", "base": base, **state}
-
-
-async def _label(control: Control, version_id: str) -> str | None:
-    try:
-        return (await control.registry.version(version_id)).label
-    except AdaptersError:
-        return None
-
-
-async def _workers(control: Control) -> list[Document]:
-    try:
-        live = await control.workers.live()
-    except (RedisError, OSError):
-        return []
-    return [
-        {"id": each.id, "pid": each.pid, "change": each.change, "leases": dict(each.leases)} for each in live
-    ]
 
 
 async def _redis(control: Control) -> bool:

@@ -105,10 +105,8 @@ async def version_divergence(
     found = await _servable(control, tenant, adapter, version)
     base = control.bases.of(found.lineage.base_digest)
     prompts = _anchors(control.anchors_of(base), anchors)
-    async with control.swapper.loaded(found.id):
-        replicas = [engine for engine in control.engines if engine.base_digest == base.digest]
-        serving = [engine for engine in replicas if await engine.healthy()]
-        measured = await divergence(serving[0], found.id, prompts)
+    async with control.swapper.loaded(found.id) as engines:
+        measured = await divergence(engines[0], found.id, prompts)
     return {
         "object": "divergence",
         "version": found.label,

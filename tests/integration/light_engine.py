@@ -3,6 +3,7 @@
 `python -m tests.integration.light_engine PORT`. What is not loaded is unknown, as in an engine that was started anew.
 """
 
+import asyncio
 import json
 import os
 import sys
@@ -25,7 +26,8 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class LightEngine:
-    """Holds names. Every version says its own id, with other odds than the base model."""
+    """Holds names. Every version says its own id, with other odds than the base model, after as many seconds as the
+    request's `seed` says."""
 
     def __init__(self) -> None:
         self._held: set[str] = set()
@@ -38,6 +40,8 @@ class LightEngine:
             body += message.get("body", b"")
             if not message.get("more_body"):
                 break
+        if path == CHAT:
+            await asyncio.sleep(json.loads(body).get("seed") or 0)
         status, document = self._answer(method, path, body)
         headers = [(b"content-type", b"application/json")]
         await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from adapters.errors import WorkersBehind, WorkersUnseen
 from gateway.demand import Demand
-from gateway.leases import WORKERS_KEY, Heartbeat, Leases
+from gateway.leases import DRAINED_KEY, INTERVAL_S, WORKERS_KEY, Heartbeat, Leases
 from gateway.workers import CHANGES_CHANNEL, RedisWorkers
 from tests.unit.gateway.worlds import tenant
 from tests.waiting import until
@@ -128,3 +128,27 @@ async def test_without_redis_nobody_knows_the_workers_and_nothing_is_announced(t
             await workers.wait_for(1, 0.0)
         with pytest.raises(WorkersUnseen):
             await workers.leases()
+
+
+async def test_who_takes_no_requests_is_told_to_workers_and_heard_back(redis: Redis) -> None:
+    workers, running = RedisWorkers(redis), {"http://a": 3}
+    heartbeat = Heartbeat(redis, "w_1", Leases(), running=lambda: running)
+    await heartbeat.start()
+    await workers.tell_residency({}, {"http://a"})
+
+    async def heard() -> bool:
+        (state,) = await workers.everyone()
+        return state.drained == ["http://a"] and state.running == {"http://a": 3}
+
+    await until(heard)
+    assert heartbeat.drained == ["http://a"]
+    await redis.delete(DRAINED_KEY)  # as a Redis that was started anew, until control has told it
+    await asyncio.sleep(3 * INTERVAL_S)
+    assert heartbeat.drained == ["http://a"]
+    await workers.tell_residency({})
+
+    async def returned() -> bool:
+        return not heartbeat.drained
+
+    await until(returned)
+    await heartbeat.close()

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters import audit
+from adapters.drains import Drains
 from adapters.reconcile import Repair, Repairs
 from gateway.control import Control
 from gateway.loops import Loops
@@ -45,7 +46,8 @@ def loops(database: AsyncEngine, passes: Passes) -> Loops:
     workers = SimpleNamespace(
         asked=AsyncMock(return_value={}), leases=AsyncMock(return_value={}), tell_residency=AsyncMock()
     )
-    return Loops(cast(Control, MagicMock(sql=database, reconciler=passes, workers=workers, tenants=None)))
+    told = {"sql": database, "reconciler": passes, "workers": workers, "drains": Drains(database)}
+    return Loops(cast(Control, MagicMock(**told, tenants=None)))
 
 
 async def noted(database: AsyncEngine) -> list[Mapping[str, Any] | None]:

@@ -144,3 +144,16 @@ def test_a_request_never_goes_to_a_replica_of_another_base_model() -> None:
     chosen = {base: {replicas.pick(base, f"ver_{number}").url for number in range(50)} for base in pools}
     assert chosen == {base: set(urls) for base, urls in pools.items()}
     assert replicas.pick("large", "ver_1", URLS[2:]) is None
+
+
+def test_a_drained_replica_is_asked_only_when_no_other_answers() -> None:
+    drained = {"http://a"}
+    replicas = Replicas({"base": URLS}, resident=lambda _: {"http://a"}, drained=lambda: drained)
+    assert {replicas.pick("base", f"ver_{number}").url for number in range(50)} == {"http://b", "http://c"}
+    assert replicas.pick("base", "base").url != "http://a"
+    for url in ("http://b", "http://c"):
+        for _ in range(FAILURES_TO_OPEN):
+            replicas.failed(replicas.pick("base", "ver_1", set(URLS) - {url}))
+    assert replicas.pick("base", "ver_1").url == "http://a"
+    drained.clear()
+    assert replicas.pick("base", "ver_1").url == "http://a"

@@ -58,3 +58,15 @@ def test_another_number_makes_an_answer_wrong() -> None:
 def test_token_f1_rewards_a_partial_answer() -> None:
     assert token_f1("2 years", "2 long years") == 0.8
     assert token_f1("blue", "2 years") == 0.0
+
+
+async def test_only_replicas_that_take_work_are_asked() -> None:
+    one, two = (FakeEngine(f"fake://{name}", answer=lambda *_, name=name: name) for name in ("one", "two"))
+
+    async def taking() -> list[FakeEngine]:
+        return [two]
+
+    asker = Asker([one, two], taking)
+    prompts = [Prompt([{"role": "user", "content": str(number)}], ()) for number in range(4)]
+    assert {answer.text for answer in await asker.answers("base", prompts)} == {"two"}
+    assert set(await asker.samples("base", prompts[0], 2, 0)) == {"two"}
