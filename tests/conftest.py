@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,12 @@ from tests import postgres
 from tests.postgres import Postgres, migrated
 
 BASE_MODEL = Path(__file__).parents[1] / "deploy" / "demo" / "model"
+
+
+def pytest_report_header() -> str:
+    """Which vLLM the engine's tests start."""
+    found = find_spec("vllm")
+    return f"vllm: {found.origin if found else 'none'}"
 
 
 @pytest.fixture(scope="session", autouse=True)

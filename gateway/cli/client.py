@@ -41,11 +41,11 @@ class Api:
     def delete(self, path: str) -> Any:
         return self.call("DELETE", path).json()
 
-    def all(self, path: str, **query: Any) -> Iterator[Any]:
+    def all(self, path: str, *, page_size: int = 100, **query: Any) -> Iterator[Any]:
         """Every entry of a paged list."""
         after = None
         while True:
-            page = self.get(path, after=after, limit=100, **query)
+            page = self.get(path, after=after, limit=page_size, **query)
             yield from page["data"]
             if not page.get("has_more"):
                 return

@@ -148,13 +148,27 @@ def similarity(
     context: typer.Context,
     tenant: Tenant,
     version: Version,
-    to: Annotated[str, typer.Argument(help="v6, or another@v2 of the tenant's.")],
+    to: Annotated[
+        str, typer.Argument(help="v6, or another@v2 of the tenant's; without it, what serves any tenant.")
+    ] = "",
     adapter: Adapter = DEFAULT_ADAPTER,
 ) -> None:
-    """Whether two versions change the weights in the same direction: 1 the same, 0 unrelated, -1 opposite."""
+    """Whether two versions change the weights in the same direction: 1 the same, 0 unrelated, -1 opposite. Without
+    another one, those that serve any tenant, the most alike first."""
     session = of(context)
-    path = f"tenants/{tenant}/adapters/{adapter}/versions/{version}/similarity"
-    _measured(session, session.admin().get(path, to=to), "cosine", "both together")
+    path = f"tenants/{tenant}/adapters/{adapter}/versions/{version}"
+    if to:
+        _measured(session, session.admin().get(f"{path}/similarity", to=to), "cosine", "both together")
+        return
+    asked = session.admin().get(path)["id"]
+    with session.output.errors.status("") as status:
+        rows = []
+        for row in session.admin().all("similarities", page_size=10, version=asked):
+            rows.append(row)
+            status.update(f"{len(rows)} compared")
+    rows.sort(key=lambda row: row["total"], reverse=True)
+    columns = {"tenant_id": "tenant", "version": "version", "id": "id", "total": "cosine"}
+    session.output.rows(rows, columns, "No version of its base model serves.")
 
 
 def _measured(session: Session, found: dict[str, Any], heading: str, whole: str) -> None:

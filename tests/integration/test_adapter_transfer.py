@@ -189,24 +189,29 @@ async def test_drift_and_similarity_are_those_of_the_dense_matrices(home: House)
     assert alike["total"] == pytest.approx(cosine, rel=1e-4)
 
 
+async def serving(home: House, name: str, seed: int) -> str:
+    """The version that serves a new tenant."""
+    registry = home.control.registry
+    await home.admin.post("/admin/v1/tenants", json={"external_id": name})
+    path = f"/admin/v1/tenants/{name}/adapters/default/versions"
+    made = (await home.admin.post(path, content=tar(home.files(seed)))).json()
+    await registry.set_status(made["id"], VersionStatus.APPROVED)
+    await registry.move_alias(made["tenant_id"], "default", Alias.STABLE, made["id"], "ada")
+    found: str = made["id"]
+    return found
+
+
 async def test_the_operator_compares_a_version_with_those_that_serve_other_tenants(home: House) -> None:
     one = await home.send(tar(home.files()))
-    registry, serving = home.control.registry, []
-    for name, seed in (("globex", 1), ("initech", 2)):
-        await home.admin.post("/admin/v1/tenants", json={"external_id": name})
-        path = f"/admin/v1/tenants/{name}/adapters/default/versions"
-        made = (await home.admin.post(path, content=tar(home.files(seed)))).json()
-        await registry.set_status(made["id"], VersionStatus.APPROVED)
-        await registry.move_alias(made["tenant_id"], "default", Alias.STABLE, made["id"], "ada")
-        serving.append(made["id"])
+    others = [await serving(home, name, seed) for name, seed in (("globex", 1), ("initech", 2))]
     shown, after = {}, ""
-    for _ in serving:
+    for _ in others:
         asked = {"version": one["id"], "limit": 1, "after": after}
         page = (await home.admin.get("/admin/v1/similarities", params=asked)).json()
         after = page["last_id"]
         shown |= {each["id"]: each["total"] for each in page["data"]}
     assert not page["has_more"]
-    assert shown == {serving[0]: pytest.approx(1.0), serving[1]: pytest.approx(0.0, abs=0.5)}
+    assert shown == {others[0]: pytest.approx(1.0), others[1]: pytest.approx(0.0, abs=0.5)}
     assert not [*(home.directory / "data" / "cache" / "compared").iterdir()]
     gone = await home.admin.get("/admin/v1/similarities", params={"version": "ver_none"})
     assert gone.status_code == 404
@@ -236,6 +241,10 @@ async def test_the_command_line_takes_a_version_in_and_lets_it_out(home: House) 
         await asyncio.to_thread(graft, "export", "acme", "v1", "--out", str(out))
         again = await asyncio.to_thread(graft, "import", "acme", str(out))
         measured = await asyncio.to_thread(graft, "similarity", "acme", "v1", "v1")
+        for name, seed in (("globex", 1), ("initech", 2)):
+            await serving(home, name, seed)
+        alike = await asyncio.to_thread(graft, "similarity", "acme", "v1")
     assert (version["label"], again["id"]) == ("default@v1", version["id"])
     assert measured["total"] == pytest.approx(1.0)
+    assert [each["total"] for each in alike] == [pytest.approx(1.0), pytest.approx(0.0, abs=0.5)]
     assert not out.with_name("out.tar.gz.part").exists()
