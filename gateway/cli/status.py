@@ -36,7 +36,9 @@ def status(context: typer.Context) -> None:
     }
     session.output.rows(processes, columns, "No supervisor runs on this data directory; control answers.")
     session.output.line("")
-    session.output.rows(_parts(known), {"part": "part", "answers": "answers", "detail": "detail"}, "")
+    session.output.rows(
+        _parts(known, replicas), {"part": "part", "answers": "answers", "detail": "detail"}, ""
+    )
     session.output.line("")
     columns = {"engine": "engine", "base": "base", "version": "version", "version_id": "id"}
     columns["leases"] = "in flight"
@@ -45,8 +47,12 @@ def status(context: typer.Context) -> None:
     )
 
 
-def _parts(known: dict[str, Any]) -> list[dict[str, Any]]:
-    rows = [{"part": f"engine {url}", "answers": healthy} for url, healthy in known["engines"].items()]
+def _parts(known: dict[str, Any], replicas: dict[str, Any]) -> list[dict[str, Any]]:
+    drains = {replica["id"]: replica["drain"] for replica in replicas["data"]}
+    rows = [
+        {"part": f"engine {url}", "answers": healthy, "detail": drains[url]}
+        for url, healthy in known["engines"].items()
+    ]
     rows += [{"part": name, "answers": known[name]} for name in ("retrieval", "redis", "sql")]
     workers = known["workers"]
     rows.append({"part": "gateway", "answers": bool(workers), "detail": f"{len(workers)} worker(s)"})
@@ -103,7 +109,7 @@ def _findings(session: Session) -> list[preflight.Finding]:
     if not preflight.running(session.directory):
         return [*found, *preflight.examine(plan)]
     state = preflight.Finding("system", True, f"running, process {session.state.get('pid')}")
-    parts = _parts(session.admin().get("status"))
+    parts = _parts(session.admin().get("status"), session.admin().get("replicas"))
     return [*found, state, *(_part(session, part) for part in parts)]
 
 

@@ -33,9 +33,14 @@ async def place(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> A
         yield made
 
 
-async def graft(place: Town, *arguments: str) -> Result:
-    told = ["--admin-url", place.plan.admin_url, "--admin-key", place.plan.admin_key, "--json", "replicas"]
+async def run(place: Town, *arguments: str) -> Result:
+    told = ["--admin-url", place.plan.admin_url, "--admin-key", place.plan.admin_key]
+    told += ["--data-dir", str(place.plan.data_dir / "nothing")]
     return await asyncio.to_thread(CliRunner().invoke, app, [*told, *arguments])
+
+
+async def graft(place: Town, *arguments: str) -> Result:
+    return await run(place, "--json", "replicas", *arguments)
 
 
 async def shown(place: Town, url: str) -> dict[str, Any]:
@@ -116,6 +121,7 @@ async def test_a_drained_replica_is_ended_without_a_request_noticing(place: Town
 async def test_the_last_replica_that_takes_requests_stays(place: Town) -> None:
     url, other = place.plan.engine_urls
     assert (await graft(place, "drain", url)).exit_code == 0
+    assert "drained" in (await run(place, "status")).output
     refused = await graft(place, "drain", other)
     assert "No other replica" in str(refused.exception)
     unknown = await graft(place, "drain", "http://nowhere")
