@@ -49,9 +49,10 @@ def plan(
     version, if there are so many replicas; hotter ones get more.
 
     What must be held goes first, then what is hot; among each, every version's first copy before anybody's second. No
-    replica gets more than its capacity but of what must be held. A copy goes where one is already, else by rendezvous
-    hashing, so that a replica that comes or goes moves only its own versions. What is held and finds no place in that
-    order stays while there is room. What is not in the plan is cold: it is loaded when it is asked for.
+    replica gets more than its capacity, unless what must be held is more than all have room for. A copy goes where
+    one is already, else by rendezvous hashing, so that a replica that comes or goes moves only its own versions. What
+    is held and finds no place in that order stays while there is room. What is not in the plan is cold: it is loaded
+    when it is asked for.
     """
     chosen: dict[str, set[str]] = {url: set() for url in held}
     order = sorted(wishes, key=lambda wish: (not wish.must, *_coldness(wish, held), wish.version_id))
@@ -74,9 +75,11 @@ def weight(version_id: str, url: str) -> bytes:
 def _put(
     wish: Wish, chosen: Mapping[str, set[str]], held: Mapping[str, Collection[str]], capacity: int
 ) -> None:
-    """One more copy, where there is one already if that has room."""
+    """One more copy, where there is one already if that has room; the first of what must be held also where there is
+    none."""
     free = [url for url in chosen if wish.version_id not in chosen[url]]
-    room = [url for url in free if len(chosen[url]) < capacity] or (free if wish.must else [])
+    first = wish.must and len(free) == len(chosen)
+    room = [url for url in free if len(chosen[url]) < capacity] or (free if first else [])
     if room:
         best = max(room, key=lambda url: (wish.version_id in held[url], weight(wish.version_id, url)))
         chosen[best].add(wish.version_id)
