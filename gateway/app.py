@@ -191,13 +191,14 @@ def _turns(
     settings: Settings, pools: Mapping[str, Sequence[str]], heartbeat: Heartbeat, slots: Slots
 ) -> Mapping[str, Turns]:
     """By base model. A request that waits for its adapter's slot lets another one go ahead to the engine, but no more
-    of them than the engine takes at once."""
+    of them than the engine takes at once. Drained replicas have no places, unless all are."""
 
     def of_pool(urls: Sequence[str]) -> Turns:
-        whole = settings.slots * len(urls)
-
         def places() -> int:
-            mine = max(1, heartbeat.share.of(whole))
+            taking = len(urls)
+            if heartbeat.drained:
+                taking = len(set(urls).difference(heartbeat.drained)) or taking
+            mine = max(1, heartbeat.share.of(settings.slots * taking))
             return mine + min(mine, slots.waiting_at(urls))
 
         return Turns(places, settings.queue_size, settings.queue_seconds)
