@@ -1,11 +1,13 @@
 """Everything that the admin API changes is in the audit log, with who did it."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from adapters.testing import FakeEngine
 from adapters.types import VersionStatus
 from tests.integration.control_house import System
 from tests.integration.random_adapters import write_adapter
@@ -59,6 +61,7 @@ async def ada(system: System, tmp_path: Path) -> AsyncIterator[Operator]:
     await _rollouts(operator)
     await _runs(operator)
     await _reviews(operator)
+    await _replicas(operator)
     await operator.does("POST", ADAPTER + "/prune", " ".join(["version.pruned"] * 3), {})
     yield operator
 
@@ -113,6 +116,16 @@ async def _runs(ada: Operator) -> None:
     merge = {"sources": [{"version": "v1"}, {"version": "v3"}]}
     run = await ada.does("POST", ADAPTER + "/merges", "run.created", merge)
     await ada.does("POST", "runs/{run_id}/cancel", "run.cancelled", run_id=run["id"])
+
+
+async def _replicas(ada: Operator) -> None:
+    """Of two, so that the other one could take its requests."""
+    system = ada.system
+    other = FakeEngine("fake://other", base_digest=system.engine.base_digest)
+    system.app.state.control = replace(system.control, engines=(system.engine, other))
+    await ada.does("POST", "replicas/drain", "replica.drained", {"id": other.url})
+    await ada.does("POST", "replicas/return", "replica.returned", {"id": other.url})
+    system.app.state.control = system.control
 
 
 async def _reviews(ada: Operator) -> None:
