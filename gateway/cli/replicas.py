@@ -39,9 +39,7 @@ def drain(
         shown = _waited(session, shown, time.monotonic() + seconds)
     session.output.record(shown)
     if wait and shown["drain"] != "drained":
-        raise CommandError(
-            f"{replica} still has {shown['in_flight']} request(s).", fix="It stays out; wait longer."
-        )
+        raise CommandError(f"{replica} is not drained.", fix="`graft replicas list` shows how it stands.")
 
 
 @replicas.command("return")
