@@ -16,6 +16,7 @@ from adapters.errors import (
     VersionRefused,
     WrongBase,
 )
+from adapters.placement import taking
 from adapters.stopwatch import Stopwatch
 from adapters.types import BASE_NAME, Check, Version
 
@@ -65,7 +66,7 @@ class Loader:
         self._cache_dir = cache_dir.resolve()
         self._drained = drained
 
-    async def healthy(self, base_digest: str) -> list[Engine]:
+    async def healthy(self, base_digest: str) -> Sequence[Engine]:
         """The replicas of this base model that answer now; of those, drained ones only where there are no others.
         Raises EngineUnavailable when none answers."""
         engines = [engine for engine in self._engines if engine.base_digest == base_digest]
@@ -74,8 +75,7 @@ class Loader:
         if not serving:
             urls = ", ".join(engine.url for engine in engines) or f"(none of base model {base_digest})"
             raise EngineUnavailable(urls, "no replica is healthy")
-        drained = await self._drained()
-        return [engine for engine in serving if engine.url not in drained] or serving
+        return taking(serving, await self._drained())
 
     async def load(self, version: Version, engines: Sequence[Engine]) -> list[Engine]:
         """Load on each of these replicas, verified; returns those that did not hold it before.

@@ -2,9 +2,12 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import TypeVar
 
+Replica = TypeVar("Replica")
 HEAT_PER_COPY = 600.0
 """Heat that one replica serves; a hotter version gets another copy."""
 STICKY = 2.0
@@ -65,6 +68,17 @@ def plan(
             if wish.version_id in held[url] and len(chosen[url]) < capacity:
                 chosen[url].add(wish.version_id)
     return {url: frozenset(versions) for url, versions in chosen.items()}
+
+
+def taking(
+    replicas: Sequence[Replica],
+    drained: Collection[str],
+    url_of: Callable[[Replica], str] = attrgetter("url"),
+) -> Sequence[Replica]:
+    """Those that get new work: the drained ones only where there are no others. drained: URLs."""
+    if not drained:
+        return replicas
+    return [replica for replica in replicas if url_of(replica) not in drained] or replicas
 
 
 def weight(version_id: str, url: str) -> bytes:

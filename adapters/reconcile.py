@@ -19,7 +19,7 @@ from adapters.errors import ArtifactError, EngineError, WorkersBehind
 from adapters.heat import Heat
 from adapters.holds import Holds
 from adapters.loading import Loader
-from adapters.placement import Placing, Wish, plan
+from adapters.placement import Placing, Wish, plan, taking
 from adapters.registry import Registry
 from adapters.swap import Workers
 from adapters.tasks import InTurn
@@ -112,11 +112,8 @@ class Reconciler:
         ended = self._loads.ended()  # before the look at the replicas, which then shows what these loaded
         self.heat.add(asked, self._clock())
         with self._holds.seen() as held:
-            observed = _taking(await self._observe(), drained)
-            hot = self.heat.hottest(self._capacity * len(observed))
-            pools: dict[str, list[Observed]] = {}
-            for each in observed:
-                pools.setdefault(each[0].base_digest, []).append(each)
+            pools = await self._observe(drained)
+            hot = self.heat.hottest(self._capacity * sum(map(len, pools.values())))
             return _together(
                 [
                     *ended,
@@ -172,11 +169,14 @@ class Reconciler:
         ]
         return wanted, wishes
 
-    async def _observe(self) -> list[Observed]:
-        """Replicas that answer, and what they hold. Read before the record, so that it is never newer than
-        that."""
-        found = await asyncio.gather(*(_observed(engine) for engine in self._engines))
-        return [each for each in found if each is not None]
+    async def _observe(self, drained: Collection[str]) -> Mapping[str, Sequence[Observed]]:
+        """By base model's digest the replicas that answer and take work, and what they hold. Read before the record, so
+        that it is never newer than that."""
+        pools: dict[str, list[Observed]] = {}
+        for each in await asyncio.gather(*(_observed(engine) for engine in self._engines)):
+            if each is not None:
+                pools.setdefault(each[0].base_digest, []).append(each)
+        return {base: taking(pool, drained, lambda one: one[0].url) for base, pool in pools.items()}
 
     async def _load_missing(
         self,
@@ -275,16 +275,6 @@ async def _observed(engine: Engine) -> Observed | None:
         return engine, await engine.holding()
     except EngineError:
         return None
-
-
-def _taking(observed: Sequence[Observed], drained: Collection[str]) -> Sequence[Observed]:
-    """Without the drained ones, but of a base model all of whose replicas are drained."""
-    served = {engine.base_digest for engine, _ in observed if engine.url not in drained}
-    return [
-        (engine, holding)
-        for engine, holding in observed
-        if engine.url not in drained or engine.base_digest not in served
-    ]
 
 
 def _together(pools: Sequence[Repairs]) -> Repairs:

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 
 from adapters.database import connect
 from adapters.own_slots import OWN_SLOTS
+from adapters.placement import taking
 from adapters.registry import Registry
 from adapters.slot_ledger import RedisSlots
 from adapters.slots import SlotListener, Slots
@@ -195,10 +196,8 @@ def _turns(
 
     def of_pool(urls: Sequence[str]) -> Turns:
         def places() -> int:
-            taking = len(urls)
-            if heartbeat.drained:
-                taking = len(set(urls).difference(heartbeat.drained)) or taking
-            mine = max(1, heartbeat.share.of(settings.slots * taking))
+            whole = settings.slots * len(taking(urls, heartbeat.drained, str))
+            mine = max(1, heartbeat.share.of(whole))
             return mine + min(mine, slots.waiting_at(urls))
 
         return Turns(places, settings.queue_size, settings.queue_seconds)

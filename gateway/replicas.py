@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from adapters.placement import weight
+from adapters.placement import taking, weight
 from adapters.types import BASE_NAME
 
 FAILURES_TO_OPEN = 3
@@ -56,10 +56,9 @@ class Replicas:
         A drained one is taken when no other is left. One with an open breaker is tried by one request now and then,
         and taken by others only when none else is left: an error from it is no worse than none.
         """
-        untried, now, drained = self.untried(base, tried), self._clock(), self._drained()
+        untried, now = self.untried(base, tried), self._clock()
         candidates = [replica for replica in untried if not replica.open or replica.try_at <= now] or untried
-        if drained:
-            candidates = [replica for replica in candidates if replica.url not in drained] or candidates
+        candidates = taking(candidates, self._drained())
         if not candidates:
             return None
         chosen = self._of(candidates, engine_model) if len(candidates) > 1 else candidates[0]

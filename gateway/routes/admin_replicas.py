@@ -44,8 +44,8 @@ async def drain(body: Named, control: Access, actor: Actor) -> Document:
     it is returned. 409 where no other replica could take its requests."""
     engine = _engine(control, body.id)
     drained = await control.drains.urls()
-    others = [each for each in control.engines if each.base_digest == engine.base_digest]
-    others = [each for each in others if each is not engine and each.url not in drained]
+    alike = [each for each in control.engines if each.base_digest == engine.base_digest]
+    others = [each for each in alike if each.url not in {engine.url, *drained}]
     if not any(await asyncio.gather(*(each.healthy() for each in others))):
         raise Conflict(f"No other replica of its base model answers and takes requests: {engine.url} stays.")
     await control.drains.begin(engine.url, actor)

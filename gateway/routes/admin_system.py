@@ -11,7 +11,6 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from adapters import audit
-from adapters.errors import WorkersBehind, WorkersUnseen
 from gateway.control import Control
 from gateway.errors import NotFound
 from gateway.routes import admin_documents as documents
@@ -65,18 +64,13 @@ async def change(control: Access, change: Annotated[int, Path(ge=1, lt=2**63)]) 
     rollback that answered 202 is asked for until it does. 503 while that cannot be told."""
     if change > await control.registry.position():
         raise NotFound(f"There is no change {change} yet.", param="change")
-    behind = 0
-    try:
-        workers = await control.workers.wait_for(change, 0)
-    except WorkersUnseen:
-        raise
-    except WorkersBehind as error:
-        workers, behind = len(await control.workers.live()), error.behind
+    workers = await control.workers.everyone(change)
+    behind = sum(each.change < change for each in workers)
     return {
         "id": change,
         "object": "change",
         "visible": not behind,
-        "workers": workers,
+        "workers": len(workers),
         "behind": behind,
     }
 
